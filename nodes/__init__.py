@@ -1,0 +1,1 @@
+"""What runs on a machine: sessions, stages, streams and the worker that hosts them."""

@@ -1,0 +1,76 @@
+"""What an engine must be: Backend compiles a model, Session runs it. Vendors load when first asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A session's input or output; a dimension of None is free."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a backend can do here, known before anything is compiled."""
+
+    backend: str
+    version: str
+    devices: tuple[str, ...]
+    precisions: tuple[str, ...]
+
+
+class Session(Protocol):
+    """A compiled model. One thread runs it at a time; its outputs belong to the caller."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name. BadInput for tensors that don't fit, RunError for the engine's own failure."""
+        ...
+
+    def operator_s(self) -> Mapping[str, float] | None:
+        """Seconds per operator of the runs so far, if compiled with `profile=True` and the engine tells."""
+        ...
+
+    def close(self) -> None:
+        """Free the engine's memory; a closed session is not run again."""
+        ...
+
+
+class Backend(Protocol):
+    """An engine."""
+
+    def capabilities(self) -> Capabilities:
+        """Version, devices and precisions found on this machine."""
+        ...
+
+    def compile(
+        self, model: bytes | Path, *, precision: str = "float32", threads: int = 1, profile: bool = False
+    ) -> Session:
+        """A session for an ONNX model. UnsupportedOperator or CompileError, never a silent fallback."""
+        ...
+
+
+BACKENDS = {
+    "onnxruntime": "nodes.backends.onnxruntime",
+    "openvino": "nodes.backends.openvino",
+}
+
+
+def load_backend(name: str) -> Backend:
+    """The backend of that name. EngineMissing where its package is absent, KeyError for an unknown name."""
+    backend: Backend = import_module(BACKENDS[name]).load()
+    return backend

@@ -1,0 +1,1 @@
+"""Engines behind the `nodes.backend` protocols; vendors are imported here only, and lazily."""

@@ -1,0 +1,1 @@
+"""The control plane: pure cores that decide, and the Ray, asyncio and gRPC shells that act."""

@@ -1,0 +1,1 @@
+"""Solvers, one question per file; every answer is scored by `partitioner.cost`."""

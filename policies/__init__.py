@@ -1,0 +1,1 @@
+"""Pure functions from a state to a decision."""
