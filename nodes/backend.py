@@ -42,7 +42,10 @@ class Session(Protocol):
         ...
 
     def operator_s(self) -> Mapping[str, float] | None:
-        """Seconds per operator of the runs so far, if compiled with `profile=True` and the engine tells."""
+        """Median seconds per run and kernel so far, if compiled with `profile=True` and the engine tells.
+
+        A key is an operator's name, or those of several that the kernel fuses, joined by commas.
+        """
         ...
 
     def close(self) -> None:

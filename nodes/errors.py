@@ -10,7 +10,16 @@ class EngineMissing(NodesError):
 
 
 class UnsupportedOperator(NodesError):
-    """An operator that a backend cannot compile: which operator, which backend."""
+    """An operator that a backend cannot compile: which operator, which backend.
+
+    `operator` is "" where the engine told the type only.
+    """
+
+    def __init__(self, message: str, *, operator: str = "", op_type: str = "", backend: str = "") -> None:
+        super().__init__(message)
+        self.operator = operator
+        self.op_type = op_type
+        self.backend = backend
 
 
 class CompileError(NodesError):
@@ -39,3 +48,15 @@ class ArtifactError(NodesError):
 
 class NotAuthorised(NodesError):
     """A missing or wrong token, or a controller that did not claim this worker."""
+
+
+class UnknownEpoch(NodesError):
+    """A frame for a deployment, epoch or stage that this worker doesn't hold."""
+
+
+class BudgetExpired(NodesError):
+    """A request whose time was up before it could run."""
+
+
+class Overloaded(NodesError):
+    """A stage whose queue is full."""

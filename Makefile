@@ -1,0 +1,51 @@
+# Every target sets up .venv first if need be. Variables: PYTHON, VENV, ARGS.
+VENV ?= .venv
+PYTHON ?=
+ARGS ?=
+BIN := $(VENV)/bin
+PACKAGES := partitioner policies nodes orchestrator isthmus
+
+.PHONY: help setup demo test check format bench lock clean
+
+help:
+	@echo "make demo     split a real model over three workers on this machine"
+	@echo "make test     every test (ARGS='-k name' for some)"
+	@echo "make check    ruff, mypy --strict, import-linter"
+	@echo "make bench    every figure the README prints (ARGS=--quick for rough ones)"
+	@echo "make format   ruff format and safe fixes"
+	@echo "make lock     constraints.txt anew from pyproject.toml"
+	@echo "make clean    remove .venv, caches and build outputs"
+
+setup:
+	@PYTHON="$(PYTHON)" sh scripts/bootstrap.sh "$(VENV)"
+
+demo: setup
+	@$(BIN)/isthmus demo $(ARGS)
+
+test: setup
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(PACKAGES) scripts
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Each file that can be run answers one question; a figure that misses its target does not stop the others.
+bench: setup
+	@failed=; for file in $$(grep -l '__main__' benchmarks/*.py); do \
+	    echo "== $$file"; $(BIN)/python $$file $(ARGS) || failed="$$failed $$file"; \
+	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
+
+lock: setup
+	$(BIN)/../bootstrap/bin/uv pip compile --universal --python-version 3.11 --upgrade -q \
+	    --no-header --no-annotate --no-emit-index-url -o constraints.txt pyproject.toml \
+	    --extra cpu --extra gpu --extra openvino --extra tvm --extra mnn --extra zoo --extra bench --extra dev
+
+clean:
+	rm -rf "$(VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,37 @@
+"""The public names of isthmus, each loaded when it is first asked for.
+
+    from isthmus import Client, load_model, plan_for
+
+Importing this package alone loads neither an engine nor Ray; asking for a name first makes sure that no
+stranger's module stands in for one of our packages (guard.py).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from isthmus.planning import load_model, plan_for
+    from orchestrator.client import Client
+
+__all__ = ["Client", "__version__", "load_model", "plan_for"]
+
+_HOMES = {"Client": "orchestrator.client", "load_model": "isthmus.planning", "plan_for": "isthmus.planning"}
+
+
+def __getattr__(name: str) -> object:
+    """Loads a public name (PEP 562); ForeignPackage if a package of ours is shadowed, else AttributeError."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("isthmus")
+    if name not in _HOMES:
+        raise AttributeError(f"isthmus has no public name {name!r}; it has {', '.join(__all__)}")
+    from isthmus.guard import refuse_strangers
+
+    refuse_strangers()
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted(__all__)

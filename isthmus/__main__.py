@@ -1,0 +1,20 @@
+"""The command `isthmus`: makes sure that our own packages are the ones imported, then hands over to the CLI."""
+
+import sys
+
+from isthmus.guard import ForeignPackage, refuse_strangers
+
+
+def main() -> None:
+    """Runs the command line; exits 1 with one line on stderr where a stranger's package is in the way."""
+    try:
+        refuse_strangers()
+    except ForeignPackage as refusal:
+        sys.exit(str(refusal))
+    from isthmus.cli import main as command_line
+
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

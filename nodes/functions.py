@@ -1,0 +1,140 @@
+"""Registered functions: operators of domain "isthmus" that run as Python beside the engines.
+
+Each takes the ONNX node's attributes as keyword parameters and arrays as arguments. Pictures are uint8 [height,
+width, 3] in RGB order. Pillow is imported when a picture function first runs. EXIF orientation is not applied.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nodes.backend import Array
+from nodes.errors import BadInput, EngineMissing, UnsupportedOperator
+
+Param = int | float | str | Sequence[int] | Sequence[float]
+Inferred = tuple[str, tuple[int | None, ...]]  # dtype and shape; None where the shape depends on the data
+
+MAX_PIXELS = 64_000_000  # a picture above this is refused before it is decoded: 192 MB as RGB
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What an operator of domain "isthmus" does.
+
+    `run(params, *arrays)` gives the outputs, BadInput for arrays it cannot take (the caller adds their names).
+    `infer(params, *shapes)` gives dtype and shape of each output from the inputs' shapes.
+    """
+
+    run: Callable[..., tuple[Array, ...]]
+    infer: Callable[..., tuple[Inferred, ...]]
+
+
+def function(name: str) -> Function:
+    """The registered function of that name; UnsupportedOperator, naming those there are, for another."""
+    if name not in FUNCTIONS:
+        raise UnsupportedOperator(f"no registered function {name!r}; there are {', '.join(FUNCTIONS)}")
+    return FUNCTIONS[name]
+
+
+def _pillow() -> ModuleType:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise EngineMissing('picture functions need Pillow; install it with: pip install "isthmus[zoo]"') from None
+    image: ModuleType = Image
+    return image
+
+
+def _picture(array: Array) -> Array:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise BadInput(f"a picture is uint8 [height, width, 3], not {array.dtype} {list(array.shape)}")
+    return array
+
+
+def _decode_jpeg(params: Mapping[str, Param], data: Array) -> tuple[Array, ...]:
+    """uint8 [n], one JPEG file → uint8 [H, W, 3]; grey and CMYK pictures become RGB."""
+    image = _pillow()
+    try:
+        picture = image.open(BytesIO(np.ascontiguousarray(data, np.uint8).data), formats=("JPEG",))
+        if picture.width * picture.height > MAX_PIXELS:
+            raise BadInput(f"a picture of {picture.width} × {picture.height} exceeds {MAX_PIXELS:,} pixels")
+        return (np.array(picture.convert("RGB")),)
+    except image.UnidentifiedImageError:
+        raise BadInput(f"{data.nbytes} bytes that are not a JPEG file") from None
+    except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
+        raise BadInput(f"a damaged JPEG file of {data.nbytes} bytes: {error}") from None
+
+
+def _encode_jpeg(params: Mapping[str, Param], picture: Array) -> tuple[Array, ...]:
+    """uint8 [H, W, 3] → uint8 [n], a JPEG file of the given `quality` (1 to 95, default 90)."""
+    image, quality = _pillow(), int(_number(params, "quality", 90))
+    file = BytesIO()
+    image.fromarray(np.ascontiguousarray(_picture(picture))).save(file, "JPEG", quality=quality)
+    return (np.frombuffer(file.getvalue(), np.uint8),)
+
+
+def _resize(params: Mapping[str, Param], picture: Array) -> tuple[Array, ...]:
+    """uint8 [H, W, 3] → uint8 [size[0], size[1], 3], bicubic with antialiasing (as Pillow resamples).
+
+    `crop` is the part kept of the largest centred window with the target's aspect, as TensorFlow's central crop:
+    .875 is 224 / (224 + 32), what EfficientNet-Lite was trained for. 0 (default) squeezes the whole picture.
+    """
+    image = _pillow()
+    (height, width), crop = _size(params), float(_number(params, "crop", 0.0))
+    box = None
+    if crop:
+        have_height, have_width = _picture(picture).shape[:2]
+        scale = crop * min(have_height / height, have_width / width)
+        top, left = (have_height - scale * height) / 2, (have_width - scale * width) / 2
+        box = (left, top, left + scale * width, top + scale * height)
+    source = image.fromarray(np.ascontiguousarray(_picture(picture)))
+    return (np.array(source.resize((width, height), image.Resampling.BICUBIC, box=box)),)
+
+
+def _normalise(params: Mapping[str, Param], picture: Array) -> tuple[Array, ...]:
+    """uint8 [H, W, 3] → float32 [1, 3, H, W]: (x − mean) / scale, each one number or one per channel."""
+    mean, scale = (_channels(params, name, default) for name, default in (("mean", 0.0), ("scale", 1.0)))
+    planes = _picture(picture).transpose(2, 0, 1)[None].astype(np.float32, order="C")
+    planes -= mean
+    planes *= np.float32(1) / scale
+    return (planes,)
+
+
+def _number(params: Mapping[str, Param], name: str, default: float) -> float:
+    value = params.get(name, default)
+    if not isinstance(value, int | float):
+        raise UnsupportedOperator(f"parameter {name!r} must be a number, is {value!r}")
+    return value
+
+
+def _numbers(params: Mapping[str, Param], name: str, default: float) -> list[float]:
+    value: Any = params.get(name, default)
+    return [float(item) for item in value] if isinstance(value, Sequence) else [float(value)]
+
+
+def _channels(params: Mapping[str, Param], name: str, default: float) -> NDArray[np.float32]:
+    values = _numbers(params, name, default)
+    if len(values) not in (1, 3):
+        raise UnsupportedOperator(f"normalise: {name!r} takes 1 number or 3, not {len(values)}")
+    return np.asarray(values, np.float32).reshape(-1, 1, 1)
+
+
+def _size(params: Mapping[str, Param]) -> tuple[int, int]:
+    """Height and width of the parameter `size`: one number for a square, or two."""
+    values = [int(value) for value in _numbers(params, "size", 0)]
+    if len(values) not in (1, 2) or min(values) < 1:
+        raise UnsupportedOperator(f"resize: 'size' is [height, width], both above 0, not {params.get('size')!r}")
+    return values[0], values[-1]
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "decode_jpeg": Function(_decode_jpeg, lambda params, data: (("uint8", (None, None, 3)),)),
+    "encode_jpeg": Function(_encode_jpeg, lambda params, picture: (("uint8", (None,)),)),
+    "resize": Function(_resize, lambda params, picture: (("uint8", (*_size(params), 3)),)),
+    "normalise": Function(_normalise, lambda params, picture: (("float32", (1, 3, picture[0], picture[1])),)),
+}

@@ -1,0 +1,66 @@
+"""The thread that a stage computes in, and when work is small enough not to need it.
+
+Jobs run one at a time in the order given, their results come back in the event loop. A stage whose runs take less
+than a thread's wake-up costs runs in the loop itself.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+INLINE_S = 0.0005  # two thread switches cost 0.1–0.2 ms; a loop held up longer than this delays other streams
+RECENT = 9  # the median of so many runs decides: one run that was pre-empted must not
+T = TypeVar("T")
+
+
+class Lane(Generic[T]):
+    """Runs jobs one after the other; `pending` counts those given and not yet answered."""
+
+    def __init__(self, name: str, *, may_inline: bool) -> None:
+        self.pending = 0
+        self._may_inline = may_inline
+        self._recent_s: deque[float] = deque([float("inf")] * RECENT, RECENT)
+        self._jobs: SimpleQueue[tuple[Callable[[], T], Callable[[T], None]] | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], T], done: Callable[[T], None]) -> None:
+        """Run `job`, which must not raise, and call `done` with its result in the event loop."""
+        self.pending += 1
+        if self._may_inline and self.pending == 1 and sorted(self._recent_s)[RECENT // 2] < INLINE_S:
+            self._finish(done, self._timed(job))
+        else:
+            self._jobs.put((job, done))
+
+    def close(self) -> None:
+        """End the thread after the job it is at; what waits is dropped."""
+        self._may_inline = False
+        self._jobs.put(None)
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread's end; False if it still runs."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _timed(self, job: Callable[[], T]) -> T:
+        started_s = self._loop.time()
+        result = job()
+        self._recent_s.append(self._loop.time() - started_s)
+        return result
+
+    def _finish(self, done: Callable[[T], None], result: T) -> None:
+        self.pending -= 1
+        done(result)
+
+    def _run(self) -> None:
+        while (entry := self._jobs.get()) is not None:
+            job, done = entry
+            result = self._timed(job)
+            try:
+                self._loop.call_soon_threadsafe(self._finish, done, result)
+            except RuntimeError:  # the loop is gone, and with it whoever wanted the result
+                return

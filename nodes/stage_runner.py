@@ -1,0 +1,243 @@
+"""A stage that lives: frames in → batching → lane → frames out to the successor and the router.
+
+Runs in one event loop; the computing happens in the stage's lane while the loop goes on receiving and sending. It
+keeps no request longer than it works on it, but remembers for a while which it has seen, so that a duplicate runs
+once only. Where frames go is the Outlet's business.
+"""
+
+import asyncio
+import itertools
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from nodes.batching import Batcher, BatchRules, Refuse, Run
+from nodes.connection import Connection
+from nodes.errors import BudgetExpired, NodesError, Overloaded
+from nodes.framing import Frame, Header, HopTiming, Kind
+from nodes.lane import Lane
+from nodes.stage_spec import StageSpec, Successor
+from nodes.stage_work import Encoded, Runs, Worked, fault_of, work
+
+REMEMBERED = 8192
+AHEAD = 2  # one job runs, one waits for the lane: the next starts without a turn of the loop in between
+Key = tuple[Hashable, ...]
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Outlet(Protocol):
+    """Where a stage's frames go."""
+
+    def forward(self, successor: Successor, frame: Frame) -> None:
+        """To the next stage; failures come back to the router as errors."""
+        ...
+
+    def has_room(self, successor: Successor, call: Callable[[], None]) -> bool:
+        """Whether the way to the next stage takes more; if not, `call` is called once when it does."""
+        ...
+
+    def answer(self, frame: Frame, via: Connection) -> None:
+        """To the router that the header names as origin; `via` is the stream the request came by."""
+        ...
+
+
+class Observer(Protocol):
+    """Who counts what a stage does."""
+
+    def served(self, spec: StageSpec, queue_s: float, worked: Worked) -> None:
+        """A request went through."""
+        ...
+
+    def failed(self, spec: StageSpec, header: Header) -> None:
+        """A request ended with the fault in `header`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    frame: Frame
+    via: Connection
+    key: Key
+    arrived_s: float
+    deadline_s: float | None
+
+
+class StageRunner:
+    """One stage of one deployment at one epoch."""
+
+    def __init__(self, spec: StageSpec, program: Runs, outlet: Outlet, observer: Observer) -> None:
+        self.spec, self.program = spec, program
+        self.draining = False
+        self._outlet, self._observer = outlet, observer
+        self._batcher = Batcher(
+            BatchRules(max_batch=spec.max_batch, max_delay_s=spec.max_delay_s, queue_limit=spec.queue_limit)
+        )
+        self._lane: Lane[list[Worked]] = Lane(f"{spec.deployment}/{spec.stage}", may_inline=spec.slowdown == 1)
+        self._requests: dict[int, _Request] = {}  # waiting or running, by ticket
+        self._tickets = itertools.count()
+        self._seen: OrderedDict[Key, Connection] = OrderedDict()
+        self._cancelled: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._pumping = self._stalled = False
+        self._emptied: asyncio.Event = asyncio.Event()
+
+    def accept(self, frame: Frame, via: Connection) -> None:
+        """Take in a TENSORS frame; a duplicate of (request, attempt, sequence, position) is dropped."""
+        header = frame.header
+        key = (header.request, header.attempt, header.sequence, header.position)
+        if key in self._seen or (header.request, header.attempt) in self._cancelled:
+            via.consumed(frame)
+            return
+        _remember(self._seen, key, via)
+        now_s = time.monotonic()
+        deadline_s = None if header.budget_s is None else now_s + header.budget_s
+        request = _Request(frame, via, key, now_s, deadline_s)
+        ticket = next(self._tickets)
+        self._requests[ticket] = request
+        group = tuple((meta.name, meta.dtype, meta.shape[1:]) for meta in header.tensors)
+        refused = self._batcher.add(ticket, now_s, deadline_s=deadline_s, group=group)
+        if refused:
+            self._refuse(refused)
+        else:
+            self._pump()
+
+    def cancel(self, header: Header) -> None:
+        """Forget a request, waiting or running, and tell the stage after this one."""
+        _remember(self._cancelled, (header.request, header.attempt), None)
+        for ticket, request in list(self._requests.items()):
+            about = request.frame.header
+            if (about.request, about.attempt) == (header.request, header.attempt) and self._batcher.remove(ticket):
+                self._forget(ticket)
+        if self.spec.successor is not None:
+            self._outlet.forward(self.spec.successor, Frame(header._replace(stage=self.spec.successor.stage)))
+
+    def came_by(self, header: Header) -> Connection | None:
+        """The stream by which a request that this stage has seen arrived."""
+        return self._seen.get((header.request, header.attempt, header.sequence, header.position))
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request waits or runs here."""
+        return not self._requests
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until no request is left; False if some were after `timeout_s`."""
+        self.draining = True
+        if self._requests:
+            self._emptied.clear()
+            try:
+                await asyncio.wait_for(self._emptied.wait(), timeout_s)
+            except TimeoutError:
+                return False
+        return True
+
+    async def close(self) -> None:
+        """Stop the lane and free the engine; requests still here are dropped."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._lane.close()
+        if await asyncio.to_thread(self._lane.join, 5.0):
+            self.program.close()
+
+    def _pump(self) -> None:
+        """Start whatever may start now. Entered once at a time: a lane may finish a small job at once."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._lane.pending < AHEAD and self._batcher and self._way_is_free():
+                decision = self._batcher.decide(time.monotonic())
+                if isinstance(decision, Refuse):
+                    self._refuse(decision)
+                elif isinstance(decision, Run):
+                    self._start(decision.tickets)
+                else:
+                    self._wake_at(decision.until_s)
+                    return
+        finally:
+            self._pumping = False
+
+    def _way_is_free(self) -> bool:
+        """Back-pressure: nothing runs whose result would only pile up before a slow successor."""
+        if self.spec.successor is None or self._stalled:
+            return not self._stalled
+        self._stalled = not self._outlet.has_room(self.spec.successor, self._resume)
+        return not self._stalled
+
+    def _resume(self) -> None:
+        self._stalled = False
+        self._pump()
+
+    def _wake_at(self, until_s: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if until_s is None else self._loop.call_at(until_s, self._pump)
+
+    def _start(self, tickets: tuple[int, ...]) -> None:
+        held = [(ticket, self._requests[ticket]) for ticket in tickets]
+        frames = [request.frame for _, request in held]
+        started_s = time.monotonic()
+
+        def done(results: list[Worked]) -> None:
+            for (ticket, request), worked in zip(held, results, strict=True):
+                self._emit(request, worked, started_s - request.arrived_s)
+                self._forget(ticket)
+            self._pump()
+
+        self._lane.submit(lambda: work(self.spec, self.program, frames), done)
+
+    def _emit(self, request: _Request, worked: Worked, queue_s: float) -> None:
+        header = request.frame.header
+        if (header.request, header.attempt) in self._cancelled:
+            return
+        if worked.fault is not None:
+            self._fail(request, header._replace(fault=worked.fault))
+            return
+        self._observer.served(self.spec, queue_s, worked)
+        spec, budget_s, timings = self.spec, header.budget_s, header.timings
+        if request.deadline_s is not None:
+            budget_s = max(0.0, request.deadline_s - time.monotonic())
+        if timings is not None:
+            timings = (*timings, HopTiming(spec.stage, queue_s, worked.decode_s, worked.compute_s, worked.encode_s))
+
+        def frame(stage: str, tensors: tuple[Encoded, ...]) -> Frame:
+            metas, buffers = zip(*tensors, strict=True)
+            return Frame(header._replace(stage=stage, budget_s=budget_s, timings=timings, tensors=metas), buffers)
+
+        if spec.returns:
+            self._outlet.answer(frame(spec.stage, worked.returns), request.via)
+        if spec.successor is not None and spec.sends:
+            self._outlet.forward(spec.successor, frame(spec.successor.stage, worked.sends))
+
+    def _refuse(self, refused: Refuse) -> None:
+        ticket = refused.ticket
+        request = self._requests[ticket]
+        where = f"request {request.frame.header.request!r} at stage {self.spec.stage!r}"
+        error: NodesError = (
+            BudgetExpired(f"{where}: its time was up after {time.monotonic() - request.arrived_s:.3f} s of waiting")
+            if refused.reason == "deadline"
+            else Overloaded(f"{where}: {self.spec.queue_limit} requests wait already; send less or raise queue_limit")
+        )
+        self._fail(request, request.frame.header._replace(fault=fault_of(error)))
+        self._forget(ticket)
+
+    def _fail(self, request: _Request, header: Header) -> None:
+        failed = header._replace(kind=Kind.ERROR, stage=self.spec.stage, tensors=())
+        self._observer.failed(self.spec, failed)
+        self._outlet.answer(Frame(failed), request.via)
+
+    def _forget(self, ticket: int) -> None:
+        request = self._requests.pop(ticket)
+        request.via.consumed(request.frame)
+        if not self._requests:
+            self._emptied.set()
+
+
+def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
+    memory[key] = value
+    if len(memory) > REMEMBERED:
+        memory.popitem(last=False)

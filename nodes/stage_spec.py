@@ -1,0 +1,71 @@
+"""What a worker is told about one stage: values only, and their form as a msgpack map."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from nodes.codec import CODECS
+from nodes.errors import NodesError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Successor:
+    """The stage that follows, and the worker that holds it."""
+
+    stage: str
+    address: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSpec:
+    """One stage of one deployment at one epoch.
+
+    `sends` go to the successor: outputs of this stage and tensors that it passes on, still encoded. `returns` are
+    model outputs that go straight back to the router. `codecs` names the codec of each output that is encoded
+    here (raw if absent). `slowdown` multiplies the stage's busy time by sleeping; one-machine use only.
+    """
+
+    deployment: str
+    epoch: int
+    stage: str
+    artifact: str
+    backend: str
+    node: str = ""
+    precision: str = "float32"
+    threads: int = 1
+    slowdown: float = 1.0
+    successor: Successor | None = None
+    codecs: Mapping[str, str] = field(default_factory=dict)
+    sends: tuple[str, ...] = ()
+    returns: tuple[str, ...] = ()
+    max_batch: int = 1
+    max_delay_s: float = 0.0
+    queue_limit: int = 1024
+
+    def __post_init__(self) -> None:
+        where = f"stage {self.stage!r} of {self.deployment!r}"
+        if self.slowdown < 1 or self.threads < 1 or self.max_batch < 1 or self.epoch < 0:
+            raise NodesError(f"{where}: slowdown, threads and max_batch start at 1, epoch at 0")
+        if self.sends and self.successor is None:
+            raise NodesError(f"{where} sends {', '.join(self.sends)} but has no successor")
+        if not self.sends and not self.returns:
+            raise NodesError(f"{where} neither sends nor returns a tensor")
+        if unknown := sorted(set(self.codecs.values()) - set(CODECS)):
+            raise NodesError(f"{where}: no codec {unknown[0]!r}; known are {', '.join(CODECS)}")
+
+    def to_map(self) -> dict[str, Any]:
+        """As a map of plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_map(cls, given: Mapping[str, Any]) -> "StageSpec":
+        """From a map; a key of a newer peer is ignored. NodesError if a key is missing or a value makes no sense."""
+        known = {item.name: given[item.name] for item in fields(cls) if item.name in given}
+        try:
+            if known.get("successor") is not None:
+                known["successor"] = Successor(**known["successor"])
+            known |= {name: tuple(known[name]) for name in ("sends", "returns") if name in known}
+            return cls(**known)
+        except TypeError as error:
+            raise NodesError(f"stage spec {given.get('stage')!r} is malformed: {error}") from None

@@ -1,0 +1,182 @@
+"""Connections over gRPC: one bidirectional method of raw bytes, dialled by `open_connection`, served by a worker.
+
+Here and in worker_client.py is all that knows gRPC's client side. A token travels in the metadata; the two ends
+tell each other their node's name and protocol version before the first frame.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from nodes.connection import Connection, Ends, OnClosed, OnFrame
+from nodes.emulation import LinkShaper
+from nodes.errors import NodesError, NotAuthorised, StreamClosed
+from nodes.framing import SPOKEN, VERSION
+
+SERVICE = "isthmus.Worker"
+STREAM_METHOD = f"/{SERVICE}/Stream"
+TOKEN, NODE, ORIGIN, PROTOCOL = "isthmus-token", "isthmus-node", "isthmus-origin", "isthmus-version"
+OPTIONS = (
+    ("grpc.max_receive_message_length", -1),  # frames are limited in parts.py, by name, rather than by a dead call
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+SERVER_OPTIONS = (*OPTIONS, ("grpc.so_reuseport", 0), ("grpc.http2.min_ping_interval_without_data_ms", 10_000))
+CLIENT_OPTIONS = (*OPTIONS, ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
+_BROKEN = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
+
+
+class _Wire:
+    """Bytes over a gRPC call or servicer context, both of which read and write."""
+
+    def __init__(self, call: Any, peer: str) -> None:
+        self._call = call
+        self._peer = peer
+
+    async def read(self) -> bytes | None:
+        try:
+            data = await self._call.read()
+        except _BROKEN as error:
+            raise StreamClosed(f"the stream to {self._peer} broke: {_detail(error)}") from None
+        return None if data is grpc.aio.EOF else data
+
+    async def write(self, data: bytes) -> None:
+        try:
+            await self._call.write(data)
+        except _BROKEN as error:
+            raise StreamClosed(f"the stream to {self._peer} broke: {_detail(error)}") from None
+
+
+class DialledConnection(Connection):
+    """A connection that this side opened and therefore can end."""
+
+    channel: grpc.aio.Channel
+    call: Any
+    reader: asyncio.Task[None]
+
+    async def close(self) -> None:
+        """Send what was posted, then end the stream. `on_closed` has been called when this returns."""
+        await self.drain()
+        if not self.closed:
+            await self.call.done_writing()
+        self.call.cancel()
+        await asyncio.gather(self.reader, return_exceptions=True)
+        await self.channel.close()
+
+
+async def open_connection(
+    address: str,
+    *,
+    on_frame: OnFrame,
+    on_closed: OnClosed,
+    token: str | None = None,
+    node: str = "",
+    origin: str = "",
+    shaper: LinkShaper | None = None,
+    timeout_s: float = 5.0,
+    **settings: Any,
+) -> DialledConnection:
+    """Dial a worker's data plane. StreamClosed if nobody answers in `timeout_s`, NotAuthorised for a wrong token.
+
+    `node` is where the caller stands, `origin` its id if it is a router; `settings` go to Connection.
+    """
+    channel = grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
+    call = channel.stream_stream(STREAM_METHOD)(metadata=_greeting(token, node, origin))
+    try:
+        greeting = dict(await asyncio.wait_for(call.initial_metadata(), timeout_s))
+        if PROTOCOL not in greeting:  # the call ended before the peer said anything
+            await asyncio.wait_for(_raise_ended(call, address), timeout_s)
+        check_version(greeting.get(PROTOCOL, ""), address)
+    except TimeoutError:
+        call.cancel()
+        await channel.close()
+        raise StreamClosed(f"{address} did not answer within {timeout_s:g} s") from None
+    except _BROKEN as error:
+        await channel.close()
+        raise refusal(error, address) from None
+    except BaseException:
+        call.cancel()
+        await channel.close()
+        raise
+    ends = Ends(node=node, peer_node=str(greeting.get(NODE, "")), origin=origin)
+    connection = DialledConnection(
+        _Wire(call, ends.peer_node or address), ends, on_frame=on_frame, on_closed=on_closed, shaper=shaper, **settings
+    )
+    connection.channel, connection.call = channel, call
+    connection.reader = asyncio.create_task(connection.run())
+    return connection
+
+
+async def _raise_ended(call: Any, address: str) -> None:
+    code, details = await call.code(), await call.details()
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        raise NotAuthorised(f"{address}: {details}")
+    raise StreamClosed(f"no stream to {address}: {details or code}")
+
+
+def refusal(error: BaseException, address: str) -> NodesError:
+    """An error of gRPC as one of ours."""
+    if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return NotAuthorised(f"{address}: {error.details()}")
+    return StreamClosed(f"no answer from {address}: {_detail(error)}")
+
+
+def check_version(theirs: str, peer: str) -> None:
+    """StreamClosed, naming both, unless the two versions differ by at most one."""
+    if not theirs.isdigit() or abs(int(theirs) - VERSION) > 1:
+        raise StreamClosed(f"{peer} speaks protocol version {theirs or 'unknown'}, this side {SPOKEN[0]} and {VERSION}")
+
+
+def has_token(metadata: Any, token: str | None) -> bool:
+    """Whether a call's metadata holds the token; always, if there is none."""
+    if token is None:
+        return True
+    given = next((value for key, value in metadata or () if key == TOKEN), "")
+    return hmac.compare_digest(str(given).encode(), token.encode())
+
+
+def check_listen(listen: str, token: str | None) -> None:
+    """NotAuthorised for an address that others can reach without a token; NodesError for no address at all."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit():
+        raise NodesError(f"--listen {listen!r} is not host:port, such as 127.0.0.1:0")
+    if token is None and not _is_loopback(host.strip("[]")):
+        raise NotAuthorised(f"listening on {host} lets others in; give a token with --token-file, or use 127.0.0.1")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def serve_stream(context: Any, node: str, *, on_open: Callable[[Connection], None], **settings: Any) -> None:
+    """Answer one dialled stream until it ends; `on_open` hears of it first, `settings` go to Connection."""
+    metadata = {key: value for key, value in context.invocation_metadata() or ()}
+    theirs = str(metadata.get(PROTOCOL, ""))
+    await context.send_initial_metadata(_greeting(None, node, ""))
+    check_version(theirs, "the peer")
+    ends = Ends(node=node, peer_node=str(metadata.get(NODE, "")), origin=str(metadata.get(ORIGIN, "")))
+    connection = Connection(_Wire(context, ends.peer_node or context.peer()), ends, **settings)
+    on_open(connection)
+    await connection.run()
+
+
+def _greeting(token: str | None, node: str, origin: str) -> tuple[tuple[str, str], ...]:
+    given = ((TOKEN, token or ""), (NODE, node), (ORIGIN, origin), (PROTOCOL, str(VERSION)))
+    return tuple((key, value) for key, value in given if value)
+
+
+def _detail(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return str(error.details() or error.code())
+    return str(error) or type(error).__name__

@@ -1,0 +1,61 @@
+"""Everything the routing core can want done, as values. The router carries them out in the order given."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Send the request's inputs to the first stage of this epoch as this attempt, with what is left of its budget."""
+
+    request: str
+    attempt: int
+    epoch: int
+    budget_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Tell the epoch's stages that nobody waits for this attempt any more, and forget outputs kept for it."""
+
+    request: str
+    attempt: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliver:
+    """Hand the outputs of this attempt to the caller; all of them are there."""
+
+    request: str
+    attempt: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailRequest:
+    """Tell the caller that the request has failed.
+
+    `kind`: "caller" (its inputs do not fit), "worker" (every attempt failed), "quarantined" (workers died
+    with it), "timeout", or "closed" (the deployment is gone).
+    """
+
+    request: str
+    kind: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The request has ended: its inputs need be kept no longer."""
+
+    request: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """The epoch has no request left here and will get none; said once."""
+
+    epoch: int
+
+
+Action = Send | Cancel | Deliver | FailRequest | Release | Drained

@@ -1,0 +1,208 @@
+"""One host's supervisor: starts workers as daemons of their own, speaks to them, and tells the controller of them.
+
+Runs as a Ray actor (ray_shell.py wraps it). Workers are not its children: they outlive it, and a later
+agent finds them by their announcement and re-adopts them with the cluster's secret.
+"""
+
+import asyncio
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nodes.errors import NodesError, NotAuthorised, StreamClosed
+from nodes.worker_client import Claimed, WorkerClient
+from orchestrator.errors import ClusterError
+from orchestrator.local_cluster import state_folder
+from orchestrator.routes import Reach
+
+START_S = 40.0
+Tell = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerWanted:
+    """A worker to have: on this host, or already running at `address` (a board too small for Ray)."""
+
+    node: str
+    address: str | None = None
+    emulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFound:
+    """A claimed worker: how to reach it, what machine it is, its engines and where its metrics are."""
+
+    reach: Reach
+    claimed: Claimed
+    engines: Mapping[str, Mapping[str, Any]]
+    metrics_port: int | None
+
+
+class Agent:
+    """Supervises the workers of one host. `tell(node, event)` carries their events to the controller."""
+
+    def __init__(
+        self, *, folder: Path | None, host: str, controller: str, secret: str, token: str | None, tell: Tell
+    ) -> None:
+        self._folder = folder or state_folder() / "workers"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._host = host
+        self._controller = controller
+        self._secret = secret
+        self._token = token
+        self._tell = tell
+        self._clients: dict[str, WorkerClient] = {}
+        self._watches: dict[str, asyncio.Task[None]] = {}
+
+    async def ensure(self, wanted: WorkerWanted) -> WorkerFound:
+        """Find or start the node's worker and claim it. ClusterError if it can't be had."""
+        announced = self._announced(wanted.node)
+        if wanted.address is not None:
+            address, port = wanted.address, None
+        elif announced is not None:
+            address, port = announced["address"], announced["metrics_port"]
+        else:
+            announced = await self._start(wanted)
+            address, port = announced["address"], announced["metrics_port"]
+        client = WorkerClient(address, token=self._token, controller=self._controller, secret=self._secret)
+        try:
+            claimed = await client.claim()
+            engines = await client.engines()
+        except NodesError as error:
+            await client.close()
+            raise ClusterError(f"node {wanted.node}: {error}") from None
+        if claimed.node != wanted.node:
+            await client.close()
+            raise ClusterError(f"node {wanted.node}: the worker at {address} says it is node {claimed.node}")
+        await self._replace(wanted.node, client)
+        reach = Reach(node=wanted.node, address=address, token=self._token)
+        return WorkerFound(reach=reach, claimed=claimed, engines=engines, metrics_port=port)
+
+    async def call(self, node: str, method: str, *args: Any, **options: Any) -> Any:
+        """A control method of the node's worker, by name (see `nodes.worker_client.WorkerClient`)."""
+        if node not in self._clients:
+            raise StreamClosed(f"no worker of node {node} is known here")
+        return await getattr(self._clients[node], method)(*args, **options)
+
+    async def give_artifact(self, node: str, folder: str, sha: str) -> None:
+        """Have the worker hold an artifact that lies in a folder of this host."""
+        client = self._clients[node]
+        if not await client.has_artifact(sha):
+            await client.put_artifact(Path(folder))
+
+    async def take_artifact(self, node: str, files: Mapping[str, bytes], sha: str) -> None:
+        """Have the worker hold an artifact whose files came through Ray."""
+        folder = self._folder / "artifacts" / sha
+        if not await self._clients[node].has_artifact(sha):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+            await self.give_artifact(node, str(folder), sha)
+
+    async def stop(self, node: str | None = None) -> None:
+        """End the worker of a node, or of all, and wait until it is gone."""
+        for name in [node] if node is not None else list(self._clients):
+            watch, client = self._watches.pop(name, None), self._clients.pop(name, None)
+            if watch is not None:
+                watch.cancel()
+            if client is not None:
+                await _shut(client)
+                await client.close()
+
+    def _announced(self, node: str) -> dict[str, Any] | None:
+        """What a worker that still runs on this host has announced."""
+        path = self._announcement(node)
+        if not path.exists():
+            return None
+        announced: dict[str, Any] = json.loads(path.read_text())
+        return announced if Path(f"/proc/{announced['pid']}").exists() else None
+
+    def _announcement(self, node: str) -> Path:
+        return self._folder / f"{node}.worker.json"
+
+    async def _start(self, wanted: WorkerWanted) -> dict[str, Any]:
+        folder, announcement = self._folder / wanted.node, self._announcement(wanted.node)
+        folder.mkdir(parents=True, exist_ok=True)
+        announcement.unlink(missing_ok=True)
+        log = folder / "worker.log"
+        command = [sys.executable, "-P", "-m", "nodes.worker", f"--listen={self._host}:0", f"--node={wanted.node}"]
+        command += [f"--state={folder}", f"--announce={announcement}", "--metrics-port=0"]
+        if wanted.emulated:
+            command.append("--emulated")
+        if self._token is not None:
+            command.append(f"--token-file={self._token_file()}")
+        pid = await asyncio.to_thread(_daemonise, command, log)
+        deadline_s = time.monotonic() + START_S
+        while time.monotonic() < deadline_s:
+            announced = self._announced(wanted.node)
+            if announced is not None:
+                return announced
+            if not Path(f"/proc/{pid}").exists():
+                break
+            await asyncio.sleep(0.05)
+        raise ClusterError(f"the worker of node {wanted.node} died at its start: {_last_words(log)} (see {log})")
+
+    def _token_file(self) -> Path:
+        path = self._folder / "token"
+        if not path.exists():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(self._token or "")
+        return path
+
+    async def _replace(self, node: str, client: WorkerClient) -> None:
+        old_watch, old = self._watches.pop(node, None), self._clients.get(node)
+        if old_watch is not None:
+            old_watch.cancel()
+        if old is not None:
+            await old.close()
+        self._clients[node] = client
+        self._watches[node] = asyncio.create_task(self._watch(node, client), name=f"watch-{node}")
+
+    async def _watch(self, node: str, client: WorkerClient) -> None:
+        try:
+            async for event in client.watch():
+                await self._tell(node, event)
+        except NodesError as error:
+            if self._clients.get(node) is client:
+                await self._tell(node, {"event": "lost", "message": str(error)})
+
+
+async def _shut(client: WorkerClient) -> None:
+    try:
+        pid = (await client.claim()).pid
+        await client.shutdown()
+    except (StreamClosed, NotAuthorised):
+        return  # already gone, or another controller's by now
+    deadline_s = time.monotonic() + 5.0
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline_s:
+        await asyncio.sleep(0.02)
+
+
+def _daemonise(command: list[str], log: Path) -> int:
+    """Start a process that is nobody's child: a shell in between leaves it to init. Its process id.
+
+    Ray kills the children of an actor with it, even those in a session of their own.
+    """
+    line = f"setsid {shlex.join(command)} </dev/null >{shlex.quote(str(log))} 2>&1 & echo $!"
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return int(subprocess.run(["/bin/sh", "-c", line], check=True, env=environ, stdout=subprocess.PIPE).stdout)
+
+
+def _last_words(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
+    return lines[-1] if lines else "it said nothing"
+
+
+def describe(found: WorkerFound) -> dict[str, Any]:
+    """A worker as plain values, for `isthmus status` and `doctor`."""
+    facts = asdict(found.claimed)
+    facts.pop("stages")
+    return facts | {"address": found.reach.address, "engines": dict(found.engines), "metrics_port": found.metrics_port}

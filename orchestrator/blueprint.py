@@ -1,0 +1,142 @@
+"""A deployment's blueprint: its model, what was asked of it and what was measured; it finds plans.
+
+Runs the solver, so it belongs to the shell: the control core asks with FindPlan and hears PlanFound.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from orchestrator.errors import SpecError
+from orchestrator.events import LinkEstimate
+from orchestrator.spec import DeploymentSpec
+from partitioner.cost import evaluate
+from partitioner.load import Model
+from partitioner.plan import Infeasible, Plan
+from partitioner.privacy import pixel_forms
+from partitioner.problem import Problem, Site
+from partitioner.profile import EngineKey, Profile
+from partitioner.search.mincut import solve
+from partitioner.topology import Link, Node, NodeId, Topology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """Everything needed to plan one deployment again under other links or without some nodes."""
+
+    spec: DeploymentSpec
+    model: Model
+    profile: Profile
+    engines: Mapping[NodeId, tuple[EngineKey, ...]]
+
+    def problem(self, links: Iterable[LinkEstimate] = (), excluded: Iterable[NodeId] = ()) -> Problem:
+        """The planning problem under these link estimates, without the excluded nodes."""
+        return pose(
+            self.spec,
+            self.model,
+            self.profile,
+            self.engines,
+            topology=observed(self.spec.topology, links),
+            excluded=tuple(excluded),
+        )
+
+    def find(self, links: Iterable[LinkEstimate] = (), excluded: Iterable[NodeId] = ()) -> Plan | Infeasible:
+        """The best plan under these links."""
+        return solve(self.problem(links, excluded))
+
+    def latency_s(self, plan: Plan, links: Iterable[LinkEstimate]) -> float:
+        """What a plan made for other links would take under these, in seconds."""
+        problem = self.problem(links)
+        return evaluate(problem, assignment(problem, plan), codecs_of(plan)).predicted.latency_s
+
+
+def pose(
+    spec: DeploymentSpec,
+    model: Model,
+    profile: Profile,
+    engines: Mapping[NodeId, tuple[EngineKey, ...]],
+    *,
+    topology: Topology | None = None,
+    excluded: tuple[NodeId, ...] = (),
+) -> Problem:
+    """The planning problem that a spec asks about a model. SpecError for an input or output the model lacks."""
+    check_names(spec, model)
+    return Problem(
+        graph=model.graph,
+        topology=topology or spec.topology,
+        profile=profile,
+        sites=tuple(
+            Site(node=node.name, engine=key)
+            for node in spec.topology.nodes
+            if node.name not in excluded
+            for key in engines.get(node.name, ())
+        ),
+        source=spec.source,
+        outputs_to=dict.fromkeys(model.graph.outputs, spec.source) | dict(spec.outputs),
+        private=private_tensors(spec, model),
+        max_error=spec.max_error,
+        codecs=spec.codecs,
+        cost_model="additive, corrected by measured segments",
+    )
+
+
+def check_names(spec: DeploymentSpec, model: Model) -> None:
+    """SpecError if the spec names an input or output that the model lacks, or leaves out an input."""
+    graph = model.graph
+    for entry in spec.inputs:
+        if entry.name not in graph.inputs:
+            raise SpecError(f"inputs.{entry.name}: {graph.name} has no such input; it has {', '.join(graph.inputs)}")
+    missing = [name for name in graph.inputs if name not in {entry.name for entry in spec.inputs}]
+    if missing:
+        raise SpecError(f"inputs.{missing[0]}: is missing; say at which node {graph.name}'s input appears (at: NODE)")
+    for name, _ in spec.outputs:
+        if name not in graph.outputs:
+            raise SpecError(f"outputs.{name}: {graph.name} has no such output; it has {', '.join(graph.outputs)}")
+
+
+def private_tensors(spec: DeploymentSpec, model: Model) -> frozenset[str]:
+    """Tensors that may not leave the source, by the spec's private inputs."""
+    held: frozenset[str] = frozenset()
+    for entry in spec.inputs:
+        if entry.private:
+            held |= pixel_forms(model.graph, (entry.name,), until=entry.private_until)
+    return held
+
+
+def observed(topology: Topology, links: Iterable[LinkEstimate]) -> Topology:
+    """The topology with what was last seen of its links."""
+    seen = {(estimate.source, estimate.target): estimate for estimate in links}
+    changed: list[Link] = []
+    for link in topology.links:
+        estimate = seen.get((link.source, link.target))
+        if estimate is not None:
+            rate, delay_s = estimate.bytes_per_s, estimate.propagation_s
+            changed.append(replace(link, bytes_per_s=rate, propagation_s=delay_s))
+    return topology.with_links(changed)
+
+
+def assignment(problem: Problem, plan: Plan) -> tuple[Site, ...]:
+    """The site of each operator under a plan, in graph order."""
+    sites: dict[str, Site] = {}
+    for stage in plan.stages:
+        site = next(
+            site
+            for site in problem.sites
+            if (site.node, site.engine.backend, site.engine.precision) == (stage.node, stage.backend, stage.precision)
+        )
+        sites.update(dict.fromkeys(stage.operators, site))
+    return tuple(sites[operator.name] for operator in problem.graph.operators)
+
+
+def codecs_of(plan: Plan) -> dict[str, str]:
+    """The codec of each tensor that crosses."""
+    return {name: codec for c in plan.crossings for name, codec in zip(c.tensors, c.codecs, strict=True)}
+
+
+def engine_keys(node: Node, node_class: str, installed: Iterable[str]) -> tuple[EngineKey, ...]:
+    """The engines that a node both offers and has installed, at the precision each runs by default."""
+    here = set(installed)
+    return tuple(
+        EngineKey(node_class=node_class, backend=backend, threads=node.threads)
+        for backend in node.backends
+        if backend in here
+    )

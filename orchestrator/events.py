@@ -1,0 +1,161 @@
+"""Everything the control core can be told, as values. It is told facts; it never goes and looks."""
+
+from dataclasses import dataclass
+
+from partitioner.plan import Plan
+from partitioner.topology import NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkEstimate:
+    """One direction between two nodes as known now: goodput and half the round trip."""
+
+    source: NodeId
+    target: NodeId
+    bytes_per_s: float
+    propagation_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployRequested:
+    """A deployment is wanted. `spec` is the digest of its spec, `links` its topology's first guesses.
+
+    Observations already made of a link go before its first guess.
+    """
+
+    deployment: str
+    spec: str
+    links: tuple[LinkEstimate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFound:
+    """The answer to FindPlan `ticket`. `current_s`: latency of the running plan under the links of that question.
+
+    None where nothing runs yet, or what runs cannot be evaluated any more.
+    """
+
+    deployment: str
+    ticket: int
+    plan: Plan
+    current_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanNotFound:
+    """FindPlan `ticket` has no answer: infeasible (the constraint that binds) or the search failed."""
+
+    deployment: str
+    ticket: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReady:
+    """A node has loaded a stage and can run it."""
+
+    deployment: str
+    epoch: int
+    stage: str
+    node: NodeId
+    load_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageFailed:
+    """A stage could not be loaded, or was lost after it was ready while its node lives."""
+
+    deployment: str
+    epoch: int
+    stage: str
+    node: NodeId
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStopped:
+    """A stage is gone from its node."""
+
+    deployment: str
+    epoch: int
+    stage: str
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterJoined:
+    """A router serves a deployment from now on; told again when it reconnects."""
+
+    deployment: str
+    router: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterLeft:
+    """A router is gone, with whatever it had in flight."""
+
+    deployment: str
+    router: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterSwitched:
+    """A router sends its new requests to this epoch."""
+
+    deployment: str
+    router: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochDrained:
+    """A router has no request left in this epoch and will send none."""
+
+    deployment: str
+    router: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkObserved:
+    """A link as measured from `samples` transfers; the newest word on it."""
+
+    source: NodeId
+    target: NodeId
+    bytes_per_s: float
+    propagation_s: float
+    samples: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLost:
+    """A node's worker died or cannot be reached; what it had loaded counts as gone."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeJoined:
+    """A node that was lost can be used again; it has nothing loaded."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRequested:
+    """A deployment is to end: drained, then dropped."""
+
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Time has passed; due second looks are taken. About one a second will do."""
+
+
+Event = (
+    DeployRequested | PlanFound | PlanNotFound | StageReady | StageFailed | StageStopped | RouterJoined | RouterLeft
+    | RouterSwitched | EpochDrained | LinkObserved | NodeLost | NodeJoined | DeleteRequested | Tick
+)  # fmt: skip
+
+EVENTS: dict[str, type] = {kind.__name__: kind for kind in Event.__args__}

@@ -1,0 +1,164 @@
+"""The workers of a cluster by node name: brought up through their hosts' agents, and called through them.
+
+Knows agents only as things with awaitable methods; ray_shell.py supplies those. Decides nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from nodes.artifact import MANIFEST, read
+from nodes.emulation import ShapedLink
+from orchestrator.agent import WorkerFound, WorkerWanted
+from orchestrator.blueprint import engine_keys
+from orchestrator.errors import ClusterError
+from partitioner.profile import EngineKey
+from partitioner.topology import Link, Node, NodeId, Tier, Topology
+
+
+class AgentHandle(Protocol):
+    """One host's agent, wherever it runs. `host` names the host; `shares_disk`: our paths are valid there."""
+
+    host: str
+    shares_disk: bool
+
+    async def run(self, method: str, *args: Any, **options: Any) -> Any:
+        """Call a method of `orchestrator.agent.Agent` by name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A node's worker and the agent that speaks to it."""
+
+    found: WorkerFound
+    agent: AgentHandle
+
+
+class Fleet:
+    """Every worker that the controller holds. `find_agent(node)` gives the agent for a topology node."""
+
+    def __init__(self, find_agent: Callable[[Node], Awaitable[AgentHandle]], *, emulated: bool) -> None:
+        self.emulated = emulated
+        self._find_agent = find_agent
+        self._members: dict[NodeId, Member] = {}
+        self._links: dict[tuple[NodeId, NodeId], Link] = {}
+
+    async def bring_up(self, topology: Topology) -> None:
+        """A claimed worker for each node, and on one machine emulated links. ClusterError names what fails."""
+        self._check(topology)
+        missing = [node for node in topology.nodes if node.name not in self._members]
+        agents = [await self._find_agent(node) for node in missing]
+        results = await asyncio.gather(
+            *(self._join(node, agent) for node, agent in zip(missing, agents, strict=True)), return_exceptions=True
+        )
+        faults = [result for result in results if isinstance(result, BaseException)]
+        if faults:
+            raise faults[0]
+        if self.emulated:
+            await self.shape(topology.links)
+
+    async def rejoin(self, node: Node) -> None:
+        """Find or start the worker of a node whose worker was lost."""
+        self._members.pop(node.name, None)
+        await self._join(node, await self._find_agent(node))
+        if self.emulated:
+            await self.call(node.name, "shape", *self.emulation())
+
+    async def _join(self, node: Node, agent: AgentHandle) -> None:
+        wanted = WorkerWanted(node=node.name, address=node.address, emulated=self.emulated)
+        found: WorkerFound = await agent.run("ensure", wanted)
+        self._members[node.name] = Member(found=found, agent=agent)
+        known = set(node.backends) & _installed(found)
+        if not known:
+            lacking = "; ".join(str(found.engines.get(name, {}).get("missing", name)) for name in node.backends)
+            raise ClusterError(
+                f"node {node.name}: none of its backends {', '.join(node.backends)} runs there: {lacking}"
+            )
+
+    def _check(self, topology: Topology) -> None:
+        if self.emulated:
+            return
+        for node in topology.nodes:
+            if node.slowdown != 1:
+                raise ClusterError(f"node {node.name}: slowdown is for one machine only; leave it out on a cluster")
+
+    def members(self) -> Mapping[NodeId, Member]:
+        """Each node's worker."""
+        return dict(self._members)
+
+    def member(self, node: NodeId) -> Member:
+        """The worker of a node; ClusterError if none is held."""
+        if node not in self._members:
+            raise ClusterError(f"no worker of node {node} is held; deploy to it first")
+        return self._members[node]
+
+    async def call(self, node: NodeId, method: str, *args: Any, **options: Any) -> Any:
+        """A control method of a node's worker."""
+        return await self.member(node).agent.run("call", node, method, *args, **options)
+
+    async def give(self, node: NodeId, folder: Path, sha: str) -> None:
+        """Have a node's worker hold an artifact that lies in a folder here."""
+        agent = self.member(node).agent
+        if agent.shares_disk:
+            await agent.run("give_artifact", node, str(folder), sha)
+        elif not await agent.run("call", node, "has_artifact", sha):
+            names = (MANIFEST, *read(folder).files)
+            files = {name: (folder / name).read_bytes() for name in names}
+            await agent.run("take_artifact", node, files, sha)
+
+    def engines(self, topology: Topology) -> dict[NodeId, tuple[EngineKey, ...]]:
+        """The engines that each node offers and has installed. Nodes on one host share their measurements."""
+        keys = {}
+        for node in topology.nodes:
+            member = self.member(node.name)
+            where = member.agent.host if self.emulated else node.name
+            keys[node.name] = engine_keys(node, where, _installed(member.found))
+        return keys
+
+    async def shape(self, links: Iterable[Link]) -> None:
+        """Set the emulated links; those not named stay as they are."""
+        self._links |= {(link.source, link.target): link for link in links}
+        await asyncio.gather(*(self.call(node, "shape", *self.emulation()) for node in self._members))
+
+    def emulation(
+        self,
+    ) -> tuple[tuple[ShapedLink, ...], dict[tuple[NodeId, NodeId], tuple[tuple[NodeId, NodeId], ...]]]:
+        """The emulated links and the route between every two nodes; empty off one machine."""
+        if not self.emulated:
+            return (), {}
+        nodes = tuple(m.found.claimed.node for m in self._members.values())
+        known = [link for link in self._links.values() if link.source in nodes and link.target in nodes]
+        shaped = tuple(
+            ShapedLink(
+                source=link.source,
+                target=link.target,
+                bytes_per_s=link.bytes_per_s,
+                propagation_s=link.propagation_s,
+            )
+            for link in known
+        )
+        topology = Topology(tuple(Node(name=name, tier=Tier.EDGE, backends=()) for name in nodes), tuple(known))
+        paths = {}
+        for source in nodes:
+            for target in nodes:
+                path = topology.path(source, target) if source != target else None
+                if path is not None:
+                    paths[source, target] = tuple((link.source, link.target) for link in path.links)
+        return shaped, paths
+
+    def lose(self, node: NodeId) -> None:
+        """The node's worker is gone."""
+        self._members.pop(node, None)
+
+    async def stop(self) -> None:
+        """End every worker."""
+        agents = {id(m.agent): m.agent for m in self._members.values()}
+        await asyncio.gather(*(agent.run("stop") for agent in agents.values()))
+        self._members.clear()
+
+
+def _installed(found: WorkerFound) -> set[str]:
+    return {name for name, facts in found.engines.items() if "missing" not in facts}

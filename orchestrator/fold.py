@@ -1,0 +1,268 @@
+"""How knowledge changes: `observe` takes in an event, `commit` an instruction that was given.
+
+Together they are the fold that a journal replays: events and *recorded* instructions rebuild the knowledge
+without deciding anything again. So whatever a decision changes must stand in its instruction.
+"""
+
+from orchestrator.errors import IllegalTransition, UnknownDeployment
+from orchestrator.events import (
+    DeleteRequested,
+    DeployRequested,
+    EpochDrained,
+    Event,
+    LinkEstimate,
+    LinkObserved,
+    NodeJoined,
+    NodeLost,
+    RouterJoined,
+    RouterLeft,
+    RouterSwitched,
+    StageFailed,
+    StageReady,
+    StageStopped,
+    Tick,
+)
+from orchestrator.instructions import (
+    Deleted,
+    DrainEpoch,
+    DropStage,
+    Fail,
+    FindPlan,
+    Instruction,
+    KeepEpoch,
+    LoadStage,
+    OpenEpoch,
+    Refuse,
+    SwitchRouters,
+)
+from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge, StageRecord, link_key
+from orchestrator.states import Story
+
+
+def observe(known: Knowledge, event: Event, now_s: float) -> None:
+    """Take in a fact. UnknownDeployment or IllegalTransition leave the knowledge as it was."""
+    match event:
+        case DeployRequested():
+            _begin(known, event)
+        case LinkObserved():
+            link = LinkEstimate(
+                source=event.source, target=event.target,
+                bytes_per_s=event.bytes_per_s, propagation_s=event.propagation_s,
+            )  # fmt: skip
+            known.links[link_key(link)] = link
+        case NodeLost():
+            _lose_node(known, event, now_s)
+        case NodeJoined():
+            known.lost_nodes = [node for node in known.lost_nodes if node != event.node]
+        case Tick():
+            pass
+        case _:
+            deployment = find(known, event)
+            if deployment is not None:
+                if isinstance(event, StageReady | StageFailed | StageStopped):
+                    _check_epoch(known, event)
+                _observe_deployment(deployment, event, now_s)
+                _settle(deployment, now_s)
+
+
+def commit(known: Knowledge, instruction: Instruction, now_s: float) -> None:
+    """Take in that this instruction was given."""
+    deployment = known.deployments[instruction.deployment]
+    match instruction:
+        case FindPlan():
+            known.last_ticket = instruction.ticket
+            if deployment.story.state == "loading":
+                deployment.story.step("replan", now_s)
+            _abandon_candidate(deployment, now_s)
+            deployment.asked, deployment.look_again_s = instruction, None
+        case OpenEpoch():
+            _open(known, deployment, instruction, now_s)
+        case KeepEpoch():
+            _answered(deployment, instruction.reason)
+            _abandon_candidate(deployment, now_s)
+            deployment.look_again_s = instruction.look_again_s
+        case Fail():
+            _answered(deployment, instruction.error)
+            _abandon_candidate(deployment, now_s)
+            deployment.story.step("fail", now_s)
+        case SwitchRouters() | DrainEpoch() | DropStage():
+            _commit_epoch(deployment, instruction, now_s)
+        case Deleted():
+            deployment.story.step("end", now_s)
+            del known.deployments[instruction.deployment]
+        case LoadStage() | Refuse():
+            pass
+    _settle(deployment, now_s)
+
+
+def find(known: Knowledge, event: Event) -> DeploymentRecord | None:
+    """The deployment an event speaks of; None for late news of a deleted one.
+
+    UnknownDeployment where there never was one, or where someone asks something of one that is gone.
+    """
+    name: str = getattr(event, "deployment")  # noqa: B009 (only some events have it)
+    deployment = known.deployments.get(name)
+    is_wish = isinstance(event, DeleteRequested | RouterJoined)
+    if deployment is None and (is_wish or name not in known.last_epochs):
+        raise UnknownDeployment(name, tuple(known.deployments))
+    return deployment
+
+
+def _begin(known: Knowledge, event: DeployRequested) -> None:
+    """A new record, unless one of that name lives. A failed one's remains and routers are taken over."""
+    before = known.deployments.get(event.deployment)
+    if before is not None and before.story.state != "failed":
+        return
+    known.last_epochs.setdefault(event.deployment, 0)
+    known.deployments[event.deployment] = DeploymentRecord(
+        name=event.deployment,
+        spec=event.spec,
+        story=Story("deployment", event.deployment, "planning"),
+        links=list(event.links),
+        epochs=before.epochs if before else [],
+        routers=before.routers if before else [],
+    )
+
+
+def _lose_node(known: Knowledge, event: NodeLost, now_s: float) -> None:
+    if event.node not in known.lost_nodes:
+        known.lost_nodes = [*known.lost_nodes, event.node]
+    for stage in known.stages_on(event.node):
+        stage.story.step("lose", now_s)
+    for deployment in known.deployments.values():
+        _settle(deployment, now_s)
+
+
+def _observe_deployment(deployment: DeploymentRecord, event: Event, now_s: float) -> None:
+    """News of one deployment. An answer (PlanFound, PlanNotFound) changes nothing until it is decided on."""
+    match event:
+        case StageReady() | StageFailed() | StageStopped():
+            _observe_stage(deployment, event, now_s)
+        case RouterJoined() | RouterLeft() | RouterSwitched() | EpochDrained():
+            _observe_router(deployment, event)
+        case DeleteRequested():
+            deployment.story.step("delete", now_s)
+            deployment.asked, deployment.look_again_s, deployment.reason = None, None, "delete was asked"
+        case _:
+            pass
+
+
+def _observe_router(
+    deployment: DeploymentRecord, event: RouterJoined | RouterLeft | RouterSwitched | EpochDrained
+) -> None:
+    match event:
+        case RouterJoined():
+            if event.router not in deployment.routers:
+                deployment.routers.append(event.router)
+        case RouterLeft():
+            for names in [deployment.routers, *(n for e in deployment.epochs for n in (e.routers, e.waiting))]:
+                _discard(names, event.router)
+        case RouterSwitched():
+            if (epoch := deployment.epoch(event.epoch)) is not None:
+                _discard(epoch.waiting, event.router)
+        case EpochDrained():
+            epoch = deployment.epoch(event.epoch)
+            if epoch is not None and epoch.story.state == "draining":
+                _discard(epoch.routers, event.router)
+
+
+def _observe_stage(deployment: DeploymentRecord, event: StageReady | StageFailed | StageStopped, now_s: float) -> None:
+    epoch = deployment.epoch(event.epoch)
+    if epoch is None:
+        return
+    stage = epoch.stage(event.stage)
+    match event:
+        case StageReady():
+            stage.story.step("ready", now_s)
+            stage.load_s = event.load_s
+        case StageFailed():
+            stage.story.step("fail", now_s)
+            stage.error = event.error
+        case StageStopped():
+            stage.story.step("stopped", now_s)
+
+
+def _check_epoch(known: Knowledge, event: StageReady | StageFailed | StageStopped) -> None:
+    """News of an epoch that is gone is late and harmless; news of one that never was is a fault."""
+    latest = known.last_epochs[event.deployment]
+    if event.epoch > latest:
+        story = known.deployments[event.deployment].story
+        raise IllegalTransition(f"{story.name}/{event.epoch}", f"at epoch {latest}", type(event).__name__, story.told())
+
+
+def _open(known: Knowledge, deployment: DeploymentRecord, opened: OpenEpoch, now_s: float) -> None:
+    name = f"{deployment.name}/{opened.epoch}"
+    stages = [
+        StageRecord(stage.name, stage.node, Story("stage", f"{name}/{stage.name} on {stage.node}", "loading"))
+        for stage in opened.plan.stages
+    ]
+    deployment.epochs.append(
+        EpochRecord(opened.epoch, opened.plan, opened.reason, Story("epoch", name, "loading"), stages)
+    )
+    _answered(deployment, opened.reason)
+    deployment.candidate = known.last_epochs[deployment.name] = opened.epoch
+    deployment.look_again_s = None
+    if deployment.story.state == "planning":
+        deployment.story.step("plan", now_s)
+
+
+def _answered(deployment: DeploymentRecord, reason: str) -> None:
+    """The question that was out, if any, is settled for the links it was asked with."""
+    if deployment.asked is not None:
+        deployment.planned_links = list(deployment.asked.links)
+        deployment.asked = None
+    deployment.reason = reason
+
+
+def _abandon_candidate(deployment: DeploymentRecord, now_s: float) -> None:
+    candidate = deployment.epoch(deployment.candidate)
+    if candidate is not None and candidate.story.state == "loading":
+        candidate.story.step("drop", now_s)
+    if candidate is None or candidate.story.state == "dropping":
+        deployment.candidate = None
+
+
+def _commit_epoch(deployment: DeploymentRecord, given: SwitchRouters | DrainEpoch | DropStage, now_s: float) -> None:
+    epoch = deployment.epoch(given.epoch)
+    assert epoch is not None, f"{given} speaks of an epoch that is gone"
+    match given:
+        case SwitchRouters():
+            if epoch.story.state == "loading":
+                epoch.story.step("switch", now_s)
+            epoch.routers += [router for router in given.routers if router not in epoch.routers]
+            epoch.waiting += [router for router in given.routers if router not in epoch.waiting]
+        case DrainEpoch():
+            epoch.waiting.clear()
+            if epoch.story.state != "draining":
+                epoch.story.step("drain", now_s)
+        case DropStage():
+            if epoch.story.state != "dropping":
+                epoch.story.step("drop", now_s)
+            epoch.stage(given.stage).story.step("drop", now_s)
+    if deployment.candidate == epoch.number and epoch.story.state in ("draining", "dropping"):
+        deployment.candidate = None
+    if deployment.active == epoch.number and epoch.story.state == "draining":
+        deployment.active = None
+
+
+def _settle(deployment: DeploymentRecord, now_s: float) -> None:
+    """Draw what follows from the facts alone: an epoch every router has switched to is active; one with
+    nothing left is gone.
+    """
+    for epoch in list(deployment.epochs):
+        if epoch.story.state == "switching" and not epoch.waiting:
+            epoch.story.step("activate", now_s)
+            deployment.active, deployment.candidate = epoch.number, None
+            deployment.switched_at_s = now_s
+            if deployment.story.state == "loading":
+                deployment.story.step("run", now_s)
+        all_gone = all(stage.story.state == "gone" for stage in epoch.stages)
+        is_leaving = epoch.story.state == "dropping" or (epoch.story.state == "draining" and not epoch.routers)
+        if all_gone and is_leaving:
+            epoch.story.step("end", now_s)
+            deployment.epochs.remove(epoch)
+
+
+def _discard(names: list[str], name: str) -> None:
+    if name in names:
+        names.remove(name)

@@ -1,0 +1,110 @@
+"""Everything the control core can want done, as values. A shell carries them out in the order given."""
+
+from dataclasses import dataclass
+
+from orchestrator.events import LinkEstimate
+from partitioner.plan import Plan
+from partitioner.topology import NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindPlan:
+    """Search under these links without these nodes; answer with PlanFound or PlanNotFound and the ticket.
+
+    A newer ticket of the same deployment replaces an older one, whose search may be given up.
+    """
+
+    deployment: str
+    ticket: int
+    links: tuple[LinkEstimate, ...]
+    excluded: tuple[NodeId, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenEpoch:
+    """A plan is to be brought up under this number; LoadStage for each of its stages follows."""
+
+    deployment: str
+    epoch: int
+    plan: Plan
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadStage:
+    """Load stage `index` of the epoch's plan on its node; answer with StageReady or StageFailed."""
+
+    deployment: str
+    epoch: int
+    stage: str
+    node: NodeId
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchRouters:
+    """Tell these routers to send new requests to this epoch; each answers with RouterSwitched."""
+
+    deployment: str
+    epoch: int
+    routers: tuple[str, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainEpoch:
+    """Tell these routers that the epoch gets no new request; each answers with EpochDrained when it has none left."""
+
+    deployment: str
+    epoch: int
+    routers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropStage:
+    """Unload a stage, or stop loading it; answer with StageStopped."""
+
+    deployment: str
+    epoch: int
+    stage: str
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepEpoch:
+    """The running epoch stays, for this reason; a second look is due at `look_again_s`, if given. Nothing to do."""
+
+    deployment: str
+    reason: str
+    look_again_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """A wish cannot be granted; what runs is left as it is. To be told to whoever asked."""
+
+    deployment: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fail:
+    """The deployment could not be brought up; all that was loaded is being dropped. To be told to whoever waits."""
+
+    deployment: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted:
+    """The deployment is gone from every node."""
+
+    deployment: str
+
+
+Instruction = (
+    FindPlan | OpenEpoch | LoadStage | SwitchRouters | DrainEpoch | DropStage | KeepEpoch | Refuse | Fail | Deleted
+)
+
+INSTRUCTIONS: dict[str, type] = {kind.__name__: kind for kind in Instruction.__args__}

@@ -1,0 +1,117 @@
+"""What the control core knows: deployments, their epochs and stages, links, lost nodes.
+
+These are the core's own records, changed in one file (fold.py) only and by nobody else. They are written
+to and read from snapshots as plain values. Lists and dicts keep their order; there are no sets.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from orchestrator.errors import IllegalTransition
+from orchestrator.events import LinkEstimate
+from orchestrator.instructions import FindPlan
+from orchestrator.states import Story
+from partitioner.plan import Plan
+from partitioner.topology import NodeId
+
+
+@dataclass(slots=True)
+class StageRecord:
+    """A stage of an epoch on its node. `error` says why it failed, if it did."""
+
+    name: str
+    node: NodeId
+    story: Story
+    load_s: float = 0.0
+    error: str = ""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its node may hold something of it that nobody has ordered away yet."""
+        return self.story.state in ("loading", "ready")
+
+
+@dataclass(slots=True)
+class EpochRecord:
+    """A plan brought up under a number.
+
+    `routers` were told to use it and have not drained it; those in `waiting` have not yet said they switched.
+    """
+
+    number: int
+    plan: Plan
+    reason: str
+    story: Story
+    stages: list[StageRecord]
+    routers: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+
+    def stage(self, name: str) -> StageRecord:
+        """The stage of that name; IllegalTransition if the plan has none."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise IllegalTransition(f"epoch {self.story.name}", self.story.state, f"stage {name}", self.story.told())
+
+    @property
+    def lost_stage(self) -> StageRecord | None:
+        """The first stage that failed or whose node was lost, or None while all are well."""
+        return next((stage for stage in self.stages if stage.story.state == "gone"), None)
+
+
+@dataclass(slots=True)
+class DeploymentRecord:
+    """A deployment. `active` is the epoch in use, `candidate` the one that is to replace it.
+
+    `links` are the topology's first guesses, `planned_links` those the last decision was made for,
+    `asked` the question that is out, `look_again_s` when a second look is due.
+    """
+
+    name: str
+    spec: str
+    story: Story
+    links: list[LinkEstimate]
+    planned_links: list[LinkEstimate] = field(default_factory=list)
+    epochs: list[EpochRecord] = field(default_factory=list)
+    routers: list[str] = field(default_factory=list)
+    active: int | None = None
+    candidate: int | None = None
+    asked: FindPlan | None = None
+    reason: str = ""
+    switched_at_s: float = 0.0
+    look_again_s: float | None = None
+
+    def epoch(self, number: int | None) -> EpochRecord | None:
+        """The epoch of that number while anything of it is left."""
+        return next((epoch for epoch in self.epochs if epoch.number == number), None)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it runs, and nothing about it is being searched or brought up."""
+        return self.story.state == "running" and self.candidate is None and self.asked is None
+
+
+@dataclass(slots=True)
+class Knowledge:
+    """Everything. `links` holds the newest observation of each link, by "source → target"."""
+
+    deployments: dict[str, DeploymentRecord] = field(default_factory=dict)
+    links: dict[str, LinkEstimate] = field(default_factory=dict)
+    lost_nodes: list[NodeId] = field(default_factory=list)
+    last_ticket: int = 0
+    last_epochs: dict[str, int] = field(default_factory=dict)  # deployment → highest epoch ever, also of deleted ones
+
+    def stages_on(self, node: NodeId) -> Iterator[StageRecord]:
+        """Every stage of every epoch that was placed there."""
+        for deployment in self.deployments.values():
+            for epoch in deployment.epochs:
+                yield from (stage for stage in epoch.stages if stage.node == node)
+
+    def links_now(self, deployment: DeploymentRecord) -> tuple[LinkEstimate, ...]:
+        """The deployment's links: as observed, else as its topology guessed them."""
+        return tuple(self.links.get(link_key(link), link) for link in deployment.links)
+
+
+def link_key(link: LinkEstimate) -> str:
+    """The link's name in `Knowledge.links` and in what people read."""
+    return f"{link.source} → {link.target}"

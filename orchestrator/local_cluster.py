@@ -1,0 +1,178 @@
+"""A Ray of our own on this machine: started on loopback with its own token, port and folder, ended whole.
+
+It never touches another Ray: every process it ends is in the session that it started. A machine with a Ray
+already running is joined through `--address` instead, and this file is not used.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from orchestrator.errors import ClusterError
+
+START_S = 60.0
+_FREE = "from ray.scripts.scripts import main; main()"
+# prctl(2), PR_SET_PDEATHSIG = 1: the signal that a child gets when its parent dies, however it dies
+_TIED = f"import ctypes; ctypes.CDLL(None).prctl(1, {signal.SIGTERM:d}); {_FREE}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalCluster:
+    """A running local Ray: where it listens, its token, its session leader and its folder."""
+
+    address: str
+    token: str
+    pid: int
+    folder: str
+
+    def environ(self) -> dict[str, str]:
+        """What a driver must have in its environment to be let in."""
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+
+    def stop(self) -> None:
+        """End every process of this Ray's session; those that linger are killed."""
+        end_session(self.pid)
+
+    def remove(self) -> None:
+        """End it, and remove its folder with logs and artifacts."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def is_alive(self) -> bool:
+        """Whether its head process is still there."""
+        return bool(session_pids(self.pid))
+
+
+def start(*, tied: bool) -> LocalCluster:
+    """Start a Ray head on a free loopback port. `tied`: it ends when this process does, however that dies.
+
+    ClusterError with the last line Ray printed, if it does not come up.
+    """
+    token, port = secrets.token_hex(32), _free_port()
+    folder = tempfile.mkdtemp(prefix="isthmus-", dir=_short_folder())
+    command = [sys.executable, "-P", "-c", _TIED if tied else _FREE, "start", "--head", "--block"]
+    command += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder}", "--num-cpus=0"]
+    command += ["--include-dashboard=false", "--disable-usage-stats", "--object-store-memory=200000000"]
+    environ = os.environ | {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_enable_worker_prestart": "0",
+        "RAY_prestart_worker_first_driver": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": token,
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+    }
+    log = Path(folder) / "start.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    cluster = LocalCluster(address=f"127.0.0.1:{port}", token=token, pid=process.pid, folder=folder)
+    try:
+        _wait_until_up(process, port, log)
+    except BaseException:
+        cluster.stop()
+        raise
+    return cluster
+
+
+def _wait_until_up(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    deadline_s = time.monotonic() + START_S
+    while time.monotonic() < deadline_s:
+        if process.poll() is not None:
+            break
+        if "--block" in log.read_text(errors="replace"):  # Ray's last words once everything runs
+            return
+        time.sleep(0.05)
+    words = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    raise ClusterError(f"Ray did not start on port {port}: {words[-1] if words else 'it said nothing'} (see {log})")
+
+
+def session_pids(leader: int) -> list[int]:
+    """Live processes of the session that `leader` began, itself included (Linux /proc)."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended while we looked
+            if int(fields[3]) == leader and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def end_session(leader: int, *, within_s: float = 10.0) -> None:
+    """Kill every process of a session and wait until none is left.
+
+    Killed rather than asked: Ray's own shutdown takes half a minute and has nothing of ours to save.
+    """
+    deadline_s = time.monotonic() + within_s
+    while (pids := session_pids(leader)) and time.monotonic() < deadline_s:
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.05)
+    try:
+        os.waitpid(leader, os.WNOHANG)
+    except ChildProcessError:
+        return  # another process started it
+
+
+def state_folder() -> Path:
+    """Where what outlives a command is kept: $XDG_STATE_HOME/isthmus."""
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    folder = Path(home) / "isthmus"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def remember(cluster: LocalCluster) -> None:
+    """Note the cluster for later commands; only this user may read it, since the token is in it."""
+    path = state_folder() / "cluster.json"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(asdict(cluster), file)
+
+
+def remembered() -> LocalCluster | None:
+    """The local cluster that an earlier command left running, if it still runs."""
+    path = state_folder() / "cluster.json"
+    if not path.exists():
+        return None
+    cluster = LocalCluster(**json.loads(path.read_text()))
+    if cluster.is_alive():
+        return cluster
+    path.unlink()
+    return None
+
+
+def forget() -> None:
+    """Forget the remembered cluster."""
+    (state_folder() / "cluster.json").unlink(missing_ok=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _short_folder() -> str | None:
+    """Ray's socket paths must stay below 107 bytes, so a deep TMPDIR will not do."""
+    return None if len(tempfile.gettempdir()) < 30 else "/tmp"

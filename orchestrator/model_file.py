@@ -1,0 +1,71 @@
+"""A spec's model, normalised once and kept: the same source and shapes give the same file from the cache."""
+
+import json
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from nodes.backend import TensorSpec
+from nodes.normalise import normalise
+from orchestrator.artifacts import tensor_specs
+from orchestrator.samples import load_samples
+from orchestrator.spec import DeploymentSpec
+from partitioner.load import load
+
+FORM = "1"  # changes when normalising does, so that old files are made anew
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyModel:
+    """A normalised model's file in a folder of its own, its inputs, and the SHA-256 of its planning identity."""
+
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    sha256: str
+
+
+def prepare(spec: DeploymentSpec) -> ReadyModel:
+    """The spec's model, normalised with the shapes and samples that the spec gives. InvalidModel in one line."""
+    shapes = {entry.name: entry.shape for entry in spec.inputs if entry.shape is not None}
+    given = {entry.name: entry.samples for entry in spec.inputs if entry.samples is not None}
+    identity = json.dumps(
+        [FORM, _fingerprint(spec.model), shapes, {k: str(v) for k, v in given.items()}], sort_keys=True
+    )
+    key = sha256(identity.encode()).hexdigest()
+    path = cache_folder() / "models" / key / "model.onnx"
+    if not path.exists():
+        declared = _declared(spec.model) if given else ()
+        samples = load_samples(given, declared)
+        normalise(spec.model, shapes=shapes, samples=samples[0] if samples else None).save(path)
+    model = load(path)
+    return ReadyModel(path=path, inputs=tensor_specs(model, model.graph.inputs), sha256=model.sha256)
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: $XDG_CACHE_HOME/isthmus."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(home) / "isthmus"
+
+
+def _fingerprint(path: Path) -> list[object]:
+    """Tells a changed file without reading gigabytes: the model file by content, files beside it by size and time."""
+    stat = path.stat()
+    content = sha256(path.read_bytes()).hexdigest() if stat.st_size < 1 << 28 else f"{stat.st_size} {stat.st_mtime_ns}"
+    return [path.name, content, *([str(path), stat.st_mtime_ns] if stat.st_size < 1 << 20 else [])]
+
+
+def _declared(path: Path) -> tuple[TensorSpec, ...]:
+    """The inputs as the file declares them; open dimensions are None."""
+    import onnx
+
+    proto = onnx.load(path, load_external_data=False)
+    held = {tensor.name for tensor in proto.graph.initializer}
+    specs = []
+    for entry in proto.graph.input:
+        if entry.name not in held:
+            tensor = entry.type.tensor_type
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+            shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+            specs.append(TensorSpec(entry.name, dtype, shape))
+    return tuple(specs)

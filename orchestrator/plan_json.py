@@ -1,0 +1,77 @@
+"""A plan as the JSON object that `isthmus plan --json` prints. Only crossings between nodes are listed."""
+
+from typing import Any
+
+from partitioner.plan import Certificate, Crossing, Plan, Predicted, Stage
+
+
+def plan_to_json(plan: Plan, *, objective: str = "latency") -> dict[str, Any]:
+    """Plain values, seconds and bytes; None where watts or prices are absent.
+
+    Stages, crossings and `local_s` (messages between stages of one node) add up to `latency_s`.
+    """
+    return {
+        "objective": objective,
+        "predicted": _predicted(plan.predicted),
+        "stages": [_stage(stage) for stage in plan.stages],
+        "crossings": [_crossing(crossing) for crossing in plan.crossings if crossing.source != crossing.target],
+        "local_s": sum(crossing.seconds for crossing in plan.crossings if crossing.source == crossing.target),
+        "certificate": None if plan.certificate is None else _certificate(plan.certificate),
+        "unsplit": dict(plan.unsplit_s),
+        "split": plan.is_split,
+        "reason": plan.reason,
+        "model": plan.model,
+    }
+
+
+def _predicted(predicted: Predicted) -> dict[str, Any]:
+    return {
+        "latency_s": predicted.latency_s,
+        "throughput_per_s": predicted.throughput_per_s,
+        "energy_j": predicted.energy_j,
+        "cost_usd": predicted.cost_usd,
+        "error": predicted.error,
+    }
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "node": stage.node,
+        "backend": stage.backend,
+        "precision": stage.precision,
+        "operators": list(stage.operators),
+        "seconds": stage.seconds,
+        "measured": stage.measured,
+        "weights_bytes": stage.weights_bytes,
+    }
+
+
+def _crossing(crossing: Crossing) -> dict[str, Any]:
+    """`codec` is the one that all tensors share, else theirs in the order of `tensors`, joined by commas."""
+    shared = dict.fromkeys(crossing.codecs)
+    return {
+        "from": crossing.source,
+        "to": crossing.target,
+        "tensors": list(crossing.tensors),
+        "codec": next(iter(shared)) if len(shared) == 1 else ",".join(crossing.codecs),
+        "bytes": crossing.nbytes,
+        "seconds": crossing.seconds,
+        "propagation_s": crossing.propagation_s,
+        "transfer_s": crossing.transfer_s,
+        "codec_s": crossing.codec_s,
+        "software_s": crossing.software_s,
+        "sender": crossing.sender,
+        "receiver": crossing.receiver,
+    }
+
+
+def _certificate(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "status": certificate.status,
+        "objective": certificate.objective,
+        "cost_model": certificate.cost_model,
+        "lower_bound": certificate.lower_bound,
+        "gap": certificate.gap,
+        "method": certificate.method,
+    }

@@ -1,0 +1,183 @@
+"""The measure-in-the-loop: profile a model's operators, plan, time the segments that plans use, correct, plan again.
+
+Operators are told apart on the controller's own engines; each node then times the whole model and every
+segment of a candidate plan itself, because engines fuse and machines differ. Codecs are tried on the tensors
+that candidate plans send. It ends when the best plan's stages and crossings are all measured.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from nodes.backend import Array
+from nodes.codec_errors import codec_errors, codec_figures
+from nodes.profiler import profile_model
+from orchestrator.blueprint import check_names, pose
+from orchestrator.errors import ClusterError
+from orchestrator.spec import DeploymentSpec
+from partitioner.load import Model
+from partitioner.plan import Plan, Stage
+from partitioner.problem import Problem
+from partitioner.profile import EngineKey, EngineProfile, Profile, TensorFigure, segment_key
+from partitioner.search.mincut import best_per_chain
+from partitioner.topology import NodeId
+
+ROUNDS = 5
+CANDIDATES = 4  # plans whose segments are timed in a round
+NEAR = 1.35  # a candidate that is predicted to take longer than this times the best one is not worth timing
+NOMINAL_RATIO = {"raw": 1.0, "fp16": 0.5, "int8": 0.25, "raw+zstd": 0.9, "fp16+zstd": 0.45, "int8+zstd": 0.18}
+
+Segment = tuple[EngineKey, tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # engine, operators, inputs, outputs
+TimeSegment = Callable[[Segment], Awaitable[float]]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What measuring needs: the model and its file, the question, samples of the inputs, and who times a segment."""
+
+    spec: DeploymentSpec
+    model: Model
+    path: Path
+    samples: tuple[Mapping[str, Array], ...]
+    engines: Mapping[NodeId, tuple[EngineKey, ...]]
+    local: tuple[str, ...]  # backends that the controller's own machine has
+    time_segment: TimeSegment
+    say: Say
+
+
+async def measure(bench: Bench, *, message_s: float, message_s_per_byte: float) -> Profile:
+    """The profile under which the best plan is chosen. ClusterError if an engine cannot run the model anywhere."""
+    check_names(bench.spec, bench.model)
+    profile = await _operators(bench)
+    profile = replace(
+        profile,
+        message_s=message_s,
+        message_s_per_byte=message_s_per_byte,
+        codecs=await asyncio.to_thread(codec_figures, _typical_activation(), bench.spec.codecs),
+    )
+    for number in range(ROUNDS):
+        hoped = replace(profile, tensors=_hoped(bench, profile))
+        plans = await asyncio.to_thread(candidates, pose(bench.spec, bench.model, hoped, bench.engines))
+        segments = _unmeasured(plans, profile, bench.engines)
+        tensors = _untried(plans, profile, bench)
+        if not segments and not tensors:
+            break
+        bench.say(f"round {number + 1}: timing {len(segments)} segments, trying codecs on {len(tensors)} tensors")
+        for segment in segments:
+            profile = _corrected(profile, segment, await bench.time_segment(segment))
+        if tensors:
+            figures = await asyncio.to_thread(
+                codec_errors, bench.path, tensors, list(bench.samples), [c for c in bench.spec.codecs if c != "raw"]
+            )
+            profile = replace(profile, tensors={**profile.tensors, **figures})
+    return profile
+
+
+def candidates(problem: Problem) -> tuple[Plan, ...]:
+    """The plans worth timing: the best of each chain of sites, those far from the best left out."""
+    plans = sorted(best_per_chain(problem), key=lambda plan: plan.predicted.latency_s)
+    if not plans:
+        return ()
+    near = [plan for plan in plans if plan.predicted.latency_s <= NEAR * plans[0].predicted.latency_s]
+    return tuple(near[:CANDIDATES])
+
+
+async def _operators(bench: Bench) -> Profile:
+    """Seconds per operator on every engine: shares seen here, totals timed on the nodes themselves."""
+    keys = tuple(dict.fromkeys(key for keys in bench.engines.values() for key in keys))
+    stand_ins = {key: _stand_in(key, bench.local) for key in keys}
+    bench.say(f"profiling {len(bench.model.graph.operators)} operators on {', '.join(k.backend for k in keys)}")
+    seen = await asyncio.to_thread(
+        profile_model, bench.path, tuple(dict.fromkeys(stand_ins.values())), feeds=bench.samples[0]
+    )
+    profile = replace(seen, model=bench.model.sha256, engines={key: seen.engines[stand_ins[key]] for key in keys})
+    graph = bench.model.graph
+    everything = tuple(operator.name for operator in graph.operators)
+    for key in keys:
+        segment = (key, everything, graph.inputs, graph.outputs)
+        profile = _corrected(profile, segment, await bench.time_segment(segment))
+    return profile
+
+
+def _stand_in(key: EngineKey, local: tuple[str, ...]) -> EngineKey:
+    """The engine of this machine whose operator shares stand for `key`'s: the same one, or else ONNX Runtime."""
+    backend = key.backend if key.backend in local else "onnxruntime"
+    if backend not in local:
+        raise ClusterError('operators are profiled with ONNX Runtime on the controller: pip install "isthmus[cpu]"')
+    return EngineKey(node_class="here", backend=backend, precision=key.precision, threads=key.threads)
+
+
+def _corrected(profile: Profile, segment: Segment, measured_s: float) -> Profile:
+    """The profile with a segment's own time, and its operators scaled so that they sum to it."""
+    key, operators, _, _ = segment
+    engine = profile.engines[key]
+    known_s = sum(engine.operator_s[name] for name in operators)
+    scale = max(measured_s - engine.call_s, 0.0) / known_s if known_s > 0 else 0.0
+    scaled = {name: engine.operator_s[name] * scale for name in operators}
+    changed = EngineProfile(
+        operator_s={**engine.operator_s, **scaled},
+        call_s=engine.call_s,
+        segment_s={**engine.segment_s, segment_key(operators): measured_s},
+    )
+    return replace(profile, engines={**profile.engines, key: changed})
+
+
+def _hoped(bench: Bench, profile: Profile) -> dict[str, dict[str, TensorFigure]]:
+    """What codecs did where tried; where not, the best they could do, so that no good plan is missed."""
+    best = {name: TensorFigure(ratio=NOMINAL_RATIO[name], error=0.0) for name in bench.spec.codecs if name != "raw"}
+    hoped: dict[str, dict[str, TensorFigure]] = {}
+    if bench.spec.max_error > 0 and best:
+        for activation in bench.model.graph.activations.values():
+            if activation.dtype == "float32":
+                hoped[activation.name] = best
+    return hoped | {name: dict(figures) for name, figures in profile.tensors.items()}
+
+
+def _unmeasured(
+    plans: Iterable[Plan], profile: Profile, engines: Mapping[NodeId, tuple[EngineKey, ...]]
+) -> tuple[Segment, ...]:
+    found: dict[tuple[EngineKey, tuple[str, ...]], Segment] = {}
+    for plan in plans:
+        for stage in plan.stages:
+            key = engine_of(stage, engines)
+            if segment_key(stage.operators) not in profile.engines[key].segment_s:
+                found[key, stage.operators] = (key, stage.operators, stage.inputs, stage.outputs)
+    return tuple(found.values())
+
+
+def _untried(plans: Iterable[Plan], profile: Profile, bench: Bench) -> tuple[str, ...]:
+    if bench.spec.max_error <= 0 or len(bench.spec.codecs) < 2:
+        return ()
+    sent = dict.fromkeys(name for plan in plans for crossing in plan.crossings for name in crossing.tensors)
+    activations = bench.model.graph.activations
+    return tuple(name for name in sent if name not in profile.tensors and activations[name].dtype == "float32")
+
+
+def engine_of(stage: Stage, engines: Mapping[NodeId, tuple[EngineKey, ...]]) -> EngineKey:
+    """The engine that a stage was planned for."""
+    return next(k for k in engines[stage.node] if (k.backend, k.precision) == (stage.backend, stage.precision))
+
+
+def _typical_activation() -> Array:
+    """Positive, sparse and smooth-tailed, as activations are; codecs are timed on it."""
+    noise = np.random.default_rng(0).standard_normal((1, 64, 32, 32)).astype(np.float32)
+    return np.maximum(noise, 0.0)
+
+
+def feeds_for(model: Model, inputs: Iterable[str], samples: Mapping[str, Array]) -> dict[str, Array]:
+    """Tensors to time a segment with: the samples where there are any, else noise of the right shape."""
+    random = np.random.default_rng(0)
+    feeds: dict[str, Array] = {}
+    for name in inputs:
+        if name in samples:
+            feeds[name] = samples[name]
+            continue
+        activation = model.graph.activations[name]
+        dtype = np.dtype(activation.dtype)
+        noise = random.standard_normal(activation.shape)
+        feeds[name] = noise.astype(dtype) if dtype.kind == "f" else np.zeros(activation.shape, dtype)
+    return feeds

@@ -1,0 +1,305 @@
+"""Ray's part: the controller and the agents as actors, found or made in a cluster, and the way to reach them.
+
+Only this file and local_cluster.py know Ray. Tensors never pass here: an actor call costs milliseconds.
+"""
+
+import asyncio
+import os
+import platform
+import secrets
+import socket
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from nodes.backend import Array
+from nodes.store import Store
+from orchestrator.agent import Agent, describe
+from orchestrator.controller import Controller
+from orchestrator.errors import ClusterError, VersionMismatch
+from orchestrator.fleet import AgentHandle, Fleet
+from orchestrator.plan_json import plan_to_json
+from orchestrator.spec import DeploymentSpec
+from orchestrator.workshop import Workshop
+from partitioner.plan import Infeasible, Plan
+from partitioner.profile import Profile
+from partitioner.topology import Link, Node
+
+NAMESPACE = "isthmus"
+CONTROLLER = "isthmus-controller"
+LABEL = "isthmus-node"
+
+
+class _RayAgent:
+    """An agent actor, called by method name."""
+
+    def __init__(self, actor: Any, host: str, *, shares_disk: bool) -> None:
+        self._actor = actor
+        self.host = host
+        self.shares_disk = shares_disk
+
+    async def run(self, method: str, *args: Any, **options: Any) -> Any:
+        return await self._actor.run.remote(method, *args, **options)
+
+
+class AgentActor:
+    """One host's agent, made by the controller."""
+
+    def __init__(self, controller: Any, settings: Mapping[str, Any]) -> None:
+        async def tell(node: str, event: Mapping[str, Any]) -> None:
+            await controller.worker_event.remote(node, event)
+
+        self._agent = Agent(tell=tell, **settings)
+
+    async def run(self, method: str, *args: Any, **options: Any) -> Any:
+        """A method of `Agent` by name; errors travel as themselves."""
+        return await getattr(self._agent, method)(*args, **options)
+
+
+class ControllerActor:
+    """The controller with what it needs around it. Its methods are what clients call."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._folder = Path(settings["folder"])
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._emulated = bool(settings["emulated"])
+        self._secret = _kept_secret(self._folder / "secret")
+        self._token = str(settings.get("token") or sha256(f"token {self._secret}".encode()).hexdigest())
+        self._agents: dict[str, _RayAgent] = {}
+        self._messages: list[str] = []
+        fleet = Fleet(self._agent_for, emulated=self._emulated)
+        store = Store(self._folder / "artifacts")
+        self._controller = Controller(fleet, store, self._folder / "journal.sqlite")
+        self._workshop = Workshop(fleet, store, self._messages.append)
+        self._begun = False
+
+    async def ready(self) -> dict[str, Any]:
+        """Begin ticking; where and what this controller is."""
+        if not self._begun:
+            self._begun = True
+            self._controller.begin()
+        return {
+            "host": host_id(),
+            "pid": os.getpid(),
+            "emulated": self._emulated,
+            "folder": str(self._folder),
+            "python": platform.python_version(),
+            "ray": ray.__version__,
+        }
+
+    async def bring_up(self, spec: DeploymentSpec) -> dict[str, Any]:
+        """Workers for every node of a topology; each as plain values."""
+        await self._controller.fleet.bring_up(spec.topology)
+        return self.workers()
+
+    async def profile(
+        self, spec: DeploymentSpec, model: str, samples: tuple[Mapping[str, Array], ...]
+    ) -> tuple[Profile, Plan | Infeasible]:
+        """Measure a model on the nodes of a topology; the profile and the best plan under it."""
+        blueprint = await self._workshop.blueprint(spec, Path(model), samples)
+        return blueprint.profile, await asyncio.to_thread(blueprint.find)
+
+    async def deploy(
+        self,
+        spec: DeploymentSpec,
+        model: str,
+        samples: tuple[Mapping[str, Array], ...],
+        profile: Profile | None,
+    ) -> dict[str, Any]:
+        """Bring up or change a deployment; `model` is a path to a normalised model on this host."""
+        blueprint = await self._workshop.blueprint(spec, Path(model), samples, profile)
+        return await self._controller.deploy(blueprint)
+
+    async def take_model(self, name: str, files: Mapping[str, bytes]) -> str:
+        """Keep a model that lies on another machine; its path here."""
+        folder = self._folder / "models" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+        return str(folder / "model.onnx")
+
+    async def delete(self, name: str) -> None:
+        """Delete a deployment."""
+        await self._controller.delete(name)
+
+    async def status(self) -> dict[str, Any]:
+        """Deployments, workers, routers and links."""
+        return self._controller.status() | {"workers": self.workers()}
+
+    def workers(self) -> dict[str, Any]:
+        """Each node's worker as plain values."""
+        return {node: describe(member.found) for node, member in self._controller.fleet.members().items()}
+
+    async def plan(self, name: str) -> tuple[Plan, dict[str, Any]]:
+        """The plan that a deployment runs, and its JSON form."""
+        plan = self._controller.plan(name)
+        return plan, plan_to_json(plan)
+
+    async def logs(self, node: str, deployment: str | None, stage: str | None, limit: int) -> list[dict[str, Any]]:
+        """A worker's last log lines."""
+        lines: list[dict[str, Any]] = await self._controller.fleet.call(
+            node, "logs", deployment=deployment, stage=stage, limit=limit
+        )
+        return lines
+
+    async def messages(self, after: int) -> list[str]:
+        """What the long work said, from message number `after` on."""
+        return self._messages[after:]
+
+    async def shape(self, links: tuple[Link, ...]) -> None:
+        """Change emulated links."""
+        await self._controller.shape(links)
+
+    async def join(self, router: str, deployment: str) -> None:
+        """A router wants a deployment's routes."""
+        self._controller.join(router, deployment)
+
+    async def poll(self, router: str) -> list[Any]:
+        """A router asks what to do."""
+        return list(await self._controller.poll(router))
+
+    async def switched(self, router: str, deployment: str, epoch: int) -> None:
+        """A router has switched."""
+        self._controller.switched(router, deployment, epoch)
+
+    async def drained(self, router: str, deployment: str, epoch: int) -> None:
+        """A router has drained an epoch."""
+        self._controller.drained(router, deployment, epoch)
+
+    async def observe(self, links: list[tuple[str, str, float | None, float | None, int]]) -> None:
+        """A router's link estimates."""
+        for link in links:
+            self._controller.observe(*link)
+
+    async def leave(self, router: str) -> None:
+        """A router is gone."""
+        self._controller.leave(router)
+
+    async def worker_event(self, node: str, event: Mapping[str, Any]) -> None:
+        """An agent tells of a worker."""
+        await self._controller.worker_event(node, event)
+
+    async def shutdown(self) -> None:
+        """End every worker and stop."""
+        await self._controller.fleet.stop()
+        await self._controller.close()
+
+    async def _agent_for(self, node: Node) -> AgentHandle:
+        found = self._host_of(node)
+        if found["NodeID"] not in self._agents:
+            here = found["NodeID"] == ray.get_runtime_context().get_node_id()
+            address = str(found["NodeManagerAddress"])
+            host = "127.0.0.1" if self._emulated else address
+            settings = {
+                "folder": self._folder / "workers" if here else None,
+                "host": host,
+                "controller": CONTROLLER,
+                "secret": self._secret,
+                "token": None if host.startswith("127.") else self._token,
+            }
+            affinity = NodeAffinitySchedulingStrategy(found["NodeID"], soft=False)
+            actor = (
+                ray.remote(AgentActor)
+                .options(num_cpus=0, scheduling_strategy=affinity, max_concurrency=1000)
+                .remote(ray.get_runtime_context().current_actor, settings)
+            )
+            name = "here" if here else str(found["NodeID"])[:12]
+            self._agents[found["NodeID"]] = _RayAgent(actor, name, shares_disk=here)
+        return self._agents[found["NodeID"]]
+
+    def _host_of(self, node: Node) -> dict[str, Any]:
+        alive = [entry for entry in ray.nodes() if entry["Alive"]]
+        me = next(entry for entry in alive if entry["NodeID"] == ray.get_runtime_context().get_node_id())
+        if self._emulated or node.address is not None:
+            return dict(me)
+        found = [entry for entry in alive if entry.get("Labels", {}).get(LABEL) == node.name]
+        if not found:
+            have = [entry["Labels"][LABEL] for entry in alive if LABEL in entry.get("Labels", {})]
+            raise ClusterError(
+                f"node {node.name}: no Ray host has the label {LABEL}={node.name} (labelled: {', '.join(have) or 'none'}); "
+                f"start it with: ray start --address=… --labels={LABEL}={node.name}, or give the node an address:"
+            )
+        return dict(found[0])
+
+
+def connect(address: str, environ: Mapping[str, str] | None = None) -> None:
+    """Join a Ray cluster as a driver. VersionMismatch or ClusterError, each in one line."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.update(environ or {})
+    if environ is None and (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # a Ray that made a token asks for it
+    _reread_credentials()
+    _check_reachable(address)
+    try:
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+    except RuntimeError as error:
+        if "ersion mismatch" in str(error):
+            raise VersionMismatch(" ".join(str(error).split())) from None
+        raise ClusterError(f"cannot join Ray at {address}: {' '.join(str(error).split())}") from None
+    except ConnectionError as error:
+        raise ClusterError(f"cannot join Ray at {address}: {' '.join(str(error).split())}") from None
+
+
+def _reread_credentials() -> None:
+    """Ray reads its mode and token from the environment once, when first imported; this makes it look again."""
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def controller(settings: Mapping[str, Any]) -> Any:
+    """The cluster's controller actor, made if there is none, beside the Ray head."""
+    actor = (
+        ray.remote(ControllerActor)
+        .options(
+            name=CONTROLLER,
+            namespace=NAMESPACE,
+            get_if_exists=True,
+            lifetime="detached",
+            num_cpus=0,
+            max_concurrency=1000,
+        )
+        .remote(dict(settings))
+    )
+    facts = ray.get(actor.ready.remote())
+    check_versions(facts)
+    return actor
+
+
+def check_versions(facts: Mapping[str, Any]) -> None:
+    """VersionMismatch where the cluster's Ray or Python differs from ours in its minor version."""
+    for name, ours, theirs in (
+        ("Ray", ray.__version__, facts["ray"]),
+        ("Python", platform.python_version(), facts["python"]),
+    ):
+        if ours.split(".")[:2] != theirs.split(".")[:2]:
+            raise VersionMismatch(f"{name} is {ours} here and {theirs} in the cluster; install the same minor version")
+
+
+def host_id() -> str:
+    """Tells whether two processes see the same disk and loopback."""
+    return f"{socket.gethostname()} {Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.stat('/').st_ino}"
+
+
+def _check_reachable(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=3).close()
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"no Ray at {address} ({error}); give HOST:PORT of a head started with: ray start --head --port=PORT"
+        ) from None
+
+
+def _kept_secret(path: Path) -> str:
+    """The cluster's secret, made once: a later controller shows it to re-adopt the workers."""
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(24))
+    return path.read_text()

@@ -1,0 +1,214 @@
+"""A deployment's YAML file and the value it means: which model, where its inputs are, what it may cost.
+
+It refuses what this version cannot do by naming what it can. The model itself is not opened here, so
+names of inputs and outputs are checked by whoever loads it.
+"""
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from nodes.codec import CODECS
+from orchestrator.errors import SpecError
+from orchestrator.topology_spec import NAME, load_topology, parse_topology
+from orchestrator.yaml_file import StrictModel, check, read_yaml
+from partitioner.graph import DTYPE_BYTES
+from partitioner.topology import NodeId, Topology
+
+OBJECTIVES = ("latency",)
+FRACTION = Field(ge=0, le=1)
+
+
+class PrivacyModel(StrictModel):
+    """How private an input is: not, wholly, or until an operator whose output may leave."""
+
+    always: bool = False
+    until: str | None = None
+
+
+class InputModel(StrictModel):
+    """One entry of `inputs`."""
+
+    at: str
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field()] | None = None
+    dtype: str | None = None
+    private: PrivacyModel = Field(default_factory=PrivacyModel)
+    samples: str | None = None
+
+    @field_validator("private", mode="before")
+    @classmethod
+    def _any_form(cls, private: Any) -> Any:
+        if isinstance(private, bool):
+            return {"always": private}
+        if isinstance(private, dict) and list(private) == ["until"]:
+            return private
+        raise ValueError(f"should be true, false or {{until: OPERATOR}}, is {private!r}")
+
+    @field_validator("dtype")
+    @classmethod
+    def _known_dtype(cls, dtype: str | None) -> str | None:
+        if dtype is not None and dtype not in DTYPE_BYTES:
+            raise ValueError(f"no dtype {dtype!r}; known are {', '.join(DTYPE_BYTES)}")
+        return dtype
+
+
+class OutputModel(StrictModel):
+    """One entry of `outputs`."""
+
+    to: str
+
+
+class DeploymentModel(StrictModel):
+    """The whole file, but for `topology`, which may be a path."""
+
+    name: Annotated[str, Field(pattern=NAME)]
+    model: str
+    objective: Literal["latency", "throughput", "energy", "cost"] = "latency"
+    max_error: Annotated[float, FRACTION] = 0.0
+    codecs: list[str] | None = None
+    inputs: Annotated[dict[str, InputModel], Field(min_length=1)]
+    outputs: dict[str, OutputModel] = Field(default_factory=dict)
+
+    @field_validator("objective")
+    @classmethod
+    def _supported(cls, objective: str) -> str:
+        if objective not in OBJECTIVES:
+            raise ValueError(f"{objective!r} is not supported yet; use {' or '.join(OBJECTIVES)}")
+        return objective
+
+    @field_validator("codecs")
+    @classmethod
+    def _known_codecs(cls, codecs: list[str] | None) -> list[str] | None:
+        for name in codecs or ():
+            if name not in CODECS:
+                raise ValueError(f"no codec {name!r}; known are {', '.join(CODECS)}")
+        return codecs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """A model input: the node where it appears and what is known of it. `private_until` None and `private`: always.
+
+    A `shape` is given where the model leaves it open. `samples` is a file or folder for calibration.
+    """
+
+    name: str
+    at: NodeId
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    private: bool = False
+    private_until: str | None = None
+    samples: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSpec:
+    """What is to be deployed. `outputs` maps each named output to its node; `codecs` None allows every codec.
+
+    `digest` is the SHA-256 of the file's meaning with its topology, not of the model.
+    """
+
+    name: str
+    model: Path
+    topology: Topology
+    source: NodeId
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[tuple[str, NodeId], ...] = ()
+    objective: str = "latency"
+    max_error: float = 0.0
+    codecs: tuple[str, ...] = CODECS
+    digest: str = ""
+
+
+def load_spec(path: Path) -> DeploymentSpec:
+    """The deployment in the file; paths in it are relative to the file. SpecError, in one line, for a fault."""
+    return parse_spec(read_yaml(path), where=str(path), folder=path.parent)
+
+
+def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentSpec:
+    """The deployment that `data` (as YAML gives it) means; `where` names it in errors."""
+    rest = {key: value for key, value in data.items() if key != "topology"}
+    model = check(DeploymentModel, rest, where=where)
+    topology = _topology(data.get("topology"), where, folder)
+    source = _source(model, topology, where)
+    _check_outputs(model, topology, source, where)
+    return DeploymentSpec(
+        name=model.name,
+        model=_existing(folder, model.model, f"{where}: model"),
+        topology=topology,
+        source=source,
+        inputs=tuple(_input(name, entry, folder, where) for name, entry in model.inputs.items()),
+        outputs=tuple((name, entry.to) for name, entry in model.outputs.items()),
+        objective=model.objective,
+        max_error=model.max_error,
+        codecs=CODECS if model.codecs is None else tuple(dict.fromkeys(("raw", *model.codecs))),
+        digest=_digest(model, topology),
+    )
+
+
+def _topology(given: Any, where: str, folder: Path) -> Topology:
+    match given:
+        case str():
+            return load_topology(folder / given)
+        case dict():
+            return parse_topology(given, where=where, within=("topology",))
+        case None:
+            raise SpecError(f"{where}: topology: is missing; give the path of a topology file, or nodes and links")
+        case _:
+            raise SpecError(f"{where}: topology: should be a path, or nodes and links, is {given!r}")
+
+
+def _source(model: DeploymentModel, topology: Topology, where: str) -> NodeId:
+    """The one node where all inputs are."""
+    first_name, first = next(iter(model.inputs.items()))
+    for name, entry in model.inputs.items():
+        if entry.at not in topology.by_name:
+            nodes = ", ".join(topology.by_name)
+            raise SpecError(f"{where}: inputs.{name}.at: no node {entry.at!r}; nodes are {nodes}")
+        if entry.at != first.at:
+            raise SpecError(
+                f"{where}: inputs.{name}.at: {entry.at!r}, while {first_name} is at {first.at!r}; "
+                "inputs at different nodes are not supported yet, put them at one"
+            )
+    return first.at
+
+
+def _check_outputs(model: DeploymentModel, topology: Topology, source: NodeId, where: str) -> None:
+    for name, entry in model.outputs.items():
+        if entry.to not in topology.by_name:
+            nodes = ", ".join(topology.by_name)
+            raise SpecError(f"{where}: outputs.{name}.to: no node {entry.to!r}; nodes are {nodes}")
+        if entry.to != source:
+            raise SpecError(
+                f"{where}: outputs.{name}.to: {entry.to!r}; an answer returns to where its inputs are so far, "
+                f"so give {source!r}"
+            )
+
+
+def _input(name: str, entry: InputModel, folder: Path, where: str) -> InputSpec:
+    samples = entry.samples
+    return InputSpec(
+        name=name,
+        at=entry.at,
+        shape=None if entry.shape is None else tuple(entry.shape),
+        dtype=entry.dtype,
+        private=entry.private.always or entry.private.until is not None,
+        private_until=entry.private.until,
+        samples=None if samples is None else _existing(folder, samples, f"{where}: inputs.{name}.samples"),
+    )
+
+
+def _existing(folder: Path, given: str, where: str) -> Path:
+    path = folder / given
+    if not path.exists():
+        raise SpecError(f"{where}: no file {path}; paths are relative to the spec's folder")
+    return path
+
+
+def _digest(model: DeploymentModel, topology: Topology) -> str:
+    meaning = json.dumps(model.model_dump(mode="json"), sort_keys=True) + repr((topology.nodes, topology.links))
+    return sha256(meaning.encode()).hexdigest()

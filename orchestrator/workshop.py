@@ -1,0 +1,113 @@
+"""From a model file and a spec to a blueprint: load, bring workers up, measure. The controller's long work."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from nodes.backend import Array
+from nodes.store import Store
+from orchestrator.artifacts import stage_artifact
+from orchestrator.blueprint import Blueprint
+from orchestrator.calibration import message_costs
+from orchestrator.fleet import Fleet
+from orchestrator.profiling import Bench, Segment, feeds_for, measure
+from orchestrator.spec import DeploymentSpec
+from partitioner.load import Model, load
+from partitioner.profile import EngineKey, Profile
+from partitioner.topology import NodeId
+
+TIMED_RUNS = 25
+
+
+class Workshop:
+    """Makes blueprints, and remembers what it measured: message costs per cluster, profiles per model and question."""
+
+    def __init__(self, fleet: Fleet, store: Store, say: Callable[[str], None]) -> None:
+        self._fleet = fleet
+        self._store = store
+        self._say = say
+        self._message_costs: tuple[float, float] | None = None
+        self._profiles: dict[str, Profile] = {}
+
+    async def blueprint(
+        self,
+        spec: DeploymentSpec,
+        path: Path,
+        samples: tuple[Mapping[str, Array], ...],
+        profile: Profile | None = None,
+    ) -> Blueprint:
+        """Everything needed to plan; measures what no profile given or remembered tells."""
+        model = await asyncio.to_thread(load, path)
+        await self._fleet.bring_up(spec.topology)
+        engines = self._fleet.engines(spec.topology)
+        if profile is None:
+            profile = await self._profile(spec, model, path, samples, engines)
+        return Blueprint(spec=spec, model=model, profile=profile, engines=engines)
+
+    async def _profile(
+        self,
+        spec: DeploymentSpec,
+        model: Model,
+        path: Path,
+        samples: tuple[Mapping[str, Array], ...],
+        engines: Mapping[NodeId, tuple[EngineKey, ...]],
+    ) -> Profile:
+        question = f"{model.sha256} {spec.digest}"
+        if question in self._profiles:
+            return self._profiles[question]
+        if self._message_costs is None:
+            self._say("timing messages")
+            self._message_costs = await message_costs(self._fleet, spec.source, self._store)
+        at = {key: node for node, keys in reversed(list(engines.items())) for key in keys}
+
+        async def time_segment(segment: Segment) -> float:
+            return await self._time(segment, model, at[segment[0]], samples)
+
+        bench = Bench(
+            spec=spec,
+            model=model,
+            path=path,
+            samples=samples,
+            engines=engines,
+            local=_local_backends(),
+            time_segment=time_segment,
+            say=self._say,
+        )
+        each_s, byte_s = self._message_costs
+        found = await measure(bench, message_s=each_s, message_s_per_byte=byte_s)
+        self._profiles[question] = found
+        return found
+
+    async def _time(
+        self, segment: Segment, model: Model, node: NodeId, samples: tuple[Mapping[str, Array], ...]
+    ) -> float:
+        """Median seconds of a segment on a node, unslowed."""
+        key, operators, inputs, outputs = segment
+        sha = await asyncio.to_thread(stage_artifact, model, operators, inputs, outputs, self._store)
+        await self._fleet.give(node, self._store.path(sha), sha)
+        feeds = feeds_for(model, inputs, samples[0])
+        measured = await self._fleet.call(
+            node,
+            "measure",
+            sha,
+            backend=key.backend,
+            precision=key.precision,
+            threads=key.threads,
+            runs=TIMED_RUNS,
+            feeds=feeds,
+        )
+        return float(measured.median_s)
+
+
+def _local_backends() -> tuple[str, ...]:
+    from nodes.backend import BACKENDS, load_backend
+    from nodes.errors import EngineMissing
+
+    found = []
+    for name in BACKENDS:
+        try:
+            load_backend(name)
+        except EngineMissing:
+            continue
+        found.append(name)
+    return tuple(found)

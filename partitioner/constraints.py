@@ -1,0 +1,69 @@
+"""What a plan must respect besides being cheap: privacy, pins and memory. It prices nothing."""
+
+from collections.abc import Mapping
+
+from partitioner.plan import Infeasible, Plan
+from partitioner.problem import Problem
+from partitioner.topology import NodeId
+
+
+def violation(problem: Problem, plan: Plan) -> Infeasible | None:
+    """The first limit that the plan breaks, or None.
+
+    Private tensors ride in no message between different nodes; pinned operators run on their nodes; the
+    weights of a node's stages, each stage holding its own copy, fit its `memory_bytes`.
+    """
+    return _leak(problem, plan) or _unpinned(problem, plan) or _overfull(problem, plan)
+
+
+def _leak(problem: Problem, plan: Plan) -> Infeasible | None:
+    for crossing in plan.crossings:
+        for tensor in crossing.tensors:
+            if tensor in problem.private and crossing.source != crossing.target:
+                detail = f"private tensor {tensor!r} would go from {crossing.source} to {crossing.target}"
+                return Infeasible(constraint="privacy", detail=detail)
+    for stage in plan.stages:  # made elsewhere and read there crosses nothing, but is still not at the source
+        made = {name for index in _indices(problem, stage.operators) for name in _touched(problem, index)}
+        kept = sorted(made & problem.private) if stage.node != problem.source else []
+        if kept:
+            return Infeasible(constraint="privacy", detail=f"private tensor {kept[0]!r} would be on {stage.node}")
+    return None
+
+
+def _unpinned(problem: Problem, plan: Plan) -> Infeasible | None:
+    for stage in plan.stages:
+        for name in stage.operators if problem.pinned else ():
+            node = problem.pinned.get(name, stage.node)
+            if node != stage.node:
+                detail = f"operator {name!r} is pinned to {node}, not {stage.node}"
+                return Infeasible(constraint="operators", detail=detail)
+    return None
+
+
+def _overfull(problem: Problem, plan: Plan) -> Infeasible | None:
+    held: dict[NodeId, int] = {}
+    for stage in plan.stages:
+        held[stage.node] = held.get(stage.node, 0) + stage.weights_bytes
+    return overfull(problem, held)
+
+
+def overfull(problem: Problem, held: Mapping[NodeId, int]) -> Infeasible | None:
+    """The first node whose memory is below the weight bytes it is to hold, or None."""
+    for node, nbytes in held.items():
+        limit = problem.topology.node(node).memory_bytes
+        if limit is not None and nbytes > limit:
+            detail = f"{node} has {limit} bytes of memory for weights and would need {nbytes}"
+            return Infeasible(constraint="memory", detail=detail)
+    return None
+
+
+def _indices(problem: Problem, operators: tuple[str, ...]) -> list[int]:
+    if not problem.private:
+        return []
+    wanted = set(operators)
+    return [i for i, operator in enumerate(problem.graph.operators) if operator.name in wanted]
+
+
+def _touched(problem: Problem, index: int) -> tuple[str, ...]:
+    operator = problem.graph.operators[index]
+    return operator.inputs + operator.outputs

@@ -1,0 +1,130 @@
+"""Why a plan is split or not, and which constraint leaves none: in one sentence, from figures already priced."""
+
+from collections.abc import Sequence
+
+from partitioner.constraints import violation
+from partitioner.cost import evaluate
+from partitioner.errors import InvalidProblem
+from partitioner.plan import Infeasible, Plan
+from partitioner.problem import Problem
+from partitioner.tables import Prices
+from partitioner.topology import NodeId
+
+
+def unsplit_plans(problem: Problem, candidates: Sequence[Plan]) -> dict[NodeId, Plan | None]:
+    """The fastest unsplit plan of each node of the topology that breaks no limit, among the candidates."""
+    found: dict[NodeId, Plan | None] = {node.name: None for node in problem.topology.nodes}
+    for plan in sorted(candidates, key=lambda plan: plan.predicted.latency_s):
+        node = plan.stages[0].node
+        if not plan.is_split and found[node] is None:
+            found[node] = plan
+    return found
+
+
+def reason(problem: Problem, chosen: Plan, candidates: Sequence[Plan]) -> str:
+    """One sentence: the plan chosen against the best one of the other kind, and what the difference is made of."""
+    others = [plan for plan in candidates if plan.is_split != chosen.is_split]
+    best = min(others, key=lambda plan: plan.predicted.latency_s, default=None)
+    told = f"{_where(chosen)} takes {_ms(chosen.predicted.latency_s)}"
+    if chosen.is_split:
+        if best is None:
+            return f"split: {told}; no single node may run everything ({_barrier(problem)})"
+        return f"split: {told}; all on {_where(best)} would take {_ms(best.predicted.latency_s)}"
+    if best is None:
+        sites = len({site.node for site in problem.sites})
+        why = "only one node may compute" if sites == 1 else "no split is allowed"
+        return f"not split: all on {told}; {why}"
+    crossing_s = sum(crossing.seconds for crossing in best.crossings)
+    return (
+        f"not split: all on {told}; the best split found ({_where(best)}) would take "
+        f"{_ms(best.predicted.latency_s)}, of which {_ms(crossing_s)} is the crossing"
+    )
+
+
+def why_none(prices: Prices) -> Infeasible:
+    """The constraint that leaves no plan: an operator without a place, a way, privacy, pins, or memory."""
+    problem = prices.problem
+    return _no_engine(prices) or _no_way(problem) or _no_private_place(prices) or _no_memory(problem)
+
+
+def _no_engine(prices: Prices) -> Infeasible | None:
+    problem = prices.problem
+    for index, operator in enumerate(problem.graph.operators):
+        if all(seconds[index] == float("inf") for seconds in prices.operator_s.values()):
+            tried = ", ".join(f"{site.engine.backend} on {site.node}" for site in problem.sites)
+            detail = f"operator {operator.name!r} ({operator.op_type}) runs on none of: {tried}"
+            return Infeasible(constraint="operators", detail=detail)
+        node = problem.pinned.get(operator.name)
+        places = [site for site in problem.sites if site.node == node]
+        if node is not None and all(prices.operator_s[site][index] == float("inf") for site in places):
+            detail = f"operator {operator.name!r} is pinned to {node}, where no engine runs it"
+            return Infeasible(constraint="operators", detail=detail)
+    return None
+
+
+def _no_way(problem: Problem) -> Infeasible | None:
+    topology, targets = problem.topology, sorted(set(problem.outputs_to.values()))
+    nodes = sorted({site.node for site in problem.sites})
+    if not any(topology.path(problem.source, node) for node in nodes):
+        detail = f"no link leads from {problem.source} to any of {', '.join(nodes)}"
+        return Infeasible(constraint="reachability", detail=detail)
+    for target in targets:
+        if not any(topology.path(node, target) for node in nodes):
+            detail = f"no link leads back to {target} from any of {', '.join(nodes)}"
+            return Infeasible(constraint="reachability", detail=detail)
+    return None
+
+
+def _no_private_place(prices: Prices) -> Infeasible | None:
+    problem = prices.problem
+    here = [prices.operator_s[site] for site in problem.sites if site.node == problem.source]
+    for name in sorted(problem.private):
+        one = problem.graph.activations[name]
+        touching = [*one.consumers, *([] if one.producer is None else [one.producer])]
+        for index in touching:
+            operator = problem.graph.operators[index].name
+            if problem.pinned.get(operator, problem.source) != problem.source:
+                detail = f"operator {operator!r} is pinned elsewhere, but {name!r} is private to {problem.source}"
+                return Infeasible(constraint="privacy", detail=detail)
+            if all(seconds[index] == float("inf") for seconds in here):
+                detail = f"{name!r} is private to {problem.source}, where no engine runs operator {operator!r}"
+                return Infeasible(constraint="privacy", detail=detail)
+        target = problem.outputs_to.get(name, problem.source)
+        if target != problem.source and one.producer is not None:
+            detail = f"output {name!r} is private to {problem.source}, but is asked for at {target}"
+            return Infeasible(constraint="privacy", detail=detail)
+    return None
+
+
+def _no_memory(problem: Problem) -> Infeasible:
+    limits = {site.node: problem.topology.node(site.node).memory_bytes for site in problem.sites}
+    total = sum(problem.graph.weights_bytes.values())
+    known = {node: limit for node, limit in limits.items() if limit is not None and limit < total}
+    if not known:
+        kept = "pins, privacy and the tiers' order" if problem.pinned or problem.private else "the tiers' order"
+        return Infeasible(constraint="operators", detail=f"{kept} contradict each other: no order of sites keeps all")
+    told = ", ".join(f"{node} holds {limit}" for node, limit in sorted(known.items()))
+    return Infeasible(
+        constraint="memory", detail=f"the weights take {total} bytes and no allowed plan that fits was found: {told}"
+    )
+
+
+def _barrier(problem: Problem) -> str:
+    """What keeps the likeliest single node from running everything, as the constraints tell it."""
+    broken = set()
+    for site in problem.sites:
+        try:
+            found = violation(problem, evaluate(problem, [site] * len(problem.graph.operators)))
+        except InvalidProblem:
+            broken.add("operators")
+        else:
+            broken |= {found.constraint} if found is not None else set()
+    return ", ".join(sorted(broken)) or "links"
+
+
+def _where(plan: Plan) -> str:
+    return " | ".join(stage.node for stage in plan.stages)
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

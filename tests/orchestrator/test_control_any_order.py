@@ -1,0 +1,226 @@
+"""Whatever order answers and faults come in: one epoch in use, none dropped under a router, nothing leaked."""
+
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from orchestrator.control import Control
+from orchestrator.events import (
+    DeleteRequested,
+    EpochDrained,
+    Event,
+    NodeJoined,
+    NodeLost,
+    PlanFound,
+    PlanNotFound,
+    RouterJoined,
+    RouterLeft,
+    RouterSwitched,
+    StageFailed,
+    StageReady,
+    StageStopped,
+    Tick,
+)
+from orchestrator.instructions import (
+    Deleted,
+    DrainEpoch,
+    DropStage,
+    Fail,
+    FindPlan,
+    Instruction,
+    LoadStage,
+    OpenEpoch,
+    SwitchRouters,
+)
+from tests.builders import deploy_requested, plan_on, uplink
+
+NODES = ("camera", "mec", "cloud")
+NAME = "classify"
+PLACES = st.lists(st.sampled_from(NODES), min_size=1, max_size=3, unique=True)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Nodes that load and drop, routers that switch and drain, in any order but each router's own."""
+
+    @initialize()
+    def start(self) -> None:
+        self.control, self.now_s = Control(), 0.0
+        self.record: list[tuple[Event, tuple[Instruction, ...], float]] = []
+        self.question: FindPlan | None = None
+        self.orders: list[LoadStage | DropStage] = []  # on their way to the nodes
+        self.loaded: list[tuple[int, str, str]] = []  # epoch, stage, node
+        self.lost: list[str] = []
+        self.inbox: dict[str, list[SwitchRouters | DrainEpoch]] = {}  # each router's, in order
+        self.uses: dict[str, int | None] = {}
+        self.last_epoch = 0
+        self.lives = False
+
+    def tell(self, event: Event) -> None:
+        given = self.control.handle(event, self.now_s)
+        self.record.append((event, given, self.now_s))
+        for instruction in given:
+            self.carry_out(instruction)
+
+    def carry_out(self, given: Instruction) -> None:
+        match given:
+            case FindPlan():
+                assert given.excluded == tuple(self.lost)
+                self.question = given
+            case OpenEpoch():
+                assert given.epoch > self.last_epoch, "an epoch's number was used twice"
+                self.last_epoch = given.epoch
+            case LoadStage():
+                assert given.node not in self.lost
+                self.orders.append(given)
+            case DropStage():
+                assert given.epoch not in self.uses.values(), "a stage was dropped under a router"
+                ahead = [each for box in self.inbox.values() for each in box if isinstance(each, SwitchRouters)]
+                assert given.epoch not in [each.epoch for each in ahead], "a router is on its way to a dropped epoch"
+                self.orders.append(given)
+            case SwitchRouters():
+                here = [(e, s) for e, s, _ in self.loaded if e == given.epoch]
+                assert here or self.lost, "routers were switched to what is not loaded"
+            case Deleted():
+                assert not self.loaded and not any(isinstance(order, LoadStage) for order in self.orders)
+                self.lives = False
+            case Fail():
+                self.lives = False
+        if isinstance(given, SwitchRouters | DrainEpoch):
+            for router in given.routers:
+                self.inbox[router].append(given)
+
+    @precondition(lambda self: not self.lives)
+    @rule()
+    def deploy(self) -> None:
+        self.lives = True
+        self.tell(deploy_requested(NAME))
+
+    @precondition(lambda self: self.lives)
+    @rule()
+    def delete(self) -> None:
+        self.tell(DeleteRequested(deployment=NAME))
+
+    @precondition(lambda self: self.question is not None and self.lives)
+    @rule(
+        places=PLACES, best_s=st.floats(0.01, 0.1), current_s=st.none() | st.floats(0.01, 0.2), none=st.integers(0, 4)
+    )
+    def answer(self, places: list[str], best_s: float, current_s: float | None, none: int) -> None:
+        question, self.question = self.question, None
+        assert question is not None
+        usable = [place for place in places if place not in question.excluded]
+        if usable and none:
+            plan = plan_on(*usable, latency_s=best_s)
+            self.tell(PlanFound(deployment=NAME, ticket=question.ticket, plan=plan, current_s=current_s))
+        else:
+            self.tell(PlanNotFound(deployment=NAME, ticket=question.ticket, reason="nothing fits"))
+
+    @precondition(lambda self: self.orders)
+    @rule(data=st.data(), fails=st.integers(0, 5).map(lambda draw: draw == 0))
+    def obey(self, data: st.DataObject, fails: bool) -> None:
+        order = self.orders.pop(data.draw(st.integers(0, len(self.orders) - 1)))
+        what: dict[str, Any] = {
+            "deployment": NAME, "epoch": order.epoch, "stage": order.stage, "node": order.node,
+        }  # fmt: skip
+        stage = (order.epoch, order.stage, order.node)
+        if isinstance(order, LoadStage) and fails:
+            self.tell(StageFailed(**what, error="out of memory"))
+        elif isinstance(order, LoadStage):
+            self.loaded.append(stage)
+            self.tell(StageReady(**what))
+        else:
+            self.orders = [each for each in self.orders if (each.epoch, each.stage, each.node) != stage]
+            self.loaded = [each for each in self.loaded if each != stage]
+            self.tell(StageStopped(**what))
+
+    @precondition(lambda self: any(self.inbox.values()))
+    @rule(data=st.data())
+    def route(self, data: st.DataObject) -> None:
+        router = data.draw(st.sampled_from([name for name, box in self.inbox.items() if box]))
+        order = self.inbox[router].pop(0)
+        if isinstance(order, SwitchRouters):
+            self.uses[router] = order.epoch
+            self.tell(RouterSwitched(deployment=NAME, router=router, epoch=order.epoch))
+        else:
+            self.uses[router] = None if self.uses[router] == order.epoch else self.uses[router]
+            self.tell(EpochDrained(deployment=NAME, router=router, epoch=order.epoch))
+
+    @precondition(lambda self: self.lives)
+    @rule(router=st.sampled_from(("r1", "r2")))
+    def join(self, router: str) -> None:
+        self.inbox.setdefault(router, [])
+        self.uses.setdefault(router, None)
+        if NAME in self.control.status()["deployments"]:
+            self.tell(RouterJoined(deployment=NAME, router=router))
+
+    @precondition(lambda self: self.inbox)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        router = data.draw(st.sampled_from(list(self.inbox)))
+        del self.inbox[router], self.uses[router]
+        self.tell(RouterLeft(deployment=NAME, router=router))
+
+    @rule(node=st.sampled_from(NODES))
+    def lose(self, node: str) -> None:
+        if node not in self.lost:
+            self.lost.append(node)
+            self.orders = [order for order in self.orders if order.node != node]
+            self.loaded = [stage for stage in self.loaded if stage[2] != node]
+            self.tell(NodeLost(node=node))
+
+    @precondition(lambda self: self.lost)
+    @rule(data=st.data())
+    def find(self, data: st.DataObject) -> None:
+        node = data.draw(st.sampled_from(self.lost))
+        self.lost.remove(node)
+        self.tell(NodeJoined(node=node))
+
+    @rule(mbps=st.sampled_from((10.0, 100.0, 400.0)))
+    def observe(self, mbps: float) -> None:
+        self.tell(uplink(mbps))
+
+    @rule(passed_s=st.floats(0.0, 10.0))
+    def tick(self, passed_s: float) -> None:
+        self.now_s += passed_s
+        self.tell(Tick())
+
+    @invariant()
+    def at_most_one_epoch_is_in_use(self) -> None:
+        if hasattr(self, "control"):
+            for deployment in self.control.status()["deployments"].values():
+                states = [epoch["state"] for epoch in deployment["epochs"]]
+                assert states.count("active") <= 1 and states.count("loading") + states.count("switching") <= 1
+                assert (deployment["epoch"] is not None) == ("active" in states)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "control"):
+            return
+        self.fold_agrees()
+        for router in list(self.inbox):
+            self.leave_now(router)
+        if self.lives:
+            self.tell(DeleteRequested(deployment=NAME))
+        while self.orders:
+            order = self.orders.pop(0)
+            what: dict[str, Any] = {"deployment": NAME, "epoch": order.epoch, "stage": order.stage, "node": order.node}
+            stopped = isinstance(order, DropStage)
+            self.loaded = [s for s in self.loaded if not (stopped and s == (order.epoch, order.stage, order.node))]
+            self.tell(StageStopped(**what) if stopped else StageFailed(**what, error="stopped"))
+        assert self.loaded == [], "something stays loaded that nobody will drop"
+        assert [d["epochs"] for d in self.control.status()["deployments"].values()] in ([], [[]])
+
+    def leave_now(self, router: str) -> None:
+        del self.inbox[router], self.uses[router]
+        self.tell(RouterLeft(deployment=NAME, router=router))
+
+    def fold_agrees(self) -> None:
+        folded = Control()
+        for event, given, now_s in self.record:
+            folded.fold(event, given, now_s)
+        assert folded.snapshot() == self.control.snapshot()
+        assert Control().restored(folded.snapshot()).snapshot() == folded.snapshot()
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)

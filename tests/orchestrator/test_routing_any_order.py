@@ -1,0 +1,129 @@
+"""Whatever happens in whatever order, every request ends exactly once and in one epoch (Hypothesis)."""
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send
+from orchestrator.routing import Routes, Routing
+
+NODES = ("camera", "mec", "cloud")
+OUTPUTS = ("boxes", "scores")
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """A router that keeps book of what it was told to do, beside a world that answers at random."""
+
+    @initialize()
+    def start(self) -> None:
+        self.routing, self.now_s, self.names, self.epoch = Routing(), 0.0, 0, 0
+        self.ended: dict[str, str] = {}
+        self.released: list[str] = []
+        self.sent: dict[tuple[str, int], int] = {}  # (request, attempt) → epoch
+        self.came: dict[tuple[str, int], set[str]] = {}
+        self.in_flight: dict[str, tuple[str, int]] = {}
+        self.told_to_drain: list[int] = []
+        self.drained: list[int] = []
+
+    def note(self, actions: tuple[Action, ...]) -> None:
+        for action in actions:
+            match action:
+                case Send():
+                    key = (action.request, action.attempt)
+                    assert key not in self.sent and action.request not in self.in_flight
+                    assert action.epoch == self.epoch and action.epoch not in self.drained
+                    assert action.budget_s > 0
+                    self.sent[key], self.in_flight[action.request] = action.epoch, key
+                case Cancel():
+                    assert self.in_flight.pop(action.request) == (action.request, action.attempt)
+                case Deliver():
+                    key = self.in_flight.pop(action.request)
+                    assert key == (action.request, action.attempt) and self.sent[key] == action.epoch
+                    assert self.came[key] == set(OUTPUTS)
+                    self.end(action.request, "delivered")
+                case FailRequest():
+                    self.end(action.request, action.kind)
+                case Release():
+                    assert action.request not in self.in_flight
+                    self.released.append(action.request)
+                case Drained():
+                    assert action.epoch in self.told_to_drain
+                    assert action.epoch not in [self.sent[key] for key in self.in_flight.values()]
+                    self.told_to_drain.remove(action.epoch)
+                    self.drained.append(action.epoch)
+
+    def end(self, request: str, how: str) -> None:
+        assert request not in self.ended, f"{request} has ended twice"
+        self.ended[request] = how
+
+    @rule(budget_s=st.floats(0.5, 5.0))
+    def submit(self, budget_s: float) -> None:
+        self.names += 1
+        self.note(self.routing.submit(f"q{self.names}", self.now_s, budget_s))
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data(), outputs=st.sets(st.sampled_from(OUTPUTS), min_size=1))
+    def answer(self, data: st.DataObject, outputs: set[str]) -> None:
+        request, attempt = data.draw(st.sampled_from(list(self.sent)))
+        self.came.setdefault((request, attempt), set()).update(outputs)
+        self.note(self.routing.answer(request, attempt, sorted(outputs), self.now_s))
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data(), caller_fault=st.booleans())
+    def error(self, data: st.DataObject, caller_fault: bool) -> None:
+        request, attempt = data.draw(st.sampled_from(list(self.sent)))
+        self.note(self.routing.error(request, attempt, "broken", self.now_s, caller_fault=caller_fault))
+
+    @rule(nodes=st.sets(st.sampled_from(NODES), min_size=1))
+    def switch(self, nodes: set[str]) -> None:
+        before, self.epoch = self.epoch, self.epoch + 1
+        self.note(
+            self.routing.switch(Routes(epoch=self.epoch, nodes=tuple(sorted(nodes)), outputs=OUTPUTS), self.now_s)
+        )
+        if before:
+            self.told_to_drain.append(before)
+            self.note(self.routing.drain(before, self.now_s))
+
+    @rule(node=st.sampled_from(NODES))
+    def lose(self, node: str) -> None:
+        self.note(self.routing.worker_lost(node, self.now_s))
+
+    @rule(node=st.sampled_from(NODES))
+    def find(self, node: str) -> None:
+        self.note(self.routing.worker_found(node, self.now_s))
+
+    @precondition(lambda self: self.epoch)
+    @rule()
+    def forget(self) -> None:
+        self.note(self.routing.epoch_lost(self.epoch, "no such epoch", self.now_s))
+
+    @precondition(lambda self: self.names)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        request = f"q{data.draw(st.integers(1, self.names))}"
+        actions = self.routing.cancel(request, self.now_s)
+        if actions:
+            self.end(request, "cancelled")
+        self.note(actions)
+
+    @rule(passed_s=st.floats(0.0, 2.0))
+    def tick(self, passed_s: float) -> None:
+        self.now_s += passed_s
+        self.note(self.routing.tick(self.now_s))
+
+    @invariant()
+    def every_request_is_in_hand_or_has_ended(self) -> None:
+        if hasattr(self, "routing"):
+            assert self.routing.in_hand == self.names - len(self.ended)
+            assert sorted(self.released) == sorted(self.ended)
+
+    def teardown(self) -> None:
+        if hasattr(self, "routing"):
+            self.note(self.routing.tick(self.now_s + 100.0))
+            assert len(self.ended) == self.names
+            assert self.in_flight == {} and self.told_to_drain == []
+            assert self.routing.next_deadline_s is None
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)

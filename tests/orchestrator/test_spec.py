@@ -1,0 +1,109 @@
+"""Claims about a deployment's YAML: what design.md shows is read, and what cannot be is refused in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import SpecError
+from orchestrator.spec import DeploymentSpec, load_spec
+from tests.orchestrator.test_topology_spec import THREE
+
+SPEC = """
+name: classify
+model: efficientnet_lite0.onnx
+topology: topology.yaml
+objective: latency
+max_error: 0.02
+inputs:  {input:  {at: camera, shape: [1, 3, 224, 224], private: true}}
+outputs: {logits: {to: camera}}
+"""
+INPUT = "{at: camera, shape: [1, 3, 224, 224], private: true}"
+
+
+def read(tmp_path: Path, text: str) -> DeploymentSpec:
+    (tmp_path / "topology.yaml").write_text(THREE)
+    (tmp_path / "efficientnet_lite0.onnx").write_bytes(b"")
+    (tmp_path / "spec.yaml").write_text(text)
+    return load_spec(tmp_path / "spec.yaml")
+
+
+def fault(tmp_path: Path, old: str, new: str) -> str:
+    """The one line with which the spec is refused after this change, without its folder."""
+    assert old in SPEC
+    with pytest.raises(SpecError) as refused:
+        read(tmp_path, SPEC.replace(old, new))
+    line = str(refused.value)
+    assert "\n" not in line
+    return line.removeprefix(f"{tmp_path}/")
+
+
+def test_the_spec_of_the_design_is_read(tmp_path: Path) -> None:
+    spec = read(tmp_path, SPEC)
+    (image,) = spec.inputs
+    assert (spec.name, spec.model, spec.source) == ("classify", tmp_path / "efficientnet_lite0.onnx", "camera")
+    assert (image.shape, image.private, image.private_until) == ((1, 3, 224, 224), True, None)
+    assert (spec.outputs, spec.max_error) == ((("logits", "camera"),), 0.02)
+
+
+def test_a_topology_can_stand_in_the_spec_itself(tmp_path: Path) -> None:
+    inline = "topology:" + THREE.replace("\n", "\n  ")
+    assert read(tmp_path, SPEC.replace("topology: topology.yaml", inline)).topology == read(tmp_path, SPEC).topology
+
+
+def test_a_fault_in_an_inline_topology_has_its_whole_path(tmp_path: Path) -> None:
+    inline = "topology:" + THREE.replace("\n", "\n  ").replace("memory_mb: 4096", "memory_mb: 0")
+    line = fault(tmp_path, "topology: topology.yaml", inline)
+    assert line == "spec.yaml: topology.nodes[1].memory_mb: should be greater than 0, is 0"
+
+
+def test_an_input_may_be_private_until_an_operator(tmp_path: Path) -> None:
+    (image,) = read(tmp_path, SPEC.replace("private: true", "private: {until: Conv_3}")).inputs
+    assert (image.private, image.private_until) == (True, "Conv_3")
+
+
+def test_raw_is_always_among_the_codecs(tmp_path: Path) -> None:
+    assert read(tmp_path, SPEC + "codecs: [fp16]\n").codecs == ("raw", "fp16")
+    assert "int8+zstd" in read(tmp_path, SPEC).codecs
+
+
+def test_the_digest_follows_the_meaning_and_not_the_letters(tmp_path: Path) -> None:
+    digest = read(tmp_path, SPEC).digest
+    assert read(tmp_path, SPEC.replace("max_error: 0.02", "max_error:   0.020")).digest == digest
+    assert read(tmp_path, SPEC.replace("max_error: 0.02", "max_error: 0.03")).digest != digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("max_error", "max_errors", "max_errors: unknown key; did you mean 'max_error'?"),
+        ("latency", "energy", "objective: 'energy' is not supported yet; use latency"),
+        ("0.02", "2", "max_error: should be less than or equal to 1, is 2"),
+        ("name: classify", "name: a/b", "name: String should match pattern"),
+        ("at: camera", "at: cam", "inputs.input.at: no node 'cam'; nodes are camera, mec, cloud"),
+        ("to: camera", "to: cam", "outputs.logits.to: no node 'cam'; nodes are camera, mec, cloud"),
+        ("to: camera", "to: cloud", "outputs.logits.to: 'cloud'; an answer returns to where its inputs are so far"),
+        ("private: true", "private: yess", "inputs.input.private: should be true, false or {until: OPERATOR}"),
+        ("private: true", "dtype: float31", "inputs.input.dtype: no dtype 'float31'; known are bool"),
+        ("[1, 3, 224, 224]", "[1, 0]", "inputs.input.shape[1]: should be greater than or equal to 1, is 0"),
+        ("private: true", "samples: faces", "inputs.input.samples: no file"),
+        ("efficientnet_lite0", "b7", "model: no file"),
+        ("topology: topology.yaml", "topology: [a]", "topology: should be a path, or nodes and links, is ['a']"),
+        ("topology: topology.yaml", "codecs: [raw]", "topology: is missing; give the path of a topology file"),
+        ("objective: latency", "codecs: [jpg]", "codecs: no codec 'jpg'; known are raw"),
+        (f"{{input:  {INPUT}}}", "{}", "inputs: Dictionary should have at least 1 item"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_named_with_its_path(tmp_path: Path, old: str, new: str, line: str) -> None:
+    assert fault(tmp_path, old, new).startswith(f"spec.yaml: {line}")
+
+
+def test_inputs_at_two_nodes_are_refused_for_now(tmp_path: Path) -> None:
+    line = fault(tmp_path, INPUT, f"{INPUT}, text: {{at: mec}}")
+    assert line.startswith("spec.yaml: inputs.text.at: 'mec', while input is at 'camera'; inputs at different nodes")
+
+
+def test_a_fault_in_the_topologys_file_names_that_file(tmp_path: Path) -> None:
+    read(tmp_path, SPEC)
+    (tmp_path / "topology.yaml").write_text("nodes: 3\n")
+    with pytest.raises(SpecError, match=r"topology\.yaml: nodes: should be a list, not int 3"):
+        load_spec(tmp_path / "spec.yaml")
