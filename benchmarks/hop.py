@@ -29,6 +29,7 @@ from nodes.connection import Connection
 from nodes.control_service import ControlService
 from nodes.framing import Frame, Header, decode, encode
 from nodes.host import Host, HostSettings
+from nodes.memory import keep_memory
 from nodes.stage_spec import StageSpec
 from nodes.stream import OPTIONS, SERVER_OPTIONS, open_connection
 
@@ -54,6 +55,8 @@ class Identity:
 
 
 def serve_sync(pipe: Pipe) -> None:
+    keep_memory()
+
     def echo(messages: Iterator[bytes], _: Any) -> Iterator[bytes]:
         yield from messages
 
@@ -66,6 +69,8 @@ def serve_sync(pipe: Pipe) -> None:
 
 
 def serve_aio(pipe: Pipe) -> None:
+    keep_memory()
+
     async def echo(_: Any, context: Any) -> None:
         while (message := await context.read()) is not grpc.aio.EOF:
             await context.write(message)
@@ -75,6 +80,8 @@ def serve_aio(pipe: Pipe) -> None:
 
 
 def serve_ours(pipe: Pipe) -> None:
+    keep_memory()
+
     async def run() -> None:
         with TemporaryDirectory() as state:
             host = Host(HostSettings(node="worker", state=Path(state)))
@@ -222,6 +229,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
+    keep_memory()  # for the peers too: the comparison is of streams, not of allocators
     context = multiprocessing.get_context("spawn")
     processes, ports = [], []
     for serve in (serve_sync, serve_aio, serve_ours):

@@ -81,7 +81,7 @@ def plan_for(
         engines = _engines_here(topology)
         profile = _measured(model, engines)
     else:
-        engines = _engines_of(profile, topology)
+        engines = engines_of(profile, topology)
     return solve(pose(spec, model, profile, engines))
 
 
@@ -101,7 +101,7 @@ def _engines_here(topology: Topology) -> dict[NodeId, tuple[EngineKey, ...]]:
     return {node.name: engine_keys(node, HERE, here) for node in topology.nodes}
 
 
-def _engines_of(profile: Profile, topology: Topology) -> dict[NodeId, tuple[EngineKey, ...]]:
+def engines_of(profile: Profile, topology: Topology) -> dict[NodeId, tuple[EngineKey, ...]]:
     """What was measured for each node: under its own name as class, if there is one, else under any."""
     classes = {key.node_class for key in profile.engines}
     engines = {

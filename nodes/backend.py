@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nodes.errors import EngineMissing
+
 Array = NDArray[np.generic]
 
 
@@ -77,3 +79,15 @@ def load_backend(name: str) -> Backend:
     """The backend of that name. EngineMissing where its package is absent, KeyError for an unknown name."""
     backend: Backend = import_module(BACKENDS[name]).load()
     return backend
+
+
+def installed_backends() -> tuple[str, ...]:
+    """Backends whose packages are installed here, in the registry's order."""
+    found = []
+    for name in BACKENDS:
+        try:
+            load_backend(name)
+        except EngineMissing:
+            continue
+        found.append(name)
+    return tuple(found)

@@ -69,14 +69,16 @@ def decode(meta: TensorMeta, buffer: Buffer) -> Array:
         raise MalformedFrame(f"tensor {meta.name!r}: dtype {meta.dtype!r} in codec {meta.codec!r} is not known here")
     base, _, packed = meta.codec.partition("+")
     stored = _STORED[base] or dtype
-    nbytes = prod(meta.shape) * stored.itemsize
     if packed:
-        buffer = _decompress(meta, buffer, nbytes)
-    if len(buffer) != nbytes:
+        buffer = _decompress(meta, buffer, stored.itemsize)
+    try:
+        values: Array = np.ndarray(meta.shape, stored, buffer)
+    except (TypeError, ValueError):
+        values = np.empty(0, np.bool_)
+    if values.nbytes != len(buffer):
         raise MalformedFrame(
             f"tensor {meta.name!r}: {len(buffer)} bytes for shape {list(meta.shape)} of {stored.name} ({meta.codec})"
         )
-    values: Array = np.frombuffer(buffer, stored).reshape(meta.shape)
     if base == "raw":
         return values
     return values.astype(dtype) if base == "fp16" else _dequantise(meta, values, dtype)
@@ -162,9 +164,10 @@ def _compressor() -> Any:
     return _zstandard().ZstdCompressor(level=ZSTD_LEVEL)
 
 
-def _decompress(meta: TensorMeta, buffer: Buffer, nbytes: int) -> bytes:
+def _decompress(meta: TensorMeta, buffer: Buffer, itemsize: int) -> bytes:
     """The tensor's bytes, and never more than the shape allows: a small frame must not fill the memory."""
     zstandard = _zstandard()
+    nbytes = itemsize * prod(meta.shape)
     try:
         promised = zstandard.frame_content_size(buffer)
         if promised != nbytes:

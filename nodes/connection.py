@@ -22,6 +22,7 @@ WINDOW_BYTES = 64 << 20  # tensor bytes a peer may send before it hears that som
 OUTBOX_BYTES = 64 << 20
 OUTBOX_FRAMES = 1024
 ACK_DELAY_S = 0.005  # time for an answer to carry the acknowledgement along
+MAX_NOTES = 512
 HEADER_BYTES = 200  # typical; what an emulated link charges for a frame beside its tensors
 _EXPRESS = (Kind.ACK, Kind.CREDIT, Kind.CANCEL, Kind.PING)
 _ACK, _CREDIT = Frame(Header(kind=Kind.ACK)), Frame(Header(kind=Kind.CREDIT))
@@ -79,7 +80,8 @@ class Connection:
         self.closed = False
         self.received_bytes = self.sent_bytes = 0
         self.last_used_s = time.monotonic()
-        self.estimator = LinkEstimator()
+        self._estimator = LinkEstimator()
+        self._notes: list[tuple[bool, int, float, float]] = []  # (sent or acknowledged, number, bytes or held_s, at)
         self._wire, self._shaper = wire, shaper
         self._on_frame, self._on_closed = on_frame, on_closed
         self._manual_credit = manual_credit
@@ -95,7 +97,7 @@ class Connection:
         self._acks: list[tuple[int, float]] = []
         self._credit_bytes = 0
         self._flush_at: asyncio.TimerHandle | None = None
-        self._pings: dict[int, asyncio.Future[float]] = {}
+        self._pings: dict[int, tuple[asyncio.Future[float], float]] = {}
         self._idle: asyncio.Future[None] | None = None
         self._roomy: list[Callable[[], None]] = []
         self._writer: asyncio.Task[None] | None = None
@@ -109,7 +111,7 @@ class Connection:
         self.last_used_s = time.monotonic()
         self._number += 1
         nbytes = frame.nbytes
-        self.estimator.sent(self._number, nbytes, self.last_used_s)
+        self._notes.append((True, self._number, nbytes, self.last_used_s))
         self._hand_over(_Outgoing(frame, nbytes, self._number), frame.header.kind in _EXPRESS and nbytes < LARGE_BYTES)
 
     async def send(self, frame: Frame) -> None:
@@ -136,7 +138,7 @@ class Connection:
     async def ping(self, padding_bytes: int = 0, timeout_s: float = 5.0) -> float:
         """Round trip in seconds, the peer's own time left out. StreamClosed, also after `timeout_s`."""
         answer: asyncio.Future[float] = self._loop.create_future()
-        self._pings[self._number + 1] = answer
+        self._pings[self._number + 1] = (answer, time.monotonic())
         self.post(ping_frame(padding_bytes))
         try:
             return await asyncio.wait_for(answer, timeout_s)
@@ -146,7 +148,17 @@ class Connection:
     @property
     def link(self) -> LinkEstimate:
         """What sending so far has told about the way to the peer."""
-        return self.estimator.estimate
+        self._digest()
+        return self._estimator.estimate
+
+    def _digest(self) -> None:
+        """Estimate from what was noted. Messages only note: digested in bulk, the arithmetic is off their path."""
+        notes, self._notes = self._notes, []
+        for is_sent, number, value, at_s in notes:
+            if is_sent:
+                self._estimator.sent(number, int(value), at_s)
+            else:
+                self._estimator.acknowledged(number, value, at_s)
 
     def consumed(self, frame: Frame) -> None:
         """Let the peer send as many bytes again (only with `manual_credit`; else this happens by itself)."""
@@ -191,7 +203,7 @@ class Connection:
             self._writer.cancel()
         if self._flush_at is not None:
             self._flush_at.cancel()
-        for answer in self._pings.values():
+        for answer, _ in self._pings.values():
             if not answer.done():
                 answer.set_exception(StreamClosed(reason))
         self._outbox.clear()
@@ -319,10 +331,11 @@ class Connection:
 
     def _heard(self, header: Header, now_s: float) -> None:
         for number, held_s in header.acks:
-            rtt_s = self.estimator.acknowledged(number, held_s, now_s)
-            answer = self._pings.pop(number, None)
-            if answer is not None and not answer.done():
-                answer.set_result(rtt_s or 0.0)
+            self._notes.append((False, number, held_s, now_s))
+            if self._pings and (answer := self._pings.pop(number, None)) and not answer[0].done():
+                answer[0].set_result(now_s - held_s - answer[1])
+        if len(self._notes) > MAX_NOTES:
+            self._digest()
         if header.credit_bytes:
             self._outstanding_bytes = max(0, self._outstanding_bytes - header.credit_bytes)
             if self._outbox and self._idle is not None and not self._idle.done():

@@ -9,7 +9,7 @@ dataclass of this size takes five times as long (5 µs), and msgpack packs tuple
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ VERSION = 1
 SPOKEN = (VERSION - 1, VERSION)
 ALIGNMENT = 16
 MAX_HEADER_BYTES = 1 << 20
+MAX_FORMS = 64
 Buffer = bytes | bytearray | memoryview
 
 _LENGTH = struct.Struct("<I")
@@ -199,101 +200,96 @@ def _pack_header(header: Header, carried: Carried) -> bytes:
 
 def _unpack_header(packed: memoryview) -> Header:
     try:
-        fields = msgpack.unpackb(packed)
+        fields = msgpack.unpackb(packed, use_list=False)
     except (ValueError, msgpack.UnpackException) as error:
         raise MalformedFrame(f"header is not msgpack: {error}") from None
-    if not isinstance(fields, dict):
+    if type(fields) is not dict:
         raise MalformedFrame(f"header is a {type(fields).__name__}, not a map")
-    version = fields.get("v")
-    if version not in SPOKEN:
-        raise MalformedFrame(f"protocol version {version!r}; this peer speaks {SPOKEN[0]} and {SPOKEN[1]}")
-    values: dict[str, Any] = {}
-    for key, value in fields.items():
-        reader = _READERS.get(key)
-        if reader is None:
-            continue  # a newer peer's key
-        name, read = reader
-        try:
-            values[name] = read(value)
-        except (TypeError, ValueError, KeyError) as error:
-            raise MalformedFrame(f"header key {key!r} ({name}) holds {str(value)[:60]!r}: {error}") from None
-    if "kind" not in values:
-        raise MalformedFrame("header has no kind (key 'k')")
-    return Header(**values)
+    if fields.get("v") not in SPOKEN:
+        raise MalformedFrame(f"protocol version {fields.get('v')!r}; this peer speaks {SPOKEN[0]} and {SPOKEN[1]}")
+    values = tuple(map(fields.get, _KEYS, _DEFAULTS))  # keys of a newer peer fall away
+    types = tuple(map(type, values))
+    if types not in _seen_types:
+        _check_types(values, types)
+    header = Header._make(values)
+    if header.kind not in _KINDS or min(header.epoch, header.attempt, header.position, header.credit_bytes) < 0:
+        raise MalformedFrame(f"kind {header.kind!r} is unknown, or a count is below 0, in {header[:8]}")
+    try:
+        return header._replace(
+            kind=_KINDS[header.kind],
+            tensors=_tensors(header.tensors),
+            timings=header.timings and _timings(header.timings),
+            fault=header.fault and _fault(header.fault),
+            part=header.part and _part(header.part),
+            acks=header.acks and _acks(header.acks),
+        )
+    except (TypeError, ValueError) as error:
+        raise MalformedFrame(f"request {header.request!r}: {error}") from None
 
 
-def _text(value: object) -> str:
-    if type(value) is not str:
-        raise TypeError("not a string")
-    return value
+_seen_types: set[tuple[type, ...]] = set()  # headers of a fleet have few forms; one seen is not checked by field again
 
 
-def _count(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise TypeError("not a whole number from 0 up")
-    return value
+def _check_types(values: tuple[Any, ...], types: tuple[type, ...]) -> None:
+    for (key, (name, allowed)), value in zip(_FIELDS.items(), values, strict=True):
+        if type(value) not in allowed:
+            raise MalformedFrame(f"header key {key!r} ({name}) holds {str(value)[:60]!r}, a {type(value).__name__}")
+    if len(_seen_types) < MAX_FORMS:
+        _seen_types.add(types)
 
 
-def _flag(value: object) -> bool:
-    if type(value) is not bool:
-        raise TypeError("not true or false")
-    return value
+def _tensors(given: tuple[Any, ...]) -> tuple[TensorMeta, ...]:
+    metas = tuple(map(TensorMeta._make, given))
+    for meta in metas:
+        if tuple(map(type, meta)) != _TENSOR_TYPES or meta.nbytes < 0:
+            raise TypeError(f"tensor {str(meta.name)[:40]!r} is not [name, dtype, shape, codec, scales, nbytes]")
+    return metas
 
 
-def _binary(value: object) -> bytes:
-    if type(value) is not bytes:
-        raise TypeError("not binary")
-    return value
+def _timings(given: tuple[Any, ...]) -> tuple[HopTiming, ...]:
+    return tuple(HopTiming(str(stage), *map(float, times)) for stage, *times in given)
 
 
-def _seconds(value: object) -> float:
-    if type(value) not in (float, int):
-        raise TypeError("not a number")
-    return float(value)  # type: ignore[arg-type]
+def _fault(given: tuple[Any, ...]) -> Fault:
+    kind, message, caller_fault = given
+    return Fault(str(kind), str(message), bool(caller_fault))
 
 
-def _tensors(value: Any) -> tuple[TensorMeta, ...]:
-    return tuple(
-        TensorMeta(_text(name), _text(dtype), tuple(map(_count, shape)), _text(codec), _binary(scales), _count(nbytes))
-        for name, dtype, shape, codec, scales, nbytes in value
-    )
+def _part(given: tuple[Any, ...]) -> PartOf:
+    part = PartOf(*map(int, given))
+    if min(part) < 0 or part.place >= part.parts:
+        raise ValueError(f"part {part.place} of {part.parts}")
+    return part
 
 
-def _timings(value: Any) -> tuple[HopTiming, ...]:
-    return tuple(HopTiming(_text(stage), *map(_seconds, times)) for stage, *times in value)
+def _acks(given: tuple[Any, ...]) -> tuple[tuple[int, float], ...]:
+    return tuple((int(number), float(held_s)) for number, held_s in given)
 
 
-def _acks(value: Any) -> tuple[tuple[int, float], ...]:
-    return tuple((_count(number), _seconds(held_s)) for number, held_s in value)
-
-
-def _fault(value: Any) -> Fault:
-    kind, message, caller_fault = value
-    return Fault(_text(kind), _text(message), _flag(caller_fault))
-
-
+_TENSOR_TYPES = (str, str, tuple, str, bytes, int)
 _KINDS = {kind.value: kind for kind in Kind}
-_READERS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "k": ("kind", _KINDS.__getitem__),
-    "d": ("deployment", _text),
-    "e": ("epoch", _count),
-    "s": ("stage", _text),
-    "r": ("request", _text),
-    "a": ("attempt", _count),
-    "q": ("sequence", _text),
-    "p": ("position", _count),
-    "l": ("last", _flag),
-    "b": ("budget_s", _seconds),
-    "t": ("tensors", _tensors),
-    "i": ("trace", _text),
-    "o": ("origin", _text),
-    "m": ("timings", _timings),
-    "x": ("fault", _fault),
-    "j": ("part", lambda value: PartOf(*map(_count, value))),
-    "n": ("number", _count),
-    "c": ("acks", _acks),
-    "g": ("credit_bytes", _count),
-    "v": ("version", _count),
+_NONE = type(None)
+_FIELDS: Mapping[str, tuple[str, tuple[type, ...]]] = {  # in the order of Header's fields
+    "k": ("kind", (int,)),
+    "d": ("deployment", (str,)),
+    "e": ("epoch", (int,)),
+    "s": ("stage", (str,)),
+    "r": ("request", (str,)),
+    "a": ("attempt", (int,)),
+    "q": ("sequence", (str,)),
+    "p": ("position", (int,)),
+    "l": ("last", (bool,)),
+    "b": ("budget_s", (float, int, _NONE)),
+    "t": ("tensors", (tuple,)),
+    "i": ("trace", (str,)),
+    "o": ("origin", (str,)),
+    "m": ("timings", (tuple, _NONE)),
+    "x": ("fault", (tuple, _NONE)),
+    "j": ("part", (tuple, _NONE)),
+    "n": ("number", (int,)),
+    "c": ("acks", (tuple,)),
+    "g": ("credit_bytes", (int,)),
+    "v": ("version", (int,)),
 }
-_KEYS = tuple(_READERS)  # in the order of Header's fields
-_DEFAULTS = tuple(None if name in ("kind", "version") else getattr(Header(), name) for name, _ in _READERS.values())
+_KEYS = tuple(_FIELDS)
+_DEFAULTS = tuple(None if name in ("kind", "version") else getattr(Header(), name) for name, _ in _FIELDS.values())

@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in _THREAD_SETTINGS:  # before numpy loads: engines are told their threads, BLAS must not add its own
         os.environ.setdefault(name, "1")
     from nodes.errors import NodesError
+    from nodes.memory import keep_memory
 
+    keep_memory()
     try:
         asyncio.run(_serve(options))
     except (NodesError, OSError) as error:

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import shlex
+import statistics
 import subprocess
 import sys
 import time
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from nodes.errors import NodesError, NotAuthorised, StreamClosed
+from nodes.stream import open_connection
 from nodes.worker_client import Claimed, WorkerClient
 from orchestrator.errors import ClusterError
 from orchestrator.local_cluster import state_folder
 from orchestrator.routes import Reach
 
 START_S = 40.0
+MEASURE_BYTES = 1 << 20
 Tell = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
 
@@ -105,6 +108,18 @@ class Agent:
             for name, data in files.items():
                 (folder / name).write_bytes(data)
             await self.give_artifact(node, str(folder), sha)
+
+    async def measure_link(self, node: str, reach: Reach) -> tuple[float, float]:
+        """Goodput in bytes/s and round trip in seconds from this host to a worker: padded pings, the median of five."""
+        connection = await open_connection(
+            reach.address, on_frame=lambda *_: None, on_closed=lambda *_: None, token=reach.token, node=node
+        )
+        try:
+            rtt_s = statistics.median([await connection.ping() for _ in range(9)])
+            spent = [await connection.ping(MEASURE_BYTES, timeout_s=60.0) for _ in range(5)]
+        finally:
+            await connection.close()
+        return MEASURE_BYTES / max(statistics.median(spent) - rtt_s, 1e-6), rtt_s
 
     async def stop(self, node: str | None = None) -> None:
         """End the worker of a node, or of all, and wait until it is gone."""

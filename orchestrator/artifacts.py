@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import cast
 
 from nodes import artifact
-from nodes.artifact import FunctionStep, ModelStep, Param, Step
+from nodes.artifact import FunctionStep, ModelStep, Step
 from nodes.backend import TensorSpec
+from nodes.functions import Param
 from nodes.stage_spec import StageSpec, Successor
 from nodes.store import Store
 from orchestrator.routes import Reach, entry, onward, returned
@@ -80,7 +81,10 @@ def stage_artifact(
             if piece.model is None:
                 steps.append(
                     FunctionStep(
-                        function=piece.function, params=cast("Mapping[str, Param]", piece.params), inputs=piece.inputs, outputs=piece.outputs
+                        function=piece.function,
+                        params=cast("Mapping[str, Param]", piece.params),
+                        inputs=piece.inputs,
+                        outputs=piece.outputs,
                     )
                 )
             else:

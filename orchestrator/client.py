@@ -6,9 +6,9 @@ controller.
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from nodes.backend import Array
+from nodes.backend import Array, TensorSpec
 from orchestrator import local_cluster, ray_shell
 from orchestrator.errors import ClusterError
 from orchestrator.model_file import prepare
@@ -26,7 +26,7 @@ from orchestrator.samples import load_samples
 from orchestrator.spec import DeploymentSpec, load_spec
 from partitioner.plan import Infeasible, Plan
 from partitioner.profile import Profile
-from partitioner.topology import Link
+from partitioner.topology import Link, Topology
 
 OBSERVE_S = 0.25
 PROBE_BYTES = 64 << 10
@@ -132,6 +132,27 @@ class Client:
     def shape(self, *links: Link) -> None:
         """Change emulated links: one-machine clusters only."""
         self._ask("shape", links)
+
+    def inputs(self, name: str) -> tuple[TensorSpec, ...]:
+        """What a deployment takes in: name, dtype and shape of each tensor, None for a free dimension."""
+        self.join(name)
+        return self._router.inputs(name)
+
+    def discover(self) -> Topology:
+        """The topology of the cluster's labelled hosts, with goodput and round trip measured between each two."""
+        topology: Topology = self._ask("discover")
+        return topology
+
+    @contextmanager
+    def found_by_others(self) -> Iterator[None]:
+        """Meanwhile other commands on this machine find the cluster that this client started."""
+        if self._own is not None:
+            local_cluster.remember(self._own)
+        try:
+            yield
+        finally:
+            if self._own is not None:
+                local_cluster.forget()
 
     def serve_metrics(self, port: int = 0) -> int:
         """Serve this client's router figures as Prometheus text on loopback; the port."""

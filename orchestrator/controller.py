@@ -219,6 +219,13 @@ class Controller:
                 self._spawn(self._load(instruction))
             case DropStage():
                 self._spawn(self._drop(instruction))
+            case SwitchRouters() | DrainEpoch():
+                self._tell_routers(instruction)
+            case _:
+                self._tell_askers(instruction)
+
+    def _tell_routers(self, instruction: SwitchRouters | DrainEpoch) -> None:
+        match instruction:
             case SwitchRouters(deployment=name, epoch=epoch, routers=routers, reason=reason):
                 self._note("switch", name, epoch, reason)
                 for router in routers:
@@ -226,6 +233,9 @@ class Controller:
             case DrainEpoch(deployment=name, epoch=epoch, routers=routers):
                 for router in routers:
                     self._routers.tell(router, Drain(deployment=name, epoch=epoch))
+
+    def _tell_askers(self, instruction: Instruction) -> None:
+        match instruction:
             case KeepEpoch(deployment=name, reason=reason):
                 self._note("keep", name, None, reason)
             case Refuse(deployment=name, error=error) | Fail(deployment=name, error=error):

@@ -5,7 +5,7 @@ Knows agents only as things with awaitable methods; ray_shell.py supplies those.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -148,6 +148,21 @@ class Fleet:
                 if path is not None:
                     paths[source, target] = tuple((link.source, link.target) for link in path.links)
         return shaped, paths
+
+    async def survey(self, nodes: tuple[Node, ...]) -> Topology:
+        """The nodes with the engines that each has, and the links between every two as measured now."""
+        await self.bring_up(Topology(nodes))
+        known = tuple(replace(node, backends=tuple(sorted(_installed(self.member(node.name).found)))) for node in nodes)
+        links = []
+        for source in nodes:
+            for target in nodes:
+                if source.name != target.name:
+                    reach = self.member(target.name).found.reach
+                    rate, rtt_s = await self.member(source.name).agent.run("measure_link", source.name, reach)
+                    links.append(
+                        Link(source=source.name, target=target.name, bytes_per_s=rate, propagation_s=rtt_s / 2)
+                    )
+        return Topology(known, tuple(links))
 
     def lose(self, node: NodeId) -> None:
         """The node's worker is gone."""

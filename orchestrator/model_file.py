@@ -11,6 +11,7 @@ from nodes.normalise import normalise
 from orchestrator.artifacts import tensor_specs
 from orchestrator.samples import load_samples
 from orchestrator.spec import DeploymentSpec
+from partitioner.errors import InvalidModel
 from partitioner.load import load
 
 FORM = "1"  # changes when normalising does, so that old files are made anew
@@ -35,7 +36,7 @@ def prepare(spec: DeploymentSpec) -> ReadyModel:
     key = sha256(identity.encode()).hexdigest()
     path = cache_folder() / "models" / key / "model.onnx"
     if not path.exists():
-        declared = _declared(spec.model) if given else ()
+        declared = declared_inputs(spec.model) if given else ()
         samples = load_samples(given, declared)
         normalise(spec.model, shapes=shapes, samples=samples[0] if samples else None).save(path)
     model = load(path)
@@ -55,11 +56,15 @@ def _fingerprint(path: Path) -> list[object]:
     return [path.name, content, *([str(path), stat.st_mtime_ns] if stat.st_size < 1 << 20 else [])]
 
 
-def _declared(path: Path) -> tuple[TensorSpec, ...]:
-    """The inputs as the file declares them; open dimensions are None."""
+def declared_inputs(path: Path) -> tuple[TensorSpec, ...]:
+    """The inputs as the file declares them; open dimensions are None. InvalidModel if it is not ONNX."""
     import onnx
+    from google.protobuf.message import DecodeError
 
-    proto = onnx.load(path, load_external_data=False)
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except DecodeError:
+        raise InvalidModel(f"{path} is not an ONNX file") from None
     held = {tensor.name for tensor in proto.graph.initializer}
     specs = []
     for entry in proto.graph.input:

@@ -51,29 +51,41 @@ class Bench:
 
 async def measure(bench: Bench, *, message_s: float, message_s_per_byte: float) -> Profile:
     """The profile under which the best plan is chosen. ClusterError if an engine cannot run the model anywhere."""
+    profile = await first_look(bench, message_s=message_s, message_s_per_byte=message_s_per_byte)
+    for number in range(ROUNDS):
+        hoped = replace(profile, tensors=_hoped(bench, profile))
+        plans = await asyncio.to_thread(candidates, pose(bench.spec, bench.model, hoped, bench.engines))
+        looked = await look_closer(bench, profile, plans, title=f"round {number + 1}")
+        if looked is profile:
+            break
+        profile = looked
+    return profile
+
+
+async def first_look(bench: Bench, *, message_s: float, message_s_per_byte: float) -> Profile:
+    """Seconds of every operator and of the whole model on each engine, and codecs' speeds; no segment yet."""
     check_names(bench.spec, bench.model)
-    profile = await _operators(bench)
-    profile = replace(
-        profile,
+    return replace(
+        await _operators(bench),
         message_s=message_s,
         message_s_per_byte=message_s_per_byte,
         codecs=await asyncio.to_thread(codec_figures, _typical_activation(), bench.spec.codecs),
     )
-    for number in range(ROUNDS):
-        hoped = replace(profile, tensors=_hoped(bench, profile))
-        plans = await asyncio.to_thread(candidates, pose(bench.spec, bench.model, hoped, bench.engines))
-        segments = _unmeasured(plans, profile, bench.engines)
-        tensors = _untried(plans, profile, bench)
-        if not segments and not tensors:
-            break
-        bench.say(f"round {number + 1}: timing {len(segments)} segments, trying codecs on {len(tensors)} tensors")
-        for segment in segments:
-            profile = _corrected(profile, segment, await bench.time_segment(segment))
-        if tensors:
-            figures = await asyncio.to_thread(
-                codec_errors, bench.path, tensors, list(bench.samples), [c for c in bench.spec.codecs if c != "raw"]
-            )
-            profile = replace(profile, tensors={**profile.tensors, **figures})
+
+
+async def look_closer(bench: Bench, profile: Profile, plans: Iterable[Plan], *, title: str) -> Profile:
+    """The profile with every segment of these plans timed and codecs tried on all they send; itself if all was."""
+    plans = tuple(plans)
+    segments = _unmeasured(plans, profile, bench.engines)
+    tensors = _untried(plans, profile, bench)
+    if segments or tensors:
+        bench.say(f"{title}: timing {len(segments)} segments, trying codecs on {len(tensors)} tensors")
+    for segment in segments:
+        profile = _corrected(profile, segment, await bench.time_segment(segment))
+    if tensors:
+        codecs = [codec for codec in bench.spec.codecs if codec != "raw"]
+        figures = await asyncio.to_thread(codec_errors, bench.path, tensors, list(bench.samples), codecs)
+        profile = replace(profile, tensors={**profile.tensors, **figures})
     return profile
 
 

@@ -10,13 +10,14 @@ import secrets
 import socket
 from collections.abc import Mapping
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from nodes.backend import Array
+from nodes.backend import BACKENDS, Array
 from nodes.store import Store
 from orchestrator.agent import Agent, describe
 from orchestrator.controller import Controller
@@ -27,7 +28,7 @@ from orchestrator.spec import DeploymentSpec
 from orchestrator.workshop import Workshop
 from partitioner.plan import Infeasible, Plan
 from partitioner.profile import Profile
-from partitioner.topology import Link, Node
+from partitioner.topology import Link, Node, Tier, Topology
 
 NAMESPACE = "isthmus"
 CONTROLLER = "isthmus-controller"
@@ -183,6 +184,23 @@ class ControllerActor:
         """An agent tells of a worker."""
         await self._controller.worker_event(node, event)
 
+    async def discover(self) -> Topology:
+        """Labelled hosts as a topology, its links measured between workers' hosts."""
+        found = [entry for entry in ray.nodes() if entry["Alive"] and LABEL in entry.get("Labels", {})]
+        if not found:
+            raise ClusterError(
+                f"no Ray host has a label {LABEL}=NAME; start each with: ray start … --labels={LABEL}=NAME"
+            )
+        nodes = tuple(
+            Node(
+                name=entry["Labels"][LABEL],
+                tier=Tier[entry["Labels"].get("tier", "edge").upper()],
+                backends=tuple(BACKENDS),
+            )
+            for entry in found
+        )
+        return await self._controller.fleet.survey(nodes)
+
     async def shutdown(self) -> None:
         """End every worker and stop."""
         await self._controller.fleet.stop()
@@ -220,7 +238,7 @@ class ControllerActor:
         if not found:
             have = [entry["Labels"][LABEL] for entry in alive if LABEL in entry.get("Labels", {})]
             raise ClusterError(
-                f"node {node.name}: no Ray host has the label {LABEL}={node.name} (labelled: {', '.join(have) or 'none'}); "
+                f"node {node.name}: no Ray host has the label {LABEL}={node.name} (seen: {', '.join(have) or 'none'}); "
                 f"start it with: ray start --address=… --labels={LABEL}={node.name}, or give the node an address:"
             )
         return dict(found[0])
@@ -246,10 +264,9 @@ def connect(address: str, environ: Mapping[str, str] | None = None) -> None:
 
 def _reread_credentials() -> None:
     """Ray reads its mode and token from the environment once, when first imported; this makes it look again."""
-    from ray._raylet import AuthenticationTokenLoader, Config
-
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    inner: Any = import_module("ray._raylet")
+    inner.Config.initialize("")
+    inner.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def controller(settings: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from nodes.backend import Array
+from nodes.backend import Array, TensorSpec
 from nodes.codec import pack, unpack
 from nodes.connection import Connection
 from nodes.emulation import LinkShaper
@@ -93,6 +93,10 @@ class Router:
         while deployment not in self._deployments or not self._deployments[deployment].epochs:
             self._news.clear()
             await self._news.wait()
+
+    def inputs(self, deployment: str) -> tuple[TensorSpec, ...]:
+        """What the deployment's newest epoch takes in."""
+        return next(reversed(self._deployments[deployment].epochs.values())).inputs
 
     def reshape(self, routes: EpochRoutes) -> None:
         """The emulated links have new rates; the epoch stays."""

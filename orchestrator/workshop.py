@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from nodes.backend import Array
+from nodes.backend import Array, installed_backends
 from nodes.store import Store
 from orchestrator.artifacts import stage_artifact
 from orchestrator.blueprint import Blueprint
@@ -13,7 +13,7 @@ from orchestrator.fleet import Fleet
 from orchestrator.profiling import Bench, Segment, feeds_for, measure
 from orchestrator.spec import DeploymentSpec
 from partitioner.load import Model, load
-from partitioner.profile import EngineKey, Profile
+from partitioner.profile import Profile
 from partitioner.topology import NodeId
 
 TIMED_RUNS = 25
@@ -41,7 +41,7 @@ class Workshop:
         await self._fleet.bring_up(spec.topology)
         engines = self._fleet.engines(spec.topology)
         if profile is None:
-            profile = await self._profile(spec, model, path, samples, engines)
+            profile = await self._profile(spec, model, path, samples)
         return Blueprint(spec=spec, model=model, profile=profile, engines=engines)
 
     async def _profile(
@@ -50,33 +50,40 @@ class Workshop:
         model: Model,
         path: Path,
         samples: tuple[Mapping[str, Array], ...],
-        engines: Mapping[NodeId, tuple[EngineKey, ...]],
     ) -> Profile:
         question = f"{model.sha256} {spec.digest}"
         if question in self._profiles:
             return self._profiles[question]
+        each_s, byte_s = await self.message_costs(spec)
+        found = await measure(self.bench(spec, model, path, samples), message_s=each_s, message_s_per_byte=byte_s)
+        self._profiles[question] = found
+        return found
+
+    async def message_costs(self, spec: DeploymentSpec) -> tuple[float, float]:
+        """Seconds per message and per byte of software between here and the source's worker; measured once."""
         if self._message_costs is None:
             self._say("timing messages")
             self._message_costs = await message_costs(self._fleet, spec.source, self._store)
+        return self._message_costs
+
+    def bench(self, spec: DeploymentSpec, model: Model, path: Path, samples: tuple[Mapping[str, Array], ...]) -> Bench:
+        """What profiling a model needs; workers of the spec's nodes must be up."""
+        engines = self._fleet.engines(spec.topology)
         at = {key: node for node, keys in reversed(list(engines.items())) for key in keys}
 
         async def time_segment(segment: Segment) -> float:
             return await self._time(segment, model, at[segment[0]], samples)
 
-        bench = Bench(
+        return Bench(
             spec=spec,
             model=model,
             path=path,
             samples=samples,
             engines=engines,
-            local=_local_backends(),
+            local=installed_backends(),
             time_segment=time_segment,
             say=self._say,
         )
-        each_s, byte_s = self._message_costs
-        found = await measure(bench, message_s=each_s, message_s_per_byte=byte_s)
-        self._profiles[question] = found
-        return found
 
     async def _time(
         self, segment: Segment, model: Model, node: NodeId, samples: tuple[Mapping[str, Array], ...]
@@ -97,17 +104,3 @@ class Workshop:
             feeds=feeds,
         )
         return float(measured.median_s)
-
-
-def _local_backends() -> tuple[str, ...]:
-    from nodes.backend import BACKENDS, load_backend
-    from nodes.errors import EngineMissing
-
-    found = []
-    for name in BACKENDS:
-        try:
-            load_backend(name)
-        except EngineMissing:
-            continue
-        found.append(name)
-    return tuple(found)

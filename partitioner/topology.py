@@ -115,6 +115,10 @@ class Topology:
     def _links(self) -> Mapping[tuple[NodeId, NodeId], Link]:
         return {(link.source, link.target): link for link in self.links}
 
+    @cached_property
+    def _found(self) -> dict[tuple[NodeId, NodeId], Path | None]:
+        return {}
+
     def node(self, name: NodeId) -> Node:
         """The node of that name; InvalidTopology if there is none."""
         if name not in self.by_name:
@@ -123,10 +127,11 @@ class Topology:
 
     def path(self, source: NodeId, target: NodeId) -> Path | None:
         """Links from source to target, or None where no route exists."""
-        hops = self._paths[self.node(source).name].get(self.node(target).name)
-        if hops is None:
-            return None
-        return Path(links=tuple(self._links[pair] for pair in pairwise(hops)))
+        if (source, target) not in self._found:  # solvers ask for the same few paths over and over
+            hops = self._paths[self.node(source).name].get(self.node(target).name)
+            links = None if hops is None else tuple(self._links[pair] for pair in pairwise(hops))
+            self._found[source, target] = None if links is None else Path(links=links)
+        return self._found[source, target]
 
     def with_links(self, changed: Iterable[Link]) -> "Topology":
         """The same nodes with these links in place of those between the same ends."""

@@ -1,7 +1,7 @@
 """OpenVINO on the CPU. The precision is always set: the engine's own default may be bfloat16.
 
 Threads are not pinned to cores: two workers on one machine would pin themselves to the same ones. 64-bit integers
-are 32 bits wide inside this engine.
+are 32 bits wide inside this engine. Free shapes that contradict each other give empty outputs, not an error.
 """
 
 import re

@@ -30,7 +30,11 @@ class Origins:
 
 
 def origins(graph: onnx.GraphProto) -> Origins:
-    """Remember the source's operators before folding fuses them."""
+    """Remember the source's operators before folding fuses them; of two with one name the second is renamed."""
+    taken: set[str] = set()
+    for node in graph.node:
+        if node.name:
+            node.name = _distinct(node.name, taken)
     makers: dict[str, str] = {}
     for index, node in enumerate(graph.node):
         for output in node.output:
@@ -74,11 +78,11 @@ class _Names:
         weights = {tensor.name for tensor in graph.initializer}
         if prefix:
             for entry in graph.input:
-                scope[entry.name] = self._unique(prefix + entry.name, self.tensors)
+                scope[entry.name] = self._unique(_within(prefix, entry.name), self.tensors)
         for node in graph.node:
             self._node(node, scope, weights, prefix)
         for name in sorted(weights - set(scope)):  # a body may give a weight of its own as its output
-            scope[name] = self._unique(prefix + name, self.tensors)
+            scope[name] = self._unique(_within(prefix, name), self.tensors)
         for entry in [*graph.input, *graph.initializer, *graph.output, *graph.value_info]:
             entry.name = scope.get(entry.name, entry.name)
         return scope
@@ -103,27 +107,35 @@ class _Names:
             self.graph(body, scope, f"{name}/")
 
     def _operator(self, node: onnx.NodeProto, prefix: str) -> str:
-        source = self._sources.of(node)
+        source = self._sources.of(node) or node.name
         if source and "#" not in source:
             wanted = source
         else:
             self._counts[node.op_type] += 1
             wanted = f"{node.op_type.lower()}_{self._counts[node.op_type]}"
-        name = self._unique(prefix + wanted, self.operators)
-        if source:
+        name = self._unique(_within(prefix, wanted), self.operators)
+        if source and not prefix:
             self.origin[name] = source
         return name
 
     @staticmethod
     def _unique(wanted: str, taken: set[str]) -> str:
         # No commas or blanks: names are listed in metadata and printed in tables.
-        wanted = name = re.sub(r"[^\w./:#-]+", "_", wanted)
-        count = 1
-        while name in taken:
-            count += 1
-            name = f"{wanted}_{count}"
-        taken.add(name)
-        return name
+        return _distinct(re.sub(r"[^\w./:#-]+", "_", wanted), taken)
+
+
+def _distinct(wanted: str, taken: set[str]) -> str:
+    name, count = wanted, 1
+    while name in taken:
+        count += 1
+        name = f"{wanted}_{count}"
+    taken.add(name)
+    return name
+
+
+def _within(prefix: str, name: str) -> str:
+    """A name inside a body bears that of its operator in front, once."""
+    return name if name.startswith(prefix) else prefix + name
 
 
 def _bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:

@@ -43,7 +43,8 @@ def forget_shapes(graph: onnx.GraphProto) -> None:
     for inner in graphs(graph):
         del inner.value_info[:]
     for entry in graph.output:
-        entry.type.tensor_type.ClearField("shape")
+        if entry.type.HasField("tensor_type"):
+            entry.type.tensor_type.ClearField("shape")
 
 
 def _fixed(

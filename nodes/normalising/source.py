@@ -16,6 +16,7 @@ from onnx import external_data_helper, helper, inliner
 from partitioner.errors import InvalidModel
 
 HEAVY_BYTES = 1 << 20
+WEIGHTS_APART = 4  # the first IR version whose weights need not be inputs too
 
 _TWICE = re.compile(r"SSA\) form, however '([^']*)' has been used as")
 
@@ -42,6 +43,7 @@ def read(source: Path | onnx.ModelProto, directory: Path | None = None) -> Sourc
         proto.CopyFrom(source)
     if not proto.ir_version or not proto.graph.output:
         raise InvalidModel(f"{label} is not an ONNX file: it holds no graph with outputs")
+    proto.ir_version = max(proto.ir_version, WEIGHTS_APART)
     heavy = _set_aside(proto.graph, label, directory)
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
@@ -96,7 +98,7 @@ def _set_aside(graph: onnx.GraphProto, label: str, directory: Path | None) -> di
                 external_data_helper.load_external_data_for_tensor(tensor, str(directory))
                 tensor.data_location = onnx.TensorProto.DEFAULT
                 del tensor.external_data[:]
-    # Before IR version 4 weights were listed as inputs too; such an input could be overridden, which ends here.
+    # A weight listed as an input too could be overridden; that ends here.
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [entry for entry in graph.input if entry.name not in weights]
     light = [tensor for tensor in graph.initializer if tensor is not heavy.get(tensor.name)]

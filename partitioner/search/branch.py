@@ -73,13 +73,31 @@ class _Search:
     best_s: float = np.inf
     cuts: int = 0
 
+    def keep(self, candidate: Candidate) -> None:
+        """Keep the candidate if it is the best of its sites."""
+        known = self.best.get(candidate.sites)
+        if known is None or candidate.latency_s < known.latency_s:
+            self.best[candidate.sites] = candidate
+            self.best_s = min(self.best_s, candidate.latency_s)
 
-def search(prices: Prices, chains: Sequence[Chain], *, effort: int) -> Found:
-    """The best plan over these chains.
+
+def unsplit(prices: Prices, chains: Sequence[Chain]) -> tuple[Candidate, ...]:
+    """The plan of each chain of a single site that holds all weights, fastest first."""
+    everything = np.arange(len(prices.problem.graph.operators), dtype=np.int64)
+    placed = [((chain.sites[0], everything),) for chain in chains if len(chain.sites) == 1]
+    fitting = [one for one in placed if limits(prices.problem, [one[0][0]]) == (None,)]
+    found = [Candidate(placed=one, latency_s=additive_latency_s(prices, one)) for one in fitting]
+    return tuple(sorted(found, key=lambda one: one.latency_s))
+
+
+def search(prices: Prices, chains: Sequence[Chain], *, effort: int, known: Sequence[Candidate] = ()) -> Found:
+    """The best plan over these chains and those known; chains that cannot beat the best are left unsearched.
 
     `effort` bounds the work in vertices of all cuts together; what is left undone then shows in `bound_s`.
     """
     state = _Search(prices=prices, weights=weights_of(prices.problem), effort=effort)
+    for one in known:
+        state.keep(one)
     order = count()
     heap: list[tuple[float, int, _Box]] = []
     for chain in chains:
@@ -144,7 +162,10 @@ def _expand(state: _Search, box: _Box) -> list[_Box]:
     limit = limits(state.prices.problem, box.chain.sites)
     over = excess(state.weights, limit, cut.position_of)
     if over is not None and box.byte_s is None:
-        box, cut, terms, bound_s = _price_memory(state, box, (cut, terms, bound_s))
+        priced = _price_memory(state, box, (cut, terms, bound_s))
+        if priced is None:
+            return []
+        box, cut, terms, bound_s = priced
         over = excess(state.weights, limit, cut.position_of)
     if over is None:
         _keep(state, box, cut.position_of)
@@ -158,7 +179,7 @@ def _expand(state: _Search, box: _Box) -> list[_Box]:
 
 
 def _relax(state: _Search, box: _Box) -> tuple[Cut, Terms, float] | None:
-    """The box's cut, its terms and its bound in seconds; None if the box holds no plan."""
+    """The box's cut, its terms and its bound in seconds; None if the box holds no plan below the best price."""
     prices, chain = state.prices, box.chain
     terms = terms_of(prices, chain.route, box.low, box.high)
     seconds = chain.seconds.copy()
@@ -175,11 +196,9 @@ def _relax(state: _Search, box: _Box) -> tuple[Cut, Terms, float] | None:
     )
     state.cuts += 1
     state.effort -= seconds.size
-    cut = solve_cut(problem)
-    if cut is None:
-        return None
-    entering_s = float(terms.step[1].sum())  # the message from the router, whatever the positions are
-    return cut, terms, cut.bound_s + chain.fixed_s + fixed_s + entering_s
+    fixed_s += chain.fixed_s + float(terms.step[1].sum())  # inputs ride to the first stage wherever they are read
+    cut = solve_cut(problem, below_s=state.best_s - fixed_s)
+    return None if cut is None else (cut, terms, cut.bound_s + fixed_s)
 
 
 def _returns(prices: Prices, box: _Box, seconds: Floats) -> tuple[tuple[Sharing, ...], float]:
@@ -207,13 +226,9 @@ def _keep(state: _Search, box: _Box, position_of: Ints) -> None:
     members = [np.flatnonzero(position_of == position) for position in range(1, len(box.chain.sites) + 1)]
     placed = tuple((site, some) for site, some in zip(box.chain.sites, members, strict=True) if len(some))
     try:
-        candidate = Candidate(placed=placed, latency_s=additive_latency_s(state.prices, placed))
+        state.keep(Candidate(placed=placed, latency_s=additive_latency_s(state.prices, placed)))
     except InvalidProblem:  # without its empty stages the chain may have no way: no plan
         return
-    known = state.best.get(candidate.sites)
-    if known is None or candidate.latency_s < known.latency_s:
-        state.best[candidate.sites] = candidate
-        state.best_s = min(state.best_s, candidate.latency_s)
 
 
 def _loosest(state: _Search, box: _Box, position_of: Ints, terms: Terms) -> int | None:
@@ -256,8 +271,11 @@ def _split(box: _Box, at: int, position: int, bound_s: float) -> list[_Box]:
     return boxes
 
 
-def _price_memory(state: _Search, box: _Box, solved: tuple[Cut, Terms, float]) -> tuple[_Box, Cut, Terms, float]:
-    """Raise the price of weights where they do not fit (Polyak's subgradient steps); the best bound's box."""
+def _price_memory(state: _Search, box: _Box, solved: tuple[Cut, Terms, float]) -> tuple[_Box, Cut, Terms, float] | None:
+    """Raise the price of weights where they do not fit (Polyak's subgradient steps): the box of the best bound.
+
+    None if that bound reached the best price known, so that nothing is left to find in the box.
+    """
     limit = limits(state.prices.problem, box.chain.sites)
     best = (replace(box, byte_s=(0.0,) * len(limit)), *solved)
     target_s = state.best_s if np.isfinite(state.best_s) else 2 * solved[2]
@@ -273,7 +291,7 @@ def _price_memory(state: _Search, box: _Box, solved: tuple[Cut, Terms, float]) -
         trial = replace(box, byte_s=tuple(byte_s.tolist()))
         relaxed = _relax(state, trial)
         if relaxed is None:
-            break
+            return None
         cut, bound_s = relaxed[0], relaxed[2]
         if excess(state.weights, limit, cut.position_of) is None:
             _keep(state, trial, cut.position_of)

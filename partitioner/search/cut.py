@@ -17,6 +17,7 @@ from partitioner.errors import PartitionerError
 from partitioner.tables import Bools, Floats, GraphTable, Ints
 
 EXACT = 2.0**51  # whole numbers up to here add and subtract without loss in a double
+REFINED = 1e-3  # how far above a cut's price the second one looks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,64 +52,93 @@ class Cut:
     bound_s: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Arcs:
-    """Arcs by the numbers of their ends; an infinite capacity is an order that must hold."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Network:
+    """Arcs by the numbers of their ends; an infinite capacity is an order that must hold.
+
+    The sink is vertex `source + 1`. `vertex[v, j-2]` is the number of (v, j). Every cut costs `floor_s` besides its
+    arcs, infinite if there is none.
+    """
 
     tail: Ints
     head: Ints
     capacity: Floats
+    floor_s: float
+    source: int
+    vertex: Ints
 
 
-def solve_cut(problem: CutProblem) -> Cut | None:
-    """The cheapest positions, or None if none respects every order. PartitionerError if rounding went wrong."""
+def solve_cut(problem: CutProblem, below_s: float = np.inf) -> Cut | None:
+    """The cheapest positions, or None if none respects every order at less than `below_s`.
+
+    PartitionerError if rounding went wrong. Capacities are whole numbers rounded down, so the bound is one; knowing
+    `below_s` makes them finer, and where it is unknown a second cut below the first one's price refines the bound.
+    """
+    if not _placeable(problem).any(axis=1).all():
+        return None
     rows, width = problem.seconds.shape[0], problem.seconds.shape[1] - 1
     if not width:
         at_one = np.ones(rows, dtype=np.int64)
         return Cut(position_of=at_one, bound_s=float(problem.seconds.sum()) + _shared_s(problem, at_one))
-    if not _placeable(problem).any(axis=1).all():
+    net = network(problem)
+    if net.floor_s >= below_s:
         return None
-    arcs, floor_s, size = network(problem)
-    if floor_s == np.inf:
-        return None
-    source, sink = size, size + 1
-    whole, scale = _whole(arcs, source)
-    graph = igraph.Graph(n=size + 2, edges=np.stack([arcs.tail, arcs.head], axis=1), directed=True)
-    cut = graph.mincut(source, sink, capacity=whole.tolist())
-    on_sink = np.ones(size + 2, dtype=np.int64)
-    on_sink[cut.partition[0]] = 0
-    later = on_sink[_vertices(problem)]
-    position_of: Ints = 1 + later.sum(axis=1)
-    if not _holds(problem, position_of):
-        return None
-    bound_s = floor_s + cut.value / scale
-    _verify(arcs, on_sink, float(cut.value), scale)
-    return Cut(position_of=position_of, bound_s=bound_s)
+    cut = _solve(net, below_s)
+    if cut is not None and below_s == np.inf:
+        finer = _solve(net, cut[1] * (1 + REFINED))
+        cut = cut if finer is None else finer
+    return None if cut is None else cut[0]
 
 
-def network(problem: CutProblem) -> tuple[Arcs, float, int]:
-    """Arcs, seconds that every cut pays besides (infinite: none is possible), and the vertices besides the ends.
+def _solve(net: Network, below_s: float) -> tuple[Cut, float] | None:
+    """The cut and its price in seconds; None if it breaks an order or costs `below_s` or more.
 
-    The source is vertex `size`, the sink `size + 1`. Arcs that no finite or infinite cut can contain are left out.
+    No capacity need be larger than what is too much: a cut that holds such an arc costs too much.
     """
+    finite = np.isfinite(net.capacity)
+    above_s = below_s - net.floor_s if below_s < np.inf else 2 * float(net.capacity[finite].sum()) + 1e-9
+    capacity = np.minimum(net.capacity, above_s)
+    most = max(float(capacity[net.tail == net.source].sum()), float(capacity.max(initial=0.0)), 1e-12)
+    scale = EXACT / most
+    graph = igraph.Graph(n=net.source + 2, edges=np.stack([net.tail, net.head], axis=1), directed=True)
+    flow, _, on_source, _ = igraph.GraphBase.mincut(
+        graph, net.source, net.source + 1, np.floor(capacity * scale).tolist()
+    )
+    on_sink = np.ones(net.source + 2, dtype=np.int64)
+    on_sink[np.array(on_source, dtype=np.int64)] = 0
+    across = on_sink[net.tail] < on_sink[net.head]
+    told, seconds = flow / scale, float(capacity[across].sum())
+    if not abs(seconds - told) <= 1e-9 * seconds + (int(across.sum()) + 1) / scale:
+        raise PartitionerError(f"the minimum cut of {told:.9g} s does not add up: its arcs cost {seconds:.9g} s")
+    if seconds >= above_s:
+        return None
+    position_of: Ints = 1 + on_sink[net.vertex].sum(axis=1)
+    return Cut(position_of=position_of, bound_s=net.floor_s + told), net.floor_s + seconds
+
+
+def network(problem: CutProblem) -> Network:
+    """The arcs of the problem's cut; those that no cut contains, or every cut, are left out."""
     rows, width = problem.seconds.shape[0], problem.seconds.shape[1] - 1
-    vertex = _vertices(problem)
-    shared, size = _reading_vertices(problem, rows * width)
+    shared, count = _reading_vertices(problem, rows * width)
+    source = count + len(problem.sharing)
+    vertex = _vertices(problem, source)
     cheapest = problem.seconds.min(axis=1)
-    floor_s = float(cheapest.sum())
-    parts = [*_own_arcs(problem.seconds - cheapest[:, None], vertex), *_order_arcs(problem.table, vertex)]
-    parts.extend(_step_arcs(problem, vertex, shared))
+    parts = [*_own_arcs(problem.seconds - cheapest[:, None], vertex, source), *_order_arcs(problem.table, vertex)]
+    parts.extend(_step_arcs(problem, vertex, shared, source))
     for number, sharing in enumerate(problem.sharing):
-        parts.extend(_sharing_arcs(sharing, vertex, size + number))
-    size += len(problem.sharing)
+        parts.extend(_sharing_arcs(sharing, vertex, count + number, source))
     tail, head, capacity = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    ends = {SOURCE: size, SINK: size + 1}
-    for mark, number in ends.items():
-        tail[tail == mark], head[head == mark] = number, number
-    always = (tail == size) & (head == size + 1)
-    floor_s += float(capacity[always].sum())
-    useful = (capacity > 0) & (tail != head) & (tail != size + 1) & (head != size) & ~always
-    return Arcs(tail[useful], head[useful], capacity[useful]), floor_s, size
+    possible = (capacity > 0) & (tail != head) & (tail != source + 1) & (head != source)
+    always = possible & (tail == source) & (head == source + 1)
+    chosen = possible & ~always
+    return Network(
+        tail=tail[chosen],
+        head=head[chosen],
+        capacity=capacity[chosen],
+        floor_s=float(cheapest.sum() + capacity[always].sum()),
+        source=source,
+        vertex=vertex,
+    )
 
 
 def _placeable(problem: CutProblem) -> Bools:
@@ -117,17 +147,17 @@ def _placeable(problem: CutProblem) -> Bools:
     return within & np.isfinite(problem.seconds)
 
 
-SOURCE, SINK = -2, -1  # before the number of vertices is known; as indices they find the right entries too
 Part = tuple[Ints, Ints, Floats]
 
 
-def _vertices(problem: CutProblem) -> Ints:
+def _vertices(problem: CutProblem, source: int) -> Ints:
     """Number of vertex (v, j) at [v, j-2]: the source where v must stand below j, the sink where it must not."""
     rows, width = problem.seconds.shape[0], problem.seconds.shape[1] - 1
     vertex = np.arange(rows * width, dtype=np.int64).reshape(rows, width)
     boundary = np.arange(2, width + 2)
-    vertex = np.where(boundary <= problem.low[:, None], SINK, vertex)
-    return np.where(boundary > problem.high[:, None], SOURCE, vertex)
+    vertex[boundary <= problem.low[:, None]] = source + 1
+    vertex[boundary > problem.high[:, None]] = source
+    return vertex
 
 
 def _one(number: int) -> Ints:
@@ -139,13 +169,13 @@ def _part(tail: Ints, head: Ints, capacity: Floats | float) -> Part:
     return tail.ravel(), head.ravel(), np.broadcast_to(np.float64(capacity), tail.shape).ravel()
 
 
-def _own_arcs(seconds: Floats, vertex: Ints) -> Iterable[Part]:
+def _own_arcs(seconds: Floats, vertex: Ints, source: int) -> Iterable[Part]:
     width = vertex.shape[1]
-    yield _part(vertex[:, 0], _one(SINK), seconds[:, 0])
+    yield _part(vertex[:, 0], _one(source + 1), seconds[:, 0])
     for place in range(1, width):
         yield _part(vertex[:, place], vertex[:, place - 1], seconds[:, place])
         yield _part(vertex[:, place - 1], vertex[:, place], np.inf)
-    yield _part(_one(SOURCE), vertex[:, width - 1], seconds[:, width])
+    yield _part(_one(source), vertex[:, width - 1], seconds[:, width])
 
 
 def _order_arcs(table: GraphTable, vertex: Ints) -> Iterable[Part]:
@@ -164,54 +194,27 @@ def _reading_vertices(problem: CutProblem, size: int) -> tuple[Ints, int]:
     return shared, size + width * len(several)
 
 
-def _step_arcs(problem: CutProblem, vertex: Ints, shared: Ints) -> Iterable[Part]:
+def _step_arcs(problem: CutProblem, vertex: Ints, shared: Ints, source: int) -> Iterable[Part]:
     table = problem.table
     alone = shared[table.read_tensor] < 0
     read_tensor, reader = table.read_tensor, table.reader
     several = np.flatnonzero(shared >= 0)
     for place in range(vertex.shape[1]):
-        made_at = np.where(table.producer < 0, SOURCE, vertex[table.producer, place])
+        made_at = np.where(table.producer < 0, source, vertex[table.producer, place])
         step = problem.step[place + 2]
         yield _part(made_at[read_tensor[alone]], vertex[reader[alone], place], step[read_tensor[alone]])
         yield _part(made_at[several], shared[several] + place, step[several])
         yield _part(shared[read_tensor[~alone]] + place, vertex[reader[~alone], place], np.inf)
 
 
-def _sharing_arcs(sharing: Sharing, vertex: Ints, own: int) -> Iterable[Part]:
+def _sharing_arcs(sharing: Sharing, vertex: Ints, own: int, source: int) -> Iterable[Part]:
     number = _one(own)
     if sharing.at_last:
-        yield _part(_one(SOURCE), number, sharing.seconds)
+        yield _part(_one(source), number, sharing.seconds)
         yield _part(number, vertex[sharing.operators, -1], np.inf)
     else:
-        yield _part(number, _one(SINK), sharing.seconds)
+        yield _part(number, _one(source + 1), sharing.seconds)
         yield _part(vertex[sharing.operators, 0], number, np.inf)
-
-
-def _whole(arcs: Arcs, source: int) -> tuple[Floats, float]:
-    """Capacities as whole numbers, rounded down, and their scale; what leaves the source adds up without loss."""
-    finite = np.isfinite(arcs.capacity)
-    unreachable = 2 * float(arcs.capacity[finite].sum()) + 1e-9  # above any cut of finite arcs
-    capacity = np.where(finite, arcs.capacity, unreachable)
-    most = max(float(capacity[arcs.tail == source].sum()), float(capacity.max(initial=0.0)), 1e-12)
-    scale = EXACT / most
-    return np.floor(capacity * scale), scale
-
-
-def _holds(problem: CutProblem, position_of: Ints) -> bool:
-    """Whether the positions respect low, high, every order and every place ruled out."""
-    table = problem.table
-    rows = np.arange(len(position_of))
-    made = table.producer[table.read_tensor]
-    ordered = position_of[table.reader] >= np.where(made < 0, 0, position_of[made])
-    return bool(ordered.all() and _placeable(problem)[rows, position_of - 1].all())
-
-
-def _verify(arcs: Arcs, on_sink: Ints, value: float, scale: float) -> None:
-    """The cut found must cost, arc by arc in seconds, what the solver said in whole numbers."""
-    across = (on_sink[arcs.tail] == 0) & (on_sink[arcs.head] == 1)
-    seconds, told = float(arcs.capacity[across].sum()), value / scale
-    if not abs(seconds - told) <= 1e-9 * max(seconds, told) + (int(across.sum()) + 1) / scale:
-        raise PartitionerError(f"the minimum cut of {told:.9g} s does not add up: its arcs cost {seconds:.9g} s")
 
 
 def _shared_s(problem: CutProblem, position_of: Ints) -> float:

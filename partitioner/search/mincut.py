@@ -26,7 +26,7 @@ from dataclasses import replace
 from partitioner.cost import additive_latency_s, price_stages
 from partitioner.plan import Certificate, Infeasible, Plan
 from partitioner.problem import Problem
-from partitioner.search.branch import Candidate, Found, search
+from partitioner.search.branch import Candidate, Found, search, unsplit
 from partitioner.search.chains import Chain, chains_of
 from partitioner.search.explain import reason, unsplit_plans, why_none
 from partitioner.tables import Prices, price_list
@@ -73,20 +73,22 @@ def best_per_chain(problem: Problem, *, effort: int = EFFORT) -> tuple[Plan, ...
 
 
 def _together(prices: Prices, chains: Sequence[Chain], effort: int) -> Found:
-    """All chains against each other. Unsplit ones are always priced, and one split, for the sake of the reason."""
-    alone = [chain for chain in chains if len(chain.sites) == 1]
-    found = search(prices, chains, effort=effort)
-    extra = [search(prices, [chain], effort=effort) for chain in alone]
+    """All chains against each other; one split is priced in any case, for the sake of the reason."""
+    alone = unsplit(prices, chains)
     split = [chain for chain in chains if len(chain.sites) > 1]
-    if split and not any(len(one.placed) > 1 for one in found.candidates):
-        extra.append(search(prices, split[:1], effort=effort))
-    return _merge([found, *extra], found.bound_s)
+    found = search(prices, split, effort=effort, known=alone)
+    if not split or any(len(one.placed) > 1 for one in found.candidates):
+        return found
+    return _merge([found, search(prices, split[:1], effort=effort)], found.bound_s)
 
 
 def _each(prices: Prices, chains: Sequence[Chain], effort: int) -> Found:
     """Every chain by itself, so that none is closed by another's price."""
-    found = [search(prices, [chain], effort=effort // max(1, len(chains))) for chain in chains]
-    return _merge(found, min((one.bound_s for one in found), default=float("inf")))
+    alone = unsplit(prices, chains)
+    split = [chain for chain in chains if len(chain.sites) > 1]
+    found = [Found(candidates=alone, bound_s=min((one.latency_s for one in alone), default=float("inf")), cuts=0)]
+    found.extend(search(prices, [chain], effort=effort // len(split)) for chain in split)
+    return _merge(found, min(one.bound_s for one in found))
 
 
 def _merge(found: Sequence[Found], bound_s: float) -> Found:

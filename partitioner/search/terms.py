@@ -85,7 +85,7 @@ def _prices_to(prices: Prices, route: Route, group: _Group, position: int) -> li
     per_byte, decodes = 0.0, np.zeros(len(group.tensors))
     for reached in range(position + 1, count):
         per_byte += route.leg_s_per_byte[reached]
-        found.append(_best(prices, route, group, position, per_byte, decodes + route.slowdown[reached]))
+        found.append(_best(prices, route, group.tensors, position, per_byte, decodes + route.slowdown[reached]))
         decodes = decodes + group.fixed[reached] * route.slowdown[reached]
     for ahead in range(len(found) - 1, 0, -1):  # a last reader further on than possible must not lower the rest
         reached = position + ahead
@@ -97,37 +97,39 @@ def _prices_to(prices: Prices, route: Route, group: _Group, position: int) -> li
 
 def _own(prices: Prices, route: Route, group: _Group, position: int) -> Floats:
     """Price of a tensor that no later stage reads: nothing, or its return if the model gives it out."""
-    if not position or not len(prices.table.outputs):
-        return np.zeros(len(group.tensors))
-    nothing = np.zeros(len(group.tensors))
-    returned = _best(prices, route, group, position, 0.0, nothing)
-    return np.where(np.isin(group.tensors, prices.table.outputs), returned, nothing)
+    own = np.zeros(len(group.tensors))
+    given = np.flatnonzero(np.isin(group.tensors, prices.table.outputs)) if position else ()
+    if len(given):
+        tensors = group.tensors[given]
+        own[given] = _best(prices, route, tensors, position, 0.0, np.zeros(len(tensors)))
+    return own
 
 
-def _best(prices: Prices, route: Route, group: _Group, position: int, per_byte: float, decodes: Floats) -> Floats:
+def _best(prices: Prices, route: Route, tensors: Ints, position: int, per_byte: float, decodes: Floats) -> Floats:
     """The cheapest admissible codec's price; outputs also ride back from `position`."""
-    codecs, raw = prices.codecs, prices.table.raw_bytes[group.tensors].astype(np.float64)
-    back, back_decodes = _way_back(prices, route, group, position)
+    codecs, raw = prices.codecs, prices.table.raw_bytes[tensors].astype(np.float64)
+    back, back_decodes = _way_back(prices, route, tensors, position)
     best = np.full(len(raw), np.inf)
     for row in range(len(codecs.names)):
         price = carriage_s(
             raw,
-            codecs.coded_bytes[row, group.tensors],
+            codecs.coded_bytes[row, tensors],
             encode_s_per_byte=float(codecs.encode_s_per_byte[row]) * route.slowdown[position],
             s_per_byte=per_byte + back,
             decode_s_per_byte=codecs.decode_s_per_byte[row] * (decodes + back_decodes),
         )
-        np.minimum(best, np.where(codecs.admissible[row, group.tensors], price, np.inf), out=best)
+        np.minimum(best, np.where(codecs.admissible[row, tensors], price, np.inf), out=best)
     return best
 
 
-def _way_back(prices: Prices, route: Route, group: _Group, position: int) -> tuple[Floats, Floats]:
+def _way_back(prices: Prices, route: Route, tensors: Ints, position: int) -> tuple[Floats, Floats]:
     """Seconds per byte and slowdown of the decoder on each tensor's way back, zero for all but outputs."""
-    per_byte, decodes = np.zeros(len(group.tensors)), np.zeros(len(group.tensors))
-    for tensor in prices.table.outputs.tolist() if position else ():
+    per_byte, decodes = np.zeros(len(tensors)), np.zeros(len(tensors))
+    outputs = prices.table.outputs if position else prices.table.outputs[:0]
+    here = np.searchsorted(tensors, outputs)
+    for tensor, at in zip(outputs.tolist(), here.tolist(), strict=True):
         to = prices.problem.outputs_to[prices.table.names[tensor]]
-        here = np.searchsorted(group.tensors, tensor)
         if route.back[to][position] is not None:  # elsewhere its producer may not be placed at all
-            per_byte[here] = route.back_s_per_byte(to, position)
-        decodes[here] = prices.problem.topology.node(to).slowdown
+            per_byte[at] = route.back_s_per_byte(to, position)
+        decodes[at] = prices.problem.topology.node(to).slowdown
     return per_byte, decodes

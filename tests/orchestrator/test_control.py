@@ -111,10 +111,17 @@ def test_slow_drift_is_measured_from_the_links_of_the_last_decision() -> None:
     assert [cluster.tell(uplink(mbps)) != () for mbps in (95, 90, 85, 82, 79)] == [False] * 4 + [True]
 
 
-def test_microseconds_of_propagation_are_noise() -> None:
+def test_a_plan_is_asked_for_when_the_round_trip_drifts_by_more_than_a_quarter() -> None:
     cluster = running(SPLIT)
     assert cluster.tell(uplink(100, rtt_s=0.0089)) == ()
     assert cluster.tell(uplink(100, rtt_s=0.012)) != ()
+
+
+def test_a_fraction_of_a_millisecond_is_noise_on_a_short_link() -> None:
+    cluster = running(SPLIT)
+    cluster.tell(uplink(100, rtt_s=0.0002))
+    cluster.settle()
+    assert cluster.tell(uplink(100, rtt_s=0.0008)) == ()
 
 
 def test_at_most_one_question_is_out_for_a_deployment() -> None:
@@ -214,6 +221,20 @@ def test_a_failed_name_can_be_deployed_again_under_a_new_epoch() -> None:
     cluster.tell(deploy_requested())
     cluster.settle()
     assert (cluster.status()["state"], cluster.status()["epoch"]) == ("running", 2)
+
+
+def test_what_a_failed_deploy_left_is_still_watched_after_the_name_is_used_again() -> None:
+    cluster = Cluster(SPLIT)
+    cluster.tell(deploy_requested())
+    cluster.tell(cluster.answers.popleft())
+    failed(cluster, epoch=1)
+    drop = cluster.answers.popleft()
+    cluster.tell(deploy_requested())
+    cluster.kinds()
+    cluster.tell(DeleteRequested(deployment="classify"))
+    assert cluster.kinds() == []
+    cluster.tell(drop)
+    assert cluster.kinds() == ["Deleted"]
 
 
 def test_delete_drains_then_drops_then_is_gone() -> None:

@@ -1,6 +1,6 @@
 """Claims about the control core when nodes and stages are lost and come back."""
 
-from orchestrator.events import NodeJoined, NodeLost, PlanNotFound, StageFailed, StageReady, Tick
+from orchestrator.events import NodeJoined, NodeLost, PlanNotFound, RouterJoined, StageFailed, StageReady, Tick
 from orchestrator.instructions import FindPlan, KeepEpoch
 from tests.builders import deploy_requested, plan_on, uplink
 from tests.orchestrator.cluster import Cluster, running
@@ -107,6 +107,12 @@ def test_news_from_a_node_already_given_up_is_ignored() -> None:
     cluster.tell(NodeLost(node="cloud"))
     cluster.settle()
     assert cluster.tell(StageReady(deployment="classify", epoch=1, stage="s1", node="cloud")) == ()
+
+
+def test_a_router_that_joins_is_not_sent_to_an_epoch_that_has_lost_a_stage() -> None:
+    cluster = running(SPLIT)
+    cluster.tell(NodeLost(node="cloud"))
+    assert cluster.tell(RouterJoined(deployment="classify", router="late")) == ()
 
 
 def test_status_names_the_stage_that_is_gone() -> None:

@@ -111,7 +111,7 @@ def random_problem(seed: int, tiers: int, operators: int, memory: bool = False) 
         {*unread, *draw.sample([f"t{i}" for i in range(operators)], min(operators, draw.choice((0, 0, 1, 2))))}
     )
     pool = [f"w{i}" for i in range(operators)]
-    weights = {i: draw.sample(pool, draw.randint(0, 2)) for i in range(operators)} if memory else {}
+    weights = {i: draw.sample(pool, draw.randint(0, min(2, operators))) for i in range(operators)} if memory else {}
     graph = graph_of(reads, sizes, outputs, weights)
     topology = _random_topology(draw, tiers, memory)
     sites = [site(node.name) for node in topology.nodes]

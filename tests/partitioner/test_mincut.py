@@ -75,15 +75,16 @@ def test_the_cut_is_networkx_minimum_cut(seed: int) -> None:
     low, high = np.ones(count, np.int64), np.full(count, 3, np.int64)
     step = draw.uniform(0, 0.01, (4, len(table.names)))
     cut_problem = CutProblem(table=table, seconds=draw.uniform(0, 0.01, (count, 3)), low=low, high=high, step=step)
-    arcs, floor_s, size = network(cut_problem)
+    net = network(cut_problem)
     oracle = nx.DiGraph()
-    oracle.add_nodes_from((size, size + 1))
-    for tail, head, capacity in zip(arcs.tail.tolist(), arcs.head.tolist(), arcs.capacity.tolist(), strict=True):
+    oracle.add_nodes_from((net.source, net.source + 1))
+    for tail, head, capacity in zip(net.tail.tolist(), net.head.tolist(), net.capacity.tolist(), strict=True):
         known = oracle.get_edge_data(tail, head, {"capacity": 0.0})["capacity"]
         oracle.add_edge(tail, head, capacity=known + capacity)
     cut = solve_cut(cut_problem)
     assert cut is not None
-    assert cut.bound_s == pytest.approx(floor_s + nx.minimum_cut_value(oracle, size, size + 1), rel=1e-9)
+    best_s = net.floor_s + nx.minimum_cut_value(oracle, net.source, net.source + 1)
+    assert cut.bound_s == pytest.approx(best_s, rel=1e-9)
 
 
 def test_a_split_wins_where_a_small_activation_stands_before_heavy_work() -> None:

@@ -1,0 +1,220 @@
+"""How well a plan's predicted latency is met: two models, several plans each, under several links.
+
+Workers of one run are profiled as a deployment does; workers of another, fresh processes, answer requests one at a
+time. All combinations take turns, round by round, so that a busy moment of the machine meets all alike. Plans are
+not the best ones but spread: everything at one node, and cuts where chosen shares of the compute are done.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks.cluster import Cluster, open_cluster
+from benchmarks.figures import Figure, figure, report
+from isthmus import zoo
+from nodes.backend import Array
+from orchestrator.blueprint import codecs_of, pose
+from orchestrator.profiling import Bench, first_look, look_closer
+from orchestrator.spec import DeploymentSpec, InputSpec
+from partitioner.cost import evaluate
+from partitioner.load import Model, load
+from partitioner.plan import Plan
+from partitioner.problem import Problem, Site
+from partitioner.profile import Profile
+from partitioner.topology import Link, Node, Tier, Topology
+
+MODELS = ("efficientnet_lite0", "ocr_read")
+TARGET = 0.10
+SOURCE = "camera"
+NODES = (
+    Node(name=SOURCE, tier=Tier.DEVICE, backends=("onnxruntime",), slowdown=3.0),
+    Node(name="mec", tier=Tier.EDGE, backends=("openvino",)),
+    Node(name="cloud", tier=Tier.CLOUD, backends=("onnxruntime",)),
+)
+# Uplink of the camera in Mbps and its round trip in ms; the link from mec to cloud stays.
+LINKS = {"20 Mbps, 20 ms": (20.0, 20.0), "100 Mbps, 8 ms": (100.0, 8.0), "1 Gbps, 2 ms": (1000.0, 2.0)}
+# Nodes in turn, and the share of the operators' seconds after which the next takes over.
+PLANS: Mapping[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
+    "camera": (("camera",), ()),
+    "mec": (("mec",), ()),
+    "camera 30 % → mec": (("camera", "mec"), (0.3,)),
+    "camera 60 % → cloud": (("camera", "cloud"), (0.6,)),
+    "camera 35 % → mec 70 % → cloud": (("camera", "mec", "cloud"), (0.35, 0.7)),
+}
+NEAR = 0.12  # a cut may lie so far from its share, where fewer bytes cross
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """A plan priced under one of the links."""
+
+    name: str
+    deployment: str
+    link: str
+    plan: Plan
+
+    @property
+    def compute_share(self) -> float:
+        """Of the predicted latency."""
+        return sum(stage.seconds for stage in self.plan.stages) / self.plan.predicted.latency_s
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model with what was measured of it, and its combinations."""
+
+    model: Model
+    feeds: Mapping[str, Array]
+    profile: Profile
+    combinations: tuple[Combination, ...]
+
+
+def topology(link: str) -> Topology:
+    """The three nodes under one of LINKS."""
+    mbps, rtt_ms = LINKS[link]
+    rates = {("camera", "mec"): (mbps, rtt_ms), ("mec", "cloud"): (500.0, 6.0)}
+    return Topology(
+        NODES,
+        tuple(
+            Link(source=a, target=b, bytes_per_s=rate * 125_000, propagation_s=delay_ms / 2e3)
+            for ends, (rate, delay_ms) in rates.items()
+            for a, b in (ends, ends[::-1])
+        ),
+    )
+
+
+async def profiled(cluster: Cluster, name: str) -> Subject:
+    path = zoo.build(name)
+    model = load(path)
+    feeds = sample(model)
+    inputs = tuple(InputSpec(name=entry, at=SOURCE) for entry in model.graph.inputs)
+    spec = DeploymentSpec(
+        name=name, model=path, topology=cluster.topology, source=SOURCE, inputs=inputs, max_error=0.02
+    )
+    bench = cluster.workshop.bench(spec, model, path, (feeds,))
+    each_s, byte_s = await cluster.workshop.message_costs(spec)
+    profile = await first_look(bench, message_s=each_s, message_s_per_byte=byte_s)
+    some_link = next(iter(LINKS))
+    plans = [plan for _, plan in spread_plans(problem(bench, profile, some_link))]
+    for _ in range(2):  # the second look is for tensors whose codecs, once tried, change what is sent
+        profile = await look_closer(bench, profile, plans, title=name)
+    return Subject(model, feeds, profile, tuple(combinations(bench, profile)))
+
+
+def combinations(bench: Bench, profile: Profile) -> Iterator[Combination]:
+    """Every plan under every link; a plan's codecs are those best under the first link, as it runs but once."""
+    first, *_ = LINKS
+    for name, base in spread_plans(problem(bench, profile, first)):
+        for link in LINKS:
+            posed = problem(bench, profile, link)
+            plan = evaluate(posed, assigned(posed, base), codecs_of(base))
+            deployment = f"{bench.spec.name}/{name}"
+            yield Combination(f"{deployment}, {link}", deployment, link, plan)
+
+
+def problem(bench: Bench, profile: Profile, link: str) -> Problem:
+    return pose(bench.spec, bench.model, profile, bench.engines, topology=topology(link))
+
+
+def spread_plans(posed: Problem) -> Iterator[tuple[str, Plan]]:
+    """PLANS for this model, each priced."""
+    sites = {site.node: site for site in posed.sites}
+    count = len(posed.graph.operators)
+    for name, (nodes, shares) in PLANS.items():
+        ends = [0, *(cut_at(posed, sites["cloud"], share) for share in shares), count]
+        spans = zip(nodes, ends, ends[1:], strict=False)
+        yield name, evaluate(posed, [sites[node] for node, begin, end in spans for _ in range(begin, end)])
+
+
+def cut_at(posed: Problem, site: Site, share: float) -> int:
+    """How many operators come before the cut: of those near the share, where the fewest bytes cross."""
+    graph = posed.graph
+    seconds = posed.profile.engines[site.engine].operator_s
+    done = np.cumsum([seconds[operator.name] for operator in graph.operators])
+    crossing = np.zeros(len(graph.operators) + 1)
+    for one in graph.activations.values():
+        if one.consumers:
+            crossing[(0 if one.producer is None else one.producer + 1) : max(one.consumers) + 1] += one.nbytes
+    near = np.flatnonzero(np.abs(done / done[-1] - share) <= NEAR) + 1
+    return int(near[np.argmin(crossing[near])])
+
+
+def assigned(posed: Problem, plan: Plan) -> list[Site]:
+    at = {name: stage.node for stage in plan.stages for name in stage.operators}
+    sites = {site.node: site for site in posed.sites}
+    return [sites[at[operator.name]] for operator in posed.graph.operators]
+
+
+def sample(model: Model) -> dict[str, Array]:
+    """Inputs of the right shapes: uniform noise, smooth enough that codecs meet no stranger figures than with photos."""
+    random = np.random.default_rng(0)
+    shapes = {name: model.graph.activations[name].shape for name in model.graph.inputs}
+    return {name: random.random(shape, np.float32) for name, shape in shapes.items()}
+
+
+async def measured(
+    cluster: Cluster, subjects: Sequence[Subject], rounds: int, requests: int
+) -> dict[str, list[float]]:
+    """Median seconds of each combination's requests, one value a round."""
+    for subject in subjects:
+        plans = {one.deployment: one.plan for one in subject.combinations}
+        for deployment, plan in plans.items():
+            await cluster.deploy(deployment, plan, subject.model)
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for link in LINKS:
+            await cluster.shape(*topology(link).links)
+            for subject in subjects:
+                for one in subject.combinations:
+                    if one.link == link:
+                        seconds = [await timed(cluster, one, subject.feeds) for _ in range(requests + 1)]
+                        found.setdefault(one.name, []).append(median(seconds[1:]))
+    return found
+
+
+async def timed(cluster: Cluster, one: Combination, feeds: Mapping[str, Array]) -> float:
+    started_s = perf_counter()
+    await cluster.router.infer(one.deployment, feeds)
+    return perf_counter() - started_s
+
+
+def figures(subjects: Sequence[Subject], seconds: Mapping[str, list[float]]) -> Iterator[Figure]:
+    every = [one for subject in subjects for one in subject.combinations]
+    errors = {one.name: one.plan.predicted.latency_s / median(seconds[one.name]) - 1 for one in every}
+    worst = max(errors, key=lambda name: abs(errors[name]))
+    sizes = [abs(error) for error in errors.values()]
+    yield figure("mean absolute error", mean(sizes), "", TARGET, spread=(min(sizes), max(sizes)))
+    yield figure("combinations", len(every), "", 20, "higher")
+    heavy = sum(one.compute_share >= 0.5 for one in every) / len(every)
+    yield figure("share that is half compute or more", heavy, "", 1 / 3, "higher")
+    yield figure(f"worst: {worst}", errors[worst], "")
+    for one in every:
+        p50_ms = [value * 1e3 for value in seconds[one.name]]
+        name = f"{one.name}: p50, predicted {one.plan.predicted.latency_s * 1e3:.1f} ms ({errors[one.name]:+.1%})"
+        yield figure(name, median(p50_ms), "ms", spread=(min(p50_ms), max(p50_ms)))
+
+
+async def run(rounds: int, requests: int) -> list[Figure]:
+    first, *_ = LINKS
+    async with open_cluster(topology(first), SOURCE) as cluster:
+        subjects = [await profiled(cluster, name) for name in MODELS]
+    async with open_cluster(topology(first), SOURCE) as cluster:
+        return list(figures(subjects, await measured(cluster, subjects, rounds, requests)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    rounds, requests = (2, 3) if options.quick else (6, 8)
+    report("prediction", asyncio.run(run(rounds, requests)), options.json)
+
+
+if __name__ == "__main__":
+    main()

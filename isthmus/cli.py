@@ -1,0 +1,213 @@
+"""The command `isthmus`: verbs, their options, and how errors end. Each verb's work is in isthmus/verbs/."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.terminal import REFUSALS, fail
+
+app = typer.Typer(
+    name="isthmus",
+    help="Splits ONNX models over edge and cloud, runs them, and splits them anew when the network changes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Address = Annotated[str | None, typer.Option("--address", help="HOST:PORT of a Ray head; default: this machine's own")]
+Token = Annotated[Path | None, typer.Option("--token-file", help="token of workers that were started by hand")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+Topology = Annotated[Path | None, typer.Option("--topology", "-T", help="topology.yaml")]
+Shapes = Annotated[
+    list[str] | None, typer.Option("--shape", help="NAME=1,3,224,224 for an input whose shape the model leaves open")
+]
+Samples = Annotated[
+    list[str] | None, typer.Option("--samples", help="NAME=FILE or folder: examples of an input, for calibration")
+]
+Private = Annotated[list[str] | None, typer.Option("--private", help="an input that leaves its node in no pixel form")]
+MaxError = Annotated[float, typer.Option(help="how much codecs may change outputs, of the largest; 0: not at all")]
+Source = Annotated[str | None, typer.Option(help="node where inputs appear; default: the first of the lowest tier")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        from isthmus import __version__
+
+        typer.echo(f"isthmus {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(as_json: AsJson = False) -> None:
+    """The main job on this machine: profile, cut, place, run, and split anew as the link drops."""
+    from isthmus.demo import run_demo
+
+    raise typer.Exit(run_demo(as_json=as_json))
+
+
+@app.command()
+def profile(
+    model: Path,
+    topology: Topology = None,
+    address: Address = None,
+    shape: Shapes = None,
+    samples: Samples = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="profile file to write")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time operators and segments on every engine of the topology; here, or with --address on every node."""
+    from isthmus.verbs.planning import profile_model
+
+    profile_model(model, topology, address, shape or [], samples or [], output, as_json=as_json)
+
+
+@app.command()
+def plan(
+    model: Path,
+    topology: Annotated[Path, typer.Option("--topology", "-T", help="topology.yaml")],
+    profile_file: Annotated[Path | None, typer.Option("--profile", help="file written by isthmus profile")] = None,
+    objective: Annotated[str, typer.Option(help="latency")] = "latency",
+    source: Source = None,
+    private: Private = None,
+    max_error: MaxError = 0.0,
+    shape: Shapes = None,
+    samples: Samples = None,
+    as_json: AsJson = False,
+) -> None:
+    """The plan, its prediction and its certificate."""
+    from isthmus.verbs.planning import Question, print_plan
+
+    question = Question(
+        model=model,
+        topology=topology,
+        source=source,
+        private=tuple(private or ()),
+        max_error=max_error,
+        objective=objective,
+        shapes=tuple(shape or ()),
+        samples=tuple(samples or ()),
+    )
+    print_plan(question, profile_file, as_json=as_json)
+
+
+@app.command()
+def run(
+    what: Annotated[Path, typer.Argument(help="a spec (.yaml), or a model, which then needs no spec")],
+    topology: Topology = None,
+    address: Address = None,
+    shape: Shapes = None,
+) -> None:
+    """Deploy in the foreground until Ctrl-C; other terminals can infer meanwhile."""
+    from isthmus.verbs.cluster import run_foreground
+
+    run_foreground(what, topology, address, shape or [])
+
+
+@app.command()
+def deploy(spec: Path, address: Address = None, token_file: Token = None, as_json: AsJson = False) -> None:
+    """Bring a deployment up, or change the one of that name, and leave it running."""
+    from isthmus.verbs.cluster import deploy_spec
+
+    deploy_spec(spec, address, token_file, as_json=as_json)
+
+
+@app.command()
+def status(address: Address = None, as_json: AsJson = False) -> None:
+    """Deployments with plans and stages, workers, links, and why it is so."""
+    from isthmus.verbs.cluster import print_status
+
+    print_status(address, as_json=as_json)
+
+
+@app.command()
+def infer(
+    name: str,
+    input_file: Annotated[Path, typer.Option("--input", help=".npz, .npy or image")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help=".npz to write outputs to")] = None,
+    timeout: Annotated[float, typer.Option(help="seconds")] = 30.0,
+    trace: Annotated[bool, typer.Option("--trace", help="queue, compute, encode and transfer per hop")] = False,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer one request."""
+    from isthmus.verbs.cluster import infer_file
+
+    infer_file(name, input_file, output, timeout, address, trace=trace, as_json=as_json)
+
+
+@app.command()
+def logs(
+    name: str,
+    stage: Annotated[str | None, typer.Option(help="only this stage")] = None,
+    limit: int = 200,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """A deployment's last log lines, from every node it runs on."""
+    from isthmus.verbs.cluster import print_logs
+
+    print_logs(name, stage, limit, address, as_json=as_json)
+
+
+@app.command()
+def delete(name: str, address: Address = None, as_json: AsJson = False) -> None:
+    """Drain a deployment and unload it everywhere."""
+    from isthmus.verbs.cluster import delete_deployment
+
+    delete_deployment(name, address, as_json=as_json)
+
+
+@app.command()
+def shutdown(address: Address = None, as_json: AsJson = False) -> None:
+    """End every worker and the controller; on this machine's own cluster Ray too."""
+    from isthmus.verbs.cluster import shut_down
+
+    shut_down(address, as_json=as_json)
+
+
+@app.command()
+def topology(
+    address: Annotated[str, typer.Option("--address", help="HOST:PORT of a Ray head")],
+    output: Annotated[Path, typer.Option("--output", "-o")] = Path("topology.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Write topology.yaml from the nodes found and the links measured."""
+    from isthmus.verbs.cluster import write_topology
+
+    write_topology(address, output, as_json=as_json)
+
+
+@app.command()
+def doctor(address: Address = None, as_json: AsJson = False) -> None:
+    """Versions, engines and drivers per node; what clashes and how to mend it."""
+    from isthmus.verbs.doctor import examine
+
+    raise typer.Exit(examine(address, as_json=as_json))
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def worker(context: typer.Context) -> None:
+    """One node's process: hosts stages. See `isthmus worker --help`."""
+    from nodes.worker import main as worker_main
+
+    raise typer.Exit(worker_main(context.args))
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 1 refused or failed with one line on stderr, 2 wrong usage."""
+    try:
+        app()
+    except REFUSALS as refusal:
+        fail(str(refusal))
+    except KeyboardInterrupt:
+        fail("interrupted; what this command started is stopped")
+    except BrokenPipeError:  # the reader of our output has gone, which is its right
+        sys.stderr.close()
+        sys.exit(1)

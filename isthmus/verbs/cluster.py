@@ -1,0 +1,175 @@
+"""Verbs that speak to a cluster: run, deploy, status, infer, logs, delete, shutdown, topology."""
+
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from isthmus.render import hops_table, plan_picture, status_table
+from isthmus.terminal import fail, progress, show, show_json
+from isthmus.verbs.planning import Question
+from orchestrator import local_cluster
+from orchestrator.client import Client
+from orchestrator.errors import ClusterError, UnknownDeployment
+from orchestrator.plan_json import plan_to_json
+from orchestrator.router import Answer
+from orchestrator.samples import load_inputs
+from orchestrator.spec import DeploymentSpec, load_spec
+from orchestrator.topology_spec import topology_to_plain
+
+
+def joined(address: str | None) -> Client:
+    """A client of a cluster that is already there; ClusterError, with the way out, if none is."""
+    if address is None and local_cluster.remembered() is None:
+        raise ClusterError("nothing runs on this machine; start with: isthmus deploy SPEC, or give --address HOST:PORT")
+    return Client(address)
+
+
+def run_foreground(what: Path, topology: Path | None, address: str | None, shapes: Sequence[str]) -> None:
+    """Deploy, say where it stands, and wait for Ctrl-C; then nothing is left running."""
+    spec = _spec_of(what, topology, shapes)
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    with Client(address) as client, client.found_by_others():
+        with progress(f"deploying {spec.name}"):
+            client.deploy(spec)
+        show(plan_picture(client.plan(spec.name)))
+        show(f"{spec.name} serves; ask it with: isthmus infer {spec.name} --input FILE; Ctrl-C ends it")
+        try:
+            while not ended.wait(0.2):
+                pass
+        except KeyboardInterrupt:
+            show("ending")
+        client.delete(spec.name)
+
+
+def _spec_of(what: Path, topology: Path | None, shapes: Sequence[str]) -> DeploymentSpec:
+    if what.suffix in (".yaml", ".yml"):
+        return load_spec(what)
+    return Question(model=what, topology=topology, shapes=tuple(shapes)).spec()
+
+
+def deploy_spec(path: Path, address: str | None, token_file: Path | None, *, as_json: bool) -> None:
+    """Deploy a spec file and leave it running."""
+    spec = load_spec(path)
+    token = None if token_file is None else token_file.read_text().strip()
+    with Client(address, keep=address is None, token=token) as client:
+        with progress(f"deploying {spec.name}"):
+            status = client.deploy(spec)
+        plan = client.plan(spec.name)
+    if as_json:
+        show_json({"name": spec.name, "epoch": status["epoch"], "plan": plan_to_json(plan)})
+    else:
+        show(plan_picture(plan))
+        show(f"{spec.name} serves")
+
+
+def print_status(address: str | None, *, as_json: bool) -> None:
+    """What runs, where, and why."""
+    with joined(address) as client:
+        status = client.status()
+    if as_json:
+        show_json(status)
+    else:
+        show(status_table(status))
+
+
+def infer_file(
+    name: str, path: Path, output: Path | None, timeout_s: float, address: str | None, *, trace: bool, as_json: bool
+) -> None:
+    """Answer one request made of a file."""
+    with joined(address) as client:
+        client.join(name)
+        answer = client.answer(name, load_inputs(path, client.inputs(name)), timeout_s=timeout_s, trace=trace)
+    if output is not None:
+        np.savez(output, allow_pickle=False, **answer.outputs)
+    if as_json:
+        show_json(_answer_json(answer))
+        return
+    for tensor, array in answer.outputs.items():
+        flat = array.reshape(-1)
+        best = ", ".join(f"[{i}] {flat[i]:.4g}" for i in np.argsort(flat)[::-1][:5])
+        show(f"{tensor}: {array.dtype.name}{list(array.shape)}; largest: {best}")
+    show(f"{answer.latency_s * 1e3:.1f} ms, epoch {answer.epoch}")
+    if trace:
+        show(hops_table(answer.hops, answer.latency_s))
+
+
+def _answer_json(answer: Answer) -> dict[str, Any]:
+    hops = [
+        {key: getattr(hop, key) for key in ("stage", "queue_s", "decode_s", "compute_s", "encode_s")}
+        for hop in answer.hops
+    ]
+    busy_s = sum(sum(value for key, value in hop.items() if key != "stage") for hop in hops)
+    return {
+        "outputs": {
+            name: {"dtype": a.dtype.name, "shape": list(a.shape), "data": a.tolist()}
+            for name, a in answer.outputs.items()
+        },
+        "latency_s": answer.latency_s,
+        "epoch": answer.epoch,
+        "hops": hops,
+        "transfer_s": answer.latency_s - busy_s if hops else None,
+    }
+
+
+def print_logs(name: str, stage: str | None, limit: int, address: str | None, *, as_json: bool) -> None:
+    """The last log lines of a deployment's stages, by time."""
+    with joined(address) as client:
+        status = client.status()
+        if name not in status["deployments"]:
+            raise UnknownDeployment(name, tuple(status["deployments"]))
+        epochs = status["deployments"][name]["epochs"]
+        nodes = dict.fromkeys(entry["node"] for epoch in epochs for entry in epoch["stages"])
+        lines = [
+            {"node": node, **line}
+            for node in nodes
+            for line in client.logs(node, deployment=name, stage=stage, limit=limit)
+        ]
+    if as_json:
+        show_json(lines)
+        return
+    for line in lines:
+        show(" ".join(f"{key}={value}" for key, value in line.items() if value not in (None, "")))
+
+
+def delete_deployment(name: str, address: str | None, *, as_json: bool) -> None:
+    """Drain and unload a deployment."""
+    with joined(address) as client:
+        client.delete(name)
+    if as_json:
+        show_json({"deleted": name})
+    else:
+        show(f"{name} is deleted")
+
+
+def shut_down(address: str | None, *, as_json: bool) -> None:
+    """End what `deploy` left running."""
+    if address is None and local_cluster.remembered() is None:
+        local_cluster.forget()
+        message = "nothing runs on this machine"
+    else:
+        joined(address).shutdown()
+        message = "everything is shut down"
+    if as_json:
+        show_json({"shutdown": message})
+    else:
+        show(message)
+
+
+def write_topology(address: str, output: Path, *, as_json: bool) -> None:
+    """Find labelled nodes, measure the links between them, and write the file."""
+    with progress("measuring links"), Client(address) as client:
+        topology = client.discover()
+    plain = topology_to_plain(topology)
+    if as_json:
+        show_json(plain)
+        return
+    if output.exists():
+        fail(f"{output} exists; give another file with --output")
+    output.write_text(yaml.safe_dump(plain, sort_keys=False))
+    show(f"{output}: {len(topology.nodes)} nodes, {len(topology.links)} links")
