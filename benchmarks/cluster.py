@@ -12,6 +12,7 @@ from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from nodes.memory import keep_memory
 from nodes.store import Store
 from orchestrator.agent import Agent
 from orchestrator.artifacts import build, model_inputs
@@ -27,7 +28,7 @@ EPOCH = 1
 
 
 class OwnAgent:
-    """This process as the one host's agent."""
+    """The one host's agent, in this process."""
 
     host, shares_disk = "here", True
 
@@ -102,6 +103,7 @@ class Cluster:
 @asynccontextmanager
 async def open_cluster(topology: Topology, source: NodeId) -> AsyncIterator[Cluster]:
     """Fresh worker processes for every node of the topology; they are gone afterwards."""
+    keep_memory()
     with TemporaryDirectory(prefix="isthmus-bench-") as folder:
         cluster = Cluster(topology, source, Path(folder))
         try:

@@ -15,16 +15,17 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.cluster import Cluster, open_cluster
+from benchmarks.cuts import chain_plan
 from benchmarks.figures import Figure, figure, report
 from isthmus import zoo
 from nodes.backend import Array
-from orchestrator.blueprint import codecs_of, pose
+from orchestrator.blueprint import assignment, codecs_of, pose
 from orchestrator.profiling import Bench, first_look, look_closer
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.cost import evaluate
 from partitioner.load import Model, load
 from partitioner.plan import Plan
-from partitioner.problem import Problem, Site
+from partitioner.problem import Problem
 from partitioner.profile import Profile
 from partitioner.topology import Link, Node, Tier, Topology
 
@@ -112,7 +113,7 @@ def combinations(bench: Bench, profile: Profile) -> Iterator[Combination]:
     for name, base in spread_plans(problem(bench, profile, first)):
         for link in LINKS:
             posed = problem(bench, profile, link)
-            plan = evaluate(posed, assigned(posed, base), codecs_of(base))
+            plan = evaluate(posed, assignment(posed, base), codecs_of(base))
             deployment = f"{bench.spec.name}/{name}"
             yield Combination(f"{deployment}, {link}", deployment, link, plan)
 
@@ -123,43 +124,18 @@ def problem(bench: Bench, profile: Profile, link: str) -> Problem:
 
 def spread_plans(posed: Problem) -> Iterator[tuple[str, Plan]]:
     """PLANS for this model, each priced."""
-    sites = {site.node: site for site in posed.sites}
-    count = len(posed.graph.operators)
     for name, (nodes, shares) in PLANS.items():
-        ends = [0, *(cut_at(posed, sites["cloud"], share) for share in shares), count]
-        spans = zip(nodes, ends, ends[1:], strict=False)
-        yield name, evaluate(posed, [sites[node] for node, begin, end in spans for _ in range(begin, end)])
-
-
-def cut_at(posed: Problem, site: Site, share: float) -> int:
-    """How many operators come before the cut: of those near the share, where the fewest bytes cross."""
-    graph = posed.graph
-    seconds = posed.profile.engines[site.engine].operator_s
-    done = np.cumsum([seconds[operator.name] for operator in graph.operators])
-    crossing = np.zeros(len(graph.operators) + 1)
-    for one in graph.activations.values():
-        if one.consumers:
-            crossing[(0 if one.producer is None else one.producer + 1) : max(one.consumers) + 1] += one.nbytes
-    near = np.flatnonzero(np.abs(done / done[-1] - share) <= NEAR) + 1
-    return int(near[np.argmin(crossing[near])])
-
-
-def assigned(posed: Problem, plan: Plan) -> list[Site]:
-    at = {name: stage.node for stage in plan.stages for name in stage.operators}
-    sites = {site.node: site for site in posed.sites}
-    return [sites[at[operator.name]] for operator in posed.graph.operators]
+        yield name, chain_plan(posed, nodes, shares, near=NEAR)
 
 
 def sample(model: Model) -> dict[str, Array]:
-    """Inputs of the right shapes: uniform noise, smooth enough that codecs meet no stranger figures than with photos."""
+    """Inputs of the right shapes, uniform noise."""
     random = np.random.default_rng(0)
     shapes = {name: model.graph.activations[name].shape for name in model.graph.inputs}
     return {name: random.random(shape, np.float32) for name, shape in shapes.items()}
 
 
-async def measured(
-    cluster: Cluster, subjects: Sequence[Subject], rounds: int, requests: int
-) -> dict[str, list[float]]:
+async def measured(cluster: Cluster, subjects: Sequence[Subject], rounds: int, requests: int) -> dict[str, list[float]]:
     """Median seconds of each combination's requests, one value a round."""
     for subject in subjects:
         plans = {one.deployment: one.plan for one in subject.combinations}

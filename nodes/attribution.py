@@ -47,12 +47,17 @@ def attribute(
         groups[leftover[0]] = (leftover, unknown_s)
     shared: dict[str, float] = {operator.name: 0.0 for operator in operators}
     for members, seconds in groups.values():
-        weight = sum(unfused_s.get(name, 0.0) for name in members)
-        for name in members:
-            share = unfused_s.get(name, 0.0) / weight if weight else 1 / len(members)
-            shared[name] += seconds * share
-    scale = total_s / measured if (measured := sum(shared.values())) else 0.0
-    return {name: seconds * scale for name, seconds in shared.items()}
+        for name, part in _parts(members, unfused_s).items():
+            shared[name] += seconds * part
+    if measured_s := sum(shared.values()):
+        return {name: seconds * total_s / measured_s for name, seconds in shared.items()}
+    return {name: total_s * part for name, part in _parts(list(shared), unfused_s).items()}
+
+
+def _parts(names: Sequence[str], unfused_s: Mapping[str, float]) -> dict[str, float]:
+    """Each one's part of their whole: as their unfused times, or equal where there are none."""
+    whole = sum(unfused_s.get(name, 0.0) for name in names)
+    return {name: unfused_s.get(name, 0.0) / whole if whole else 1 / len(names) for name in names}
 
 
 def _adopt(operators: Sequence[Wiring], groups: dict[str, tuple[list[str], float]]) -> list[str]:

@@ -43,6 +43,7 @@ def encode(array: Array, codec: str) -> Encoded:
 
     A contiguous raw tensor is not copied: the buffer is a view of it. NodesError for an unknown codec.
     """
+    array = _little_endian(array)
     if codec == "raw":
         return Encoded(_bytes_of(array), b"", codec)
     if codec not in CODECS:
@@ -96,6 +97,7 @@ def pack(header: Header, arrays: Mapping[str, Array], codecs: Mapping[str, str])
 
 def encode_named(name: str, array: Array, codec: str, dtype: str | None = None) -> tuple[TensorMeta, Buffer]:
     """One tensor as meta and buffer; `dtype` overrides the name on the wire (bfloat16 held as uint16)."""
+    array = _little_endian(array)
     buffer, scales, used = encode(array, codec)
     return TensorMeta(name, dtype or _NAMES[array.dtype], array.shape, used, scales, len(buffer)), buffer
 
@@ -105,10 +107,18 @@ def unpack(frame: Frame) -> dict[str, Array]:
     return {meta.name: decode(meta, buffer) for meta, buffer in zip(frame.header.tensors, frame.buffers, strict=True)}
 
 
+def _little_endian(array: Array) -> Array:
+    """The array itself unless its bytes are in the other order; NodesError for a dtype that can't travel."""
+    if array.dtype in _NAMES:
+        return array
+    swapped = array.dtype.newbyteorder("<")
+    if swapped not in _NAMES:
+        raise NodesError(f"dtype {array.dtype} has no form on the wire; known are {', '.join(_DTYPES)}")
+    return array.astype(swapped)
+
+
 def _bytes_of(values: Array) -> memoryview:
-    """A byte view, copied only if the values are not contiguous or not little-endian."""
-    if values.dtype not in _NAMES:
-        raise NodesError(f"dtype {values.dtype} has no form on the wire; known are {', '.join(_DTYPES)}")
+    """A byte view, copied only if the values are not contiguous."""
     if not values.flags.c_contiguous:
         values = np.ascontiguousarray(values)
     return values.reshape(-1).view(np.uint8).data.toreadonly()

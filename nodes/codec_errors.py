@@ -21,6 +21,7 @@ from nodes.timing import time_together
 from partitioner.errors import InvalidModel
 from partitioner.profile import CodecFigure, TensorFigure
 
+CODING_SECONDS = 0.01  # to time a codec on one activation
 DECODED = "isthmus.decoded"  # what stands in for the activation where it is read
 
 
@@ -46,18 +47,19 @@ def codec_errors(
 
 def codec_figures(sample: Array, codecs: Sequence[str], *, seconds: float = 0.05) -> dict[str, CodecFigure]:
     """Encode and decode seconds per raw byte, each codec on `sample`, a real activation of some 100 KB or more."""
-    figures = {}
-    for codec in codecs:
-        meta, buffer = encode_named("sample", sample, codec)
-        timed = time_together(
-            {"encode": partial(encode_named, "sample", sample, codec), "decode": partial(decode, meta, buffer)},
-            seconds=seconds,
-        )
-        figures[codec] = CodecFigure(
-            encode_s_per_byte=timed["encode"].median_s / sample.nbytes,
-            decode_s_per_byte=timed["decode"].median_s / sample.nbytes,
-        )
-    return figures
+    return {codec: _speed(sample, codec, seconds) for codec in codecs}
+
+
+def _speed(array: Array, codec: str, seconds: float) -> CodecFigure:
+    meta, buffer = encode_named("sample", array, codec)
+    timed = time_together(
+        {"encode": partial(encode_named, "sample", array, codec), "decode": partial(decode, meta, buffer)},
+        seconds=seconds,
+    )
+    return CodecFigure(
+        encode_s_per_byte=timed["encode"].median_s / max(array.nbytes, 1),
+        decode_s_per_byte=timed["decode"].median_s / max(array.nbytes, 1),
+    )
 
 
 def _figures_of(
@@ -75,12 +77,16 @@ def _figures_of(
             changed = _outputs(parts, evaluator, {**given, name: decoded, tensor: decoded})
             ratio = (len(buffer) + len(meta.scales)) / max(array.nbytes, 1)
             found[codec].append(TensorFigure(ratio=ratio, error=_error(reference, changed)))
-    return {
-        codec: TensorFigure(
-            ratio=float(np.mean([figure.ratio for figure in figures])), error=max(figure.error for figure in figures)
+    summed = {}
+    for codec, figures in found.items():
+        speed = _speed(runs[0].value(tensor), codec, CODING_SECONDS)
+        summed[codec] = TensorFigure(
+            ratio=float(np.mean([figure.ratio for figure in figures])),
+            error=max(figure.error for figure in figures),
+            encode_s_per_byte=speed.encode_s_per_byte,
+            decode_s_per_byte=speed.decode_s_per_byte,
         )
-        for codec, figures in found.items()
-    }
+    return summed
 
 
 def _outputs(parts: ModelParts, evaluator: Evaluator, given: Mapping[str, Array]) -> list[Array]:

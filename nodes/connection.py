@@ -22,6 +22,7 @@ WINDOW_BYTES = 64 << 20  # tensor bytes a peer may send before it hears that som
 OUTBOX_BYTES = 64 << 20
 OUTBOX_FRAMES = 1024
 ACK_DELAY_S = 0.005  # time for an answer to carry the acknowledgement along
+FAST_BYTES_PER_S = 100e6  # above, a part holds up the acknowledgement it carries less than a frame of its own costs
 MAX_NOTES = 512
 HEADER_BYTES = 200  # typical; what an emulated link charges for a frame beside its tensors
 _EXPRESS = (Kind.ACK, Kind.CREDIT, Kind.CANCEL, Kind.PING)
@@ -54,7 +55,7 @@ class _Outgoing(NamedTuple):
 
     frame: Frame
     nbytes: int
-    number: int
+    carried: Carried
 
 
 OnFrame = Callable[["Connection", Frame], None]
@@ -81,6 +82,7 @@ class Connection:
         self.received_bytes = self.sent_bytes = 0
         self.last_used_s = time.monotonic()
         self._estimator = LinkEstimator()
+        self._carrying_bytes = LARGE_BYTES
         self._notes: list[tuple[bool, int, float, float]] = []  # (sent or acknowledged, number, bytes or held_s, at)
         self._wire, self._shaper = wire, shaper
         self._on_frame, self._on_closed = on_frame, on_closed
@@ -112,7 +114,9 @@ class Connection:
         self._number += 1
         nbytes = frame.nbytes
         self._notes.append((True, self._number, nbytes, self.last_used_s))
-        self._hand_over(_Outgoing(frame, nbytes, self._number), frame.header.kind in _EXPRESS and nbytes < LARGE_BYTES)
+        self._hand_over(
+            _Outgoing(frame, nbytes, Carried(self._number)), frame.header.kind in _EXPRESS and nbytes < LARGE_BYTES
+        )
 
     async def send(self, frame: Frame) -> None:
         """Queue a frame, waiting while the outbox is full. StreamClosed."""
@@ -154,6 +158,8 @@ class Connection:
     def _digest(self) -> None:
         """Estimate from what was noted. Messages only note: digested in bulk, the arithmetic is off their path."""
         notes, self._notes = self._notes, []
+        goodput = self._estimator.estimate.goodput_bytes_per_s
+        self._carrying_bytes = self._part_bytes if goodput and goodput > FAST_BYTES_PER_S else LARGE_BYTES
         for is_sent, number, value, at_s in notes:
             if is_sent:
                 self._estimator.sent(number, int(value), at_s)
@@ -218,6 +224,7 @@ class Connection:
         if self._shaper is None:
             self._enqueue(going, express)
             return
+        going = self._loaded(going)  # now: time on the emulated link is not time that this side held a message
         self._shaper.send(
             self.node,
             self.peer_node,
@@ -241,7 +248,7 @@ class Connection:
                     continue
                 self.sent_bytes += len(data)
                 await self._wire.write(data)
-        except StreamClosed as error:
+        except (StreamClosed, MalformedFrame) as error:
             self._end(str(error))
 
     def _next(self) -> bytes | None:
@@ -261,31 +268,33 @@ class Connection:
         return self._leave(self._outbox.popleft())
 
     def _leave(self, going: _Outgoing) -> bytes:
-        """A message's bytes, or its first part's, with acknowledgements and credit unless it would hold them up."""
+        """A message's bytes, or its first part's."""
         self._queued_bytes -= going.nbytes
         self._queued_frames -= 1
         if self._roomy and self.ready:
             self._tell_roomy()
         if going.nbytes > self._part_bytes:
-            self._parts = split(going.frame, going.number, self._part_bytes)
+            self._parts = split(going.frame, going.carried.number, self._part_bytes)
             return encode(next(self._parts))
-        if going.nbytes < LARGE_BYTES and (self._acks or self._credit_bytes):
-            return encode(going.frame, self._due(going.number))
-        return encode(going.frame, Carried(going.number))
+        if self._shaper is None:
+            going = self._loaded(going)
+        return encode(going.frame, going.carried)
 
     def _tell_roomy(self) -> None:
         waiting, self._roomy = self._roomy, []
         for call in waiting:
             call()
 
-    def _due(self, number: int) -> Carried:
+    def _loaded(self, going: _Outgoing) -> _Outgoing:
+        """With what is due to the peer, unless the message is so large that it would hold that up."""
+        if going.nbytes >= self._carrying_bytes or not (self._acks or self._credit_bytes):
+            return going
         now_s = time.monotonic()
-        carried = Carried(
-            number, tuple((received, now_s - received_s) for received, received_s in self._acks), self._credit_bytes
-        )
+        acks = tuple((number, now_s - received_s) for number, received_s in self._acks)
+        carried = Carried(going.carried.number, acks, self._credit_bytes)
         self._acks.clear()
-        self._credit_bytes = 0
-        return carried  # the timer runs on: a timer a message would cost more than one that finds nothing to do
+        self._credit_bytes = 0  # the timer runs on: a timer a message costs more than one that finds nothing to do
+        return _Outgoing(going.frame, going.nbytes, carried)
 
     def _flush_later(self) -> None:
         if self._flush_at is None:
@@ -297,7 +306,7 @@ class Connection:
         if self.closed or not (self._acks or self._credit_bytes):
             return
         frame = _ACK if self._acks else _CREDIT
-        self._hand_over(_Outgoing(frame, 0, 0), True)
+        self._hand_over(_Outgoing(frame, 0, Carried()), True)
 
     # -- reading ---------------------------------------------------------------------------------------------
 

@@ -1,6 +1,8 @@
 """Checks a caller's tensors against what a session takes, and says everything that is wrong at once."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +26,14 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None
 
 def fits(spec: TensorSpec, array: Array) -> bool:
     """Whether dtype, rank and every dimension that is not free agree."""
-    if array.dtype.name != spec.dtype or array.ndim != len(spec.shape):
+    if _name_of(array.dtype) != spec.dtype or array.ndim != len(spec.shape):
         return False
     return all(want is None or want == have for want, have in zip(spec.shape, array.shape, strict=True))
+
+
+@cache
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return dtype.name  # which numpy works out anew, in a microsecond, each time
 
 
 def describe(spec: TensorSpec) -> str:

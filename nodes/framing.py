@@ -148,6 +148,8 @@ def encode_chunks(frame: Frame, carried: Carried = NOTHING_CARRIED) -> list[Buff
         )
     packed = _pack_header(header, carried)
     chunks: list[Buffer] = [_LENGTH.pack(len(packed)), packed]
+    if header.kind is Kind.PART:
+        return [*chunks, *buffers]  # slices of one frame, which has its alignment already
     for buffer in buffers:
         chunks.append(buffer)
         if short := -len(buffer) % ALIGNMENT:

@@ -37,7 +37,7 @@ class Function:
 def function(name: str) -> Function:
     """The registered function of that name; UnsupportedOperator, naming those there are, for another."""
     if name not in FUNCTIONS:
-        raise UnsupportedOperator(f"no registered function {name!r}; there are {', '.join(FUNCTIONS)}")
+        raise UnsupportedOperator(f"no registered function {name!r}; there are {', '.join(FUNCTIONS)}", op_type=name)
     return FUNCTIONS[name]
 
 
@@ -87,6 +87,8 @@ def _resize(params: Mapping[str, Param], picture: Array) -> tuple[Array, ...]:
     image = _pillow()
     (height, width), crop = _size(params), float(_number(params, "crop", 0.0))
     box = None
+    if not 0 <= crop <= 1:
+        raise UnsupportedOperator(f"resize: 'crop' is a part from 0 to 1, not {crop}")
     if crop:
         have_height, have_width = _picture(picture).shape[:2]
         scale = crop * min(have_height / height, have_width / width)

@@ -29,12 +29,17 @@ class Lane(Generic[T]):
         self._thread.start()
 
     def submit(self, job: Callable[[], T], done: Callable[[T], None]) -> None:
-        """Run `job`, which must not raise, and call `done` with its result in the event loop."""
+        """Run `job`, which must not raise, in the thread and call `done` with its result in the event loop."""
         self.pending += 1
-        if self._may_inline and self.pending == 1 and sorted(self._recent_s)[RECENT // 2] < INLINE_S:
-            self._finish(done, self._timed(job))
-        else:
-            self._jobs.put((job, done))
+        self._jobs.put((job, done))
+
+    def is_quick(self) -> bool:
+        """Whether a job may run here and now, in the event loop: none is under way, and they take no time."""
+        return self._may_inline and not self.pending and sorted(self._recent_s)[RECENT // 2] < INLINE_S
+
+    def run_here(self, job: Callable[[], T]) -> T:
+        """Run a job in the event loop, only while `is_quick`."""
+        return self._timed(job)
 
     def close(self) -> None:
         """End the thread after the job it is at; what waits is dropped."""

@@ -20,6 +20,8 @@ from nodes.normalising.saving import save
 from nodes.normalising.shapes import complete, fix_inputs, forget_shapes
 from nodes.normalising.source import Source, read
 
+NORMALISED_KEY = "isthmus.normalised"  # metadata: this file went through here, under this form's number
+FORM = "1"
 DYNAMIC_KEY = "isthmus.dynamic"  # metadata: activations whose stated shape is only that of a sample, comma-separated
 
 
@@ -37,6 +39,12 @@ class Normalised:
     def save(self, path: Path) -> Path:
         """Write the model, whole or not at all; external weights are linked, else copied, beside it."""
         return save(self.proto, self.directory, path)
+
+
+def is_normalised(path: Path) -> bool:
+    """Whether the file is already what `normalise` makes. InvalidModel if it is no ONNX file."""
+    properties = {entry.key: entry.value for entry in read(path, None).proto.metadata_props}
+    return properties.get(NORMALISED_KEY) == FORM
 
 
 def normalise(
@@ -80,4 +88,5 @@ def _normalise(source: Source, wanted: Mapping[str, tuple[int, ...]], samples: M
     if dynamic:
         listed = ",".join(renamed.tensors[name] for name in sorted(dynamic))
         result.metadata_props.add(key=DYNAMIC_KEY, value=listed)
+    result.metadata_props.add(key=NORMALISED_KEY, value=FORM)
     return Normalised(result, source.directory, renamed.operators)

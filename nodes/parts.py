@@ -83,13 +83,13 @@ class Assembler:
         if part.message in self._refused and part.message not in self._open:
             return None
         try:
-            return self._add(part, frame.buffers[0])
+            return self._add(part, frame)
         except MalformedFrame:
             self._open.pop(part.message, None)
             self._refused.append(part.message)
             raise
 
-    def _add(self, part: PartOf, data: Buffer) -> Frame | None:
+    def _add(self, part: PartOf, frame: Frame) -> Frame | None:
         held = self._open.get(part.message)
         if held is None:
             held = self._begin(part)
@@ -98,11 +98,13 @@ class Assembler:
                 f"message {part.message}: part {part.place} of {part.parts} ({part.nbytes} bytes) after "
                 f"{held.next_index} parts of {held.part.parts} ({held.part.nbytes} bytes)"
             )
-        end = held.filled + len(data)
+        end = held.filled + frame.nbytes
         if end > part.nbytes:
             raise MalformedFrame(f"message {part.message}: parts hold {end} bytes, promised were {part.nbytes}")
-        held.data[held.filled : end] = data
-        held.filled, held.next_index = end, part.place + 1
+        for data in frame.buffers:
+            held.data[held.filled : held.filled + len(data)] = data
+            held.filled += len(data)
+        held.next_index = part.place + 1
         if held.next_index < part.parts:
             return None
         if end != part.nbytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from nodes import artifact
 from nodes.artifact import FunctionStep, Manifest, ModelStep
 from nodes.backend import Array, Session, TensorSpec, load_backend
-from nodes.errors import BadInput, CompileError
+from nodes.errors import BadInput, CompileError, NodesError, RunError
 from nodes.feeds import check_feeds
 from nodes.functions import function
 
@@ -86,6 +86,10 @@ def _call(step: FunctionStep, arrays: Sequence[Array]) -> dict[str, Array]:
         return dict(zip(step.outputs, function(step.function).run(step.params, *arrays), strict=True))
     except BadInput as error:
         raise BadInput(f"{step.function} of {', '.join(map(repr, step.inputs))}: {error}") from None
+    except NodesError:
+        raise
+    except Exception as error:  # Pillow's or numpy's own
+        raise RunError(f"{step.function}: {type(error).__name__}: {error}") from None
 
 
 def _check_order(manifest: Manifest) -> None:

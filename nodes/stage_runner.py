@@ -10,8 +10,7 @@ import itertools
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from nodes.batching import Batcher, BatchRules, Refuse, Run
 from nodes.connection import Connection
@@ -56,8 +55,7 @@ class Observer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Request:
+class _Request(NamedTuple):
     frame: Frame
     via: Connection
     key: Key
@@ -96,10 +94,22 @@ class StageRunner:
         now_s = time.monotonic()
         deadline_s = None if header.budget_s is None else now_s + header.budget_s
         request = _Request(frame, via, key, now_s, deadline_s)
+        if self._runs_at_once() and (deadline_s is None or deadline_s > now_s):
+            worked = self._lane.run_here(lambda: work(self.spec, self.program, (frame,)))[0]
+            self._emit(request, worked, 0.0)
+            via.consumed(frame)
+        else:
+            self._queue(request)
+
+    def _runs_at_once(self) -> bool:
+        """Small work with nothing before it: no queue, no thread."""
+        return self.spec.max_batch == 1 and not self._batcher and self._lane.is_quick() and self._way_is_free()
+
+    def _queue(self, request: _Request) -> None:
         ticket = next(self._tickets)
         self._requests[ticket] = request
-        group = tuple((meta.name, meta.dtype, meta.shape[1:]) for meta in header.tensors)
-        refused = self._batcher.add(ticket, now_s, deadline_s=deadline_s, group=group)
+        group = tuple((meta.name, meta.dtype, meta.shape[1:]) for meta in request.frame.header.tensors)
+        refused = self._batcher.add(ticket, request.arrived_s, deadline_s=request.deadline_s, group=group)
         if refused:
             self._refuse(refused)
         else:

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if arguments is None else arguments)
     for name in _THREAD_SETTINGS:  # before numpy loads: engines are told their threads, BLAS must not add its own
         os.environ.setdefault(name, "1")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what goes wrong is said once, by us
     from nodes.errors import NodesError
     from nodes.memory import keep_memory
 

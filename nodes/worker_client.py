@@ -1,7 +1,7 @@
 """Control calls to a worker, typed; its errors come back as the classes they were there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -174,7 +174,7 @@ class WorkerClient:
         """End the worker's process."""
         await self._call("Shutdown", {})
 
-    async def watch(self) -> AsyncIterator[Map]:
+    async def watch(self) -> AsyncGenerator[Map, None]:
         """Events as they come: "watching" first, then "link", "stage_failed", "drained". StreamClosed at its end."""
         call = self._channel.unary_stream(f"/{SERVICE}/Watch")(b"", metadata=self._metadata)
         try:

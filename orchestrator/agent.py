@@ -63,9 +63,14 @@ class Agent:
         self._tell = tell
         self._clients: dict[str, WorkerClient] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
+        self._ensuring: dict[str, asyncio.Lock] = {}
 
     async def ensure(self, wanted: WorkerWanted) -> WorkerFound:
         """Find or start the node's worker and claim it. ClusterError if it can't be had."""
+        async with self._ensuring.setdefault(wanted.node, asyncio.Lock()):  # who asks twice gets one worker
+            return await self._ensure(wanted)
+
+    async def _ensure(self, wanted: WorkerWanted) -> WorkerFound:
         announced = self._announced(wanted.node)
         if wanted.address is not None:
             address, port = wanted.address, None
@@ -144,10 +149,11 @@ class Agent:
 
     async def _start(self, wanted: WorkerWanted) -> dict[str, Any]:
         folder, announcement = self._folder / wanted.node, self._announcement(wanted.node)
+        port = 0 if wanted.emulated else _port()
         folder.mkdir(parents=True, exist_ok=True)
         announcement.unlink(missing_ok=True)
         log = folder / "worker.log"
-        command = [sys.executable, "-P", "-m", "nodes.worker", f"--listen={self._host}:0", f"--node={wanted.node}"]
+        command = [sys.executable, "-P", "-m", "nodes.worker", f"--listen={self._host}:{port}", f"--node={wanted.node}"]
         command += [f"--state={folder}", f"--announce={announcement}", "--metrics-port=0"]
         if wanted.emulated:
             command.append("--emulated")
@@ -166,10 +172,9 @@ class Agent:
 
     def _token_file(self) -> Path:
         path = self._folder / "token"
-        if not path.exists():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(self._token or "")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(self._token or "")
         return path
 
     async def _replace(self, node: str, client: WorkerClient) -> None:
@@ -188,6 +193,11 @@ class Agent:
         except NodesError as error:
             if self._clients.get(node) is client:
                 await self._tell(node, {"event": "lost", "message": str(error)})
+
+
+def _port() -> int:
+    """Where workers listen: a free port, unless the environment of `ray start` says which, for a firewall's sake."""
+    return int(os.environ.get("ISTHMUS_WORKER_PORT", "0"))
 
 
 async def _shut(client: WorkerClient) -> None:

@@ -5,11 +5,13 @@ Runs the solver, so it belongs to the shell: the control core asks with FindPlan
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from orchestrator.errors import SpecError
 from orchestrator.events import LinkEstimate
 from orchestrator.spec import DeploymentSpec
 from partitioner.cost import evaluate
+from partitioner.errors import InvalidProblem
 from partitioner.load import Model
 from partitioner.plan import Infeasible, Plan
 from partitioner.privacy import pixel_forms
@@ -27,6 +29,15 @@ class Blueprint:
     model: Model
     profile: Profile
     engines: Mapping[NodeId, tuple[EngineKey, ...]]
+    fixed: Plan | None = None  # run this whatever the links do, as comparisons want
+
+    @property
+    def digest(self) -> str:
+        """Tells one wish from another: the spec's, and the plan's if one is fixed."""
+        if self.fixed is None:
+            return self.spec.digest
+        placed = repr([(stage.node, stage.backend, stage.operators) for stage in self.fixed.stages])
+        return sha256(f"{self.spec.digest} {placed} {self.fixed.crossings}".encode()).hexdigest()
 
     def problem(self, links: Iterable[LinkEstimate] = (), excluded: Iterable[NodeId] = ()) -> Problem:
         """The planning problem under these link estimates, without the excluded nodes."""
@@ -40,8 +51,8 @@ class Blueprint:
         )
 
     def find(self, links: Iterable[LinkEstimate] = (), excluded: Iterable[NodeId] = ()) -> Plan | Infeasible:
-        """The best plan under these links."""
-        return solve(self.problem(links, excluded))
+        """The best plan under these links, or the fixed one."""
+        return self.fixed or solve(self.problem(links, excluded))
 
     def latency_s(self, plan: Plan, links: Iterable[LinkEstimate]) -> float:
         """What a plan made for other links would take under these, in seconds."""
@@ -84,13 +95,17 @@ def check_names(spec: DeploymentSpec, model: Model) -> None:
     graph = model.graph
     for entry in spec.inputs:
         if entry.name not in graph.inputs:
-            raise SpecError(f"inputs.{entry.name}: {graph.name} has no such input; it has {', '.join(graph.inputs)}")
+            raise SpecError(
+                f"inputs.{entry.name}: {spec.model.name} has no such input; it has {', '.join(graph.inputs)}"
+            )
     missing = [name for name in graph.inputs if name not in {entry.name for entry in spec.inputs}]
     if missing:
-        raise SpecError(f"inputs.{missing[0]}: is missing; say at which node {graph.name}'s input appears (at: NODE)")
+        raise SpecError(
+            f"inputs.{missing[0]}: is missing; say at which node {spec.model.name}'s input appears (at: NODE)"
+        )
     for name, _ in spec.outputs:
         if name not in graph.outputs:
-            raise SpecError(f"outputs.{name}: {graph.name} has no such output; it has {', '.join(graph.outputs)}")
+            raise SpecError(f"outputs.{name}: {spec.model.name} has no such output; it has {', '.join(graph.outputs)}")
 
 
 def private_tensors(spec: DeploymentSpec, model: Model) -> frozenset[str]:
@@ -118,12 +133,14 @@ def assignment(problem: Problem, plan: Plan) -> tuple[Site, ...]:
     """The site of each operator under a plan, in graph order."""
     sites: dict[str, Site] = {}
     for stage in plan.stages:
-        site = next(
-            site
-            for site in problem.sites
-            if (site.node, site.engine.backend, site.engine.precision) == (stage.node, stage.backend, stage.precision)
-        )
+        engine = (stage.node, stage.backend, stage.precision)
+        site = next((s for s in problem.sites if (s.node, s.engine.backend, s.engine.precision) == engine), None)
+        if site is None:
+            raise InvalidProblem(f"stage {stage.name} runs {stage.backend} on {stage.node}, which is no site any more")
         sites.update(dict.fromkeys(stage.operators, site))
+    missing = [operator.name for operator in problem.graph.operators if operator.name not in sites]
+    if missing:
+        raise InvalidProblem(f"the plan has no stage with operator {missing[0]!r}; it was made for another model")
     return tuple(sites[operator.name] for operator in problem.graph.operators)
 
 

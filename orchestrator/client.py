@@ -14,14 +14,14 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from nodes.backend import Array, TensorSpec
 from orchestrator import local_cluster, ray_shell
 from orchestrator.errors import ClusterError
 from orchestrator.model_file import prepare
 from orchestrator.router import Answer, Router
-from orchestrator.routers import Drain, Reshape, Switch
+from orchestrator.routers import Command, Drain, Reshape, Switch
 from orchestrator.samples import load_samples
 from orchestrator.spec import DeploymentSpec, load_spec
 from partitioner.plan import Infeasible, Plan
@@ -30,6 +30,7 @@ from partitioner.topology import Link, Topology
 
 OBSERVE_S = 0.25
 PROBE_BYTES = 64 << 10
+FAREWELL_S = 10.0  # after that it goes without a word
 T = TypeVar("T")
 
 
@@ -57,14 +58,17 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def deploy(self, spec: DeploymentSpec | str | Path, *, profile: Profile | None = None) -> dict[str, Any]:
+    def deploy(
+        self, spec: DeploymentSpec | str | Path, *, profile: Profile | None = None, plan: Plan | None = None
+    ) -> dict[str, Any]:
         """Bring a deployment up, or change the one of that name; its status once it serves.
 
+        With a `profile` nothing is measured; with a `plan` that one runs, whatever the links do.
         SpecError for a spec that can't be, InvalidModel for a model, DeploymentFailed or ClusterError otherwise.
         """
         wanted = spec if isinstance(spec, DeploymentSpec) else load_spec(Path(spec))
         path, samples = self._model(wanted)
-        status: dict[str, Any] = self._ask("deploy", wanted, path, samples, profile)
+        status: dict[str, Any] = self._ask("deploy", wanted, path, samples, profile, plan)
         self._joined.discard(wanted.name)
         return status
 
@@ -162,20 +166,25 @@ class Client:
         """Leave the cluster; one that this client started ends with its workers. Safe to call twice."""
         if self._loop.is_closed():
             return
+        try:
+            self._part()
+        finally:  # also when this is interrupted: nothing that this client started may stay
+            ray.shutdown()
+            if self._own is not None:
+                self._own.remove()
+
+    def _part(self) -> None:
+        """Take leave of the controller and end the router and its thread."""
         for task in self._tasks:
             task.cancel()
-        with suppress(ClusterError, RayActorError):
-            self._ask("leave", self._router.name)
-        self._start(self._router.close()).result(timeout=10)
-        if self._own is not None:
-            with suppress(ClusterError, RayActorError):
-                self._ask("shutdown")
+        for farewell in ("leave", "shutdown") if self._own is not None else ("leave",):
+            with suppress(ClusterError, RayActorError, GetTimeoutError):
+                self._ask(farewell, *([self._router.name] if farewell == "leave" else []), timeout_s=FAREWELL_S)
+        with suppress(TimeoutError):
+            self._start(self._router.close()).result(timeout=FAREWELL_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
         self._loop.close()
-        ray.shutdown()
-        if self._own is not None:
-            self._own.remove()
 
     def shutdown(self) -> None:
         """End the cluster's workers and controller, and Ray itself if it is this machine's own."""
@@ -188,8 +197,7 @@ class Client:
             local_cluster.forget()
 
     def _join(self, address: str | None, keep: bool, token: str | None) -> tuple[Any, dict[str, Any]]:
-        environ, folder = None, local_cluster.state_folder() / "cluster"
-        cluster = None
+        environ, folder, cluster = None, None, None  # without a folder the controller takes its own host's
         if address is None:
             cluster = local_cluster.remembered()
             if cluster is None:
@@ -198,17 +206,18 @@ class Client:
                     local_cluster.remember(cluster)
                 else:
                     self._own = cluster
-            environ, address, folder = cluster.environ(), cluster.address, Path(cluster.folder) / "isthmus"
+            environ, address, folder = cluster.environ(), cluster.address, str(Path(cluster.folder) / "isthmus")
         try:
             ray_shell.connect(address, environ)
-            settings = {"folder": str(folder), "emulated": cluster is not None, "token": token}
+            settings = {"folder": folder, "emulated": cluster is not None, "token": token}
             actor = ray_shell.controller(settings)
+            facts: dict[str, Any] = ray.get(actor.ready.remote())
         except BaseException:
             ray.shutdown()
             if self._own is not None:
                 self._own.remove()
             raise
-        return actor, ray.get(actor.ready.remote())
+        return actor, facts
 
     def _model(self, spec: DeploymentSpec) -> tuple[str, tuple[dict[str, Array], ...]]:
         """The normalised model where the controller can read it, and samples of its inputs."""
@@ -220,11 +229,11 @@ class Client:
         path: str = self._ask("take_model", ready.sha256, files)
         return path, samples
 
-    def _ask(self, method: str, *args: Any) -> Any:
+    def _ask(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
         """Call the controller; its errors are raised as themselves."""
         reference = getattr(self._controller, method).remote(*args)
         try:
-            return ray.get(reference)
+            return ray.get(reference, timeout=timeout_s)
         except RayTaskError as error:
             raise error.cause from None
         except RayActorError as error:
@@ -246,14 +255,18 @@ class Client:
                 await asyncio.sleep(1.0)  # the controller is away; requests go on with the routes there are
                 continue
             for command in commands:
-                match command:
-                    case Switch(routes=routes):
-                        await self._router.switch(routes)
-                        await self._controller.switched.remote(name, routes.deployment, routes.epoch)
-                    case Drain(deployment=deployment, epoch=epoch):
-                        self._router.drain(deployment, epoch)
-                    case Reshape(routes=routes):
-                        self._router.reshape(routes)
+                with suppress(RayTaskError, RayActorError):  # news of what is gone by now is no news
+                    await self._obey(command)
+
+    async def _obey(self, command: Command) -> None:
+        match command:
+            case Switch(routes=routes):
+                await self._router.switch(routes)
+                await self._controller.switched.remote(self._router.name, routes.deployment, routes.epoch)
+            case Drain(deployment=deployment, epoch=epoch):
+                self._router.drain(deployment, epoch)
+            case Reshape(routes=routes):
+                self._router.reshape(routes)
 
     def _drained(self, deployment: str, epoch: int) -> None:
         self._controller.drained.remote(self._router.name, deployment, epoch)

@@ -117,14 +117,16 @@ class Control:
         match event:
             case DeployRequested() if deployment.story.state == "planning" and deployment.asked is None:
                 yield from self._ask(deployment, "deploy was asked")
+            case DeployRequested() if deployment.renewal == "wanted" and deployment.spec == event.spec:
+                pass  # asked for as soon as nothing else is under way, by _go_on
             case DeployRequested():
-                state = deployment.story.state
-                error = f"deployment {deployment.name!r} is there already ({state}); delete it or take another name"
+                state = "changing" if deployment.renewal else deployment.story.state
+                error = f"deployment {deployment.name!r} is {state}; wait for that to end, or take another name"
                 yield Refuse(deployment=deployment.name, error=error)
             case PlanFound() if deployment.asked is not None and deployment.asked.ticket == event.ticket:
                 yield from self._choose(deployment, event, now_s)
             case PlanNotFound() if deployment.asked is not None and deployment.asked.ticket == event.ticket:
-                yield self._stay(deployment, event.reason, now_s)
+                yield from self._stay(deployment, event.reason, now_s)
             case RouterJoined():
                 yield from _welcome(deployment, event.router)
             case _:
@@ -149,6 +151,8 @@ class Control:
                 yield from _drop(deployment, epoch)
         if deployment.story.state == "deleting" and not deployment.epochs:
             yield Deleted(deployment=deployment.name)
+        elif deployment.renewal == "wanted" and deployment.is_idle:
+            yield from self._ask(deployment, "a changed spec was deployed")
         else:
             yield from self._reconsider(deployment)
 
@@ -178,7 +182,9 @@ class Control:
     def _choose(self, deployment: DeploymentRecord, found: PlanFound, now_s: float) -> Iterator[Instruction]:
         """Bring the found plan up, or keep what runs."""
         active = deployment.epoch(deployment.active)
-        if active is None or active.lost_stage is not None:
+        if deployment.renewal == "wanted":
+            yield KeepEpoch(deployment=deployment.name, reason="a changed spec waits to be planned")
+        elif active is None or active.lost_stage is not None or deployment.renewal:
             asked = deployment.asked
             yield from self._open(deployment, found.plan, asked.reason if asked is not None else "")
         elif same_work(active.plan, found.plan):
@@ -216,14 +222,17 @@ class Control:
         if failed is None:
             yield from self._ask(deployment, "a node was lost while its stage was being loaded")
         else:
-            yield self._stay(deployment, f"stage {failed.name} on {failed.node}: {failed.error}", now_s)
+            yield from self._stay(deployment, f"stage {failed.name} on {failed.node}: {failed.error}", now_s)
 
-    def _stay(self, deployment: DeploymentRecord, error: str, now_s: float) -> Instruction:
+    def _stay(self, deployment: DeploymentRecord, error: str, now_s: float) -> Iterator[Instruction]:
         active = deployment.epoch(deployment.active)
         if active is None:
-            return Fail(deployment=deployment.name, error=error)
+            yield Fail(deployment=deployment.name, error=error)
+            return
+        if deployment.renewal in ("asked", "opened"):
+            yield Refuse(deployment=deployment.name, error=error, keeps_spec=True)
         again_s = now_s + RETRY_S if active.lost_stage is not None else None
-        return KeepEpoch(deployment=deployment.name, reason=f"no new plan: {error}", look_again_s=again_s)
+        yield KeepEpoch(deployment=deployment.name, reason=f"no new plan: {error}", look_again_s=again_s)
 
     def _drifted(self, deployment: DeploymentRecord) -> str | None:
         """How the first drifted link has changed since the last decision, or None."""

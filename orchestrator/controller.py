@@ -53,8 +53,9 @@ from orchestrator.journal import Journal
 from orchestrator.plan_json import plan_to_json
 from orchestrator.routers import Command, Drain, Reshape, Routers, Switch
 from orchestrator.routes import EpochRoutes
+from partitioner.errors import InvalidProblem, PartitionerError
 from partitioner.plan import Infeasible, Plan
-from partitioner.topology import Link, Topology
+from partitioner.topology import Link, Node, Topology
 
 TICK_S = 1.0
 SNAPSHOT_EVERY = 500
@@ -69,18 +70,22 @@ class Controller:
         self._control = Control()
         self._journal = Journal(journal)
         self._routers = Routers()
-        self._blueprints: dict[str, Blueprint] = {}
+        self._blueprints: dict[str, Blueprint] = {}  # what each deployment is to be
+        self._bases: dict[tuple[str, int], Blueprint] = {}  # what each epoch was opened for
         self._plans: dict[tuple[str, int], Plan] = {}
         self._builds: dict[tuple[str, int], asyncio.Task[dict[str, Built]]] = {}
         self._loading: dict[tuple[str, int, str], asyncio.Lock] = {}
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._returning: set[str] = set()
         self._told = 0
         self._history: list[dict[str, Any]] = []
 
     def begin(self) -> None:
         """Start ticking; needs a running loop."""
         self._spawn(self._tick())
+        if not self.fleet.emulated:  # on one machine there is no cable to be cut, and load may make a worker slow
+            self._spawn(self._ask_around())
 
     # What clients ask
 
@@ -90,9 +95,18 @@ class Controller:
         DeploymentFailed with the cause.
         """
         name = blueprint.spec.name
+        before = self._blueprints.get(name)
         self._blueprints[name] = blueprint
+        for node in self._control.status()["lost_nodes"]:
+            if node in self.fleet.members():  # it was brought up again for this deployment
+                self._handle(NodeJoined(node=node))
         links = tuple(_guess(link) for link in blueprint.spec.topology.links)
-        await self._ask(name, DeployRequested(deployment=name, spec=blueprint.spec.digest, links=links))
+        try:
+            await self._ask(name, DeployRequested(deployment=name, spec=blueprint.digest, links=links))
+        except DeploymentFailed:
+            self._blueprints.pop(name)  # what runs, if anything, is what it was
+            self._blueprints |= {} if before is None else {name: before}
+            raise
         status: dict[str, Any] = self.status()["deployments"][name]
         return status
 
@@ -168,6 +182,12 @@ class Controller:
 
     async def worker_event(self, node: str, event: Mapping[str, Any]) -> None:
         """An event of a worker, as `nodes.worker_client.WorkerClient.watch` gives it, or that it was lost."""
+        try:
+            self._note_event(node, event)
+        except OrchestratorError as late:  # of a deployment or an epoch that is gone by now
+            self._note("late", node, None, str(late))
+
+    def _note_event(self, node: str, event: Mapping[str, Any]) -> None:
         match event["event"]:
             case "link":
                 self.observe(
@@ -184,9 +204,13 @@ class Controller:
                     )
                 )
             case "lost":
-                self.fleet.lose(node)
-                self._handle(NodeLost(node=node))
-                self._spawn(self._bring_back(node))
+                self._lose(node, event["message"])
+
+    def _lose(self, node: str, why: str) -> None:
+        self._note("lost", "", None, f"node {node}: {why}")
+        self.fleet.lose(node)
+        self._handle(NodeLost(node=node))
+        self._spawn(self._bring_back(node))
 
     async def close(self) -> None:
         """Stop ticking and close the journal; workers go on."""
@@ -213,6 +237,7 @@ class Controller:
                 self._spawn(self._find(instruction))
             case OpenEpoch(deployment=name, epoch=epoch, plan=plan):
                 self._plans[name, epoch] = plan
+                self._bases[name, epoch] = self._blueprints[name]
                 self._builds[name, epoch] = asyncio.create_task(self._build(name, epoch, plan))
                 self._note("open", name, epoch, instruction.reason)
             case LoadStage():
@@ -269,12 +294,15 @@ class Controller:
         if not self._waiting:
             return
         for name, facts in self._control.status()["deployments"].items():
-            if name in self._waiting and facts["state"] == "running" and facts["searching"] is None:
+            if name in self._waiting and facts["state"] == "running" and not facts["renewal"]:
                 self._answer(name, None)
 
     async def _find(self, wanted: FindPlan) -> None:
-        blueprint = self._blueprints[wanted.deployment]
-        found = await asyncio.to_thread(blueprint.find, wanted.links, wanted.excluded)
+        try:
+            found = await asyncio.to_thread(self._blueprints[wanted.deployment].find, wanted.links, wanted.excluded)
+        except (OrchestratorError, PartitionerError) as error:
+            self._handle(PlanNotFound(deployment=wanted.deployment, ticket=wanted.ticket, reason=str(error)))
+            return
         if isinstance(found, Infeasible):
             reason = f"no plan fits: {found.constraint}: {found.detail}"
             self._handle(PlanNotFound(deployment=wanted.deployment, ticket=wanted.ticket, reason=reason))
@@ -287,10 +315,13 @@ class Controller:
         plan = self._plans.get((wanted.deployment, epoch))
         if plan is None or any(stage.node in wanted.excluded for stage in plan.stages):
             return None
-        return self._blueprints[wanted.deployment].latency_s(plan, wanted.links)
+        try:
+            return self._blueprints[wanted.deployment].latency_s(plan, wanted.links)
+        except InvalidProblem:
+            return None  # the spec or the model has changed since
 
     async def _build(self, name: str, epoch: int, plan: Plan) -> dict[str, Built]:
-        blueprint = self._blueprints[name]
+        blueprint = self._bases[name, epoch]
         reaches = {node: member.found.reach for node, member in self.fleet.members().items()}
         return await asyncio.to_thread(
             build,
@@ -310,7 +341,7 @@ class Controller:
                 built = (await self._builds[name, epoch])[stage]
                 await self.fleet.give(node, built.folder, built.spec.artifact)
                 loaded = await self.fleet.call(node, "load_stage", built.spec)
-            except (NodesError, OrchestratorError, OSError) as error:
+            except (NodesError, OrchestratorError, PartitionerError, OSError) as error:
                 event: Event = StageFailed(deployment=name, epoch=epoch, stage=stage, node=node, error=str(error))
             else:
                 event = StageReady(deployment=name, epoch=epoch, stage=stage, node=node, load_s=loaded.seconds)
@@ -326,23 +357,47 @@ class Controller:
         self._loading.pop((name, epoch, stage), None)
         self._handle(StageStopped(deployment=name, epoch=epoch, stage=stage, node=node))
 
+    async def _ask_around(self) -> None:
+        """Ask every worker for its health, again and again; one that is silent twice running is lost."""
+        before: dict[str, str] = {}
+        while True:
+            await asyncio.sleep(TICK_S)
+            silent = await self.fleet.silent()
+            for node in [node for node in silent if node in before]:
+                self._lose(node, silent.pop(node))
+            before = silent
+
     async def _bring_back(self, node: str) -> None:
-        for blueprint in list(self._blueprints.values()):
-            if node in blueprint.spec.topology.by_name:
+        """Have a lost node's worker again, trying for as long as a deployment names the node."""
+        if node in self._returning:
+            return
+        self._returning.add(node)
+        said = ""
+        try:
+            while (found := self._topology_node(node)) is not None:
                 try:
-                    await self.fleet.rejoin(blueprint.spec.topology.node(node))
-                except OrchestratorError as error:
-                    self._note("lost", node, None, str(error))
+                    await self.fleet.rejoin(found)
+                except (NodesError, OrchestratorError) as error:
+                    if str(error) != said:
+                        said = str(error)
+                        self._note("lost", "", None, said)
+                    await asyncio.sleep(TICK_S)
+                else:
+                    self._handle(NodeJoined(node=node))
                     return
-                self._handle(NodeJoined(node=node))
-                return
+        finally:
+            self._returning.discard(node)
+
+    def _topology_node(self, name: str) -> Node | None:
+        topologies = [blueprint.spec.topology for blueprint in self._blueprints.values()]
+        return next((topology.node(name) for topology in topologies if name in topology.by_name), None)
 
     def _current_routes(self, name: str) -> EpochRoutes | None:
         epoch = self._control.status()["deployments"].get(name, {}).get("epoch")
         return self._routes(name, epoch) if (name, epoch) in self._plans else None
 
     def _routes(self, name: str, epoch: int) -> EpochRoutes:
-        blueprint, plan = self._blueprints[name], self._plans[name, epoch]
+        blueprint, plan = self._bases[name, epoch], self._plans[name, epoch]
         inputs, codecs = model_inputs(plan, blueprint.model)
         shaped, paths = self.fleet.emulation()
         members = self.fleet.members()

@@ -11,11 +11,15 @@ from typing import Any, Protocol
 
 from nodes.artifact import MANIFEST, read
 from nodes.emulation import ShapedLink
+from nodes.errors import NodesError
 from orchestrator.agent import WorkerFound, WorkerWanted
 from orchestrator.blueprint import engine_keys
-from orchestrator.errors import ClusterError
+from orchestrator.errors import ClusterError, OrchestratorError
 from partitioner.profile import EngineKey
 from partitioner.topology import Link, Node, NodeId, Tier, Topology
+
+ANSWER_S = 4.0  # a worker that says nothing for so long is not there, or its network is not
+REJOIN_S = 60.0
 
 
 class AgentHandle(Protocol):
@@ -61,9 +65,20 @@ class Fleet:
             await self.shape(topology.links)
 
     async def rejoin(self, node: Node) -> None:
-        """Find or start the worker of a node whose worker was lost."""
+        """Find or start the worker of a node whose worker was lost; what it still holds is dropped.
+
+        ClusterError or a NodesError while it can't be had.
+        """
         self._members.pop(node.name, None)
+        try:
+            await asyncio.wait_for(self._rejoin(node), REJOIN_S)
+        except TimeoutError:
+            raise ClusterError(f"node {node.name}: its host does not answer") from None
+
+    async def _rejoin(self, node: Node) -> None:
         await self._join(node, await self._find_agent(node))
+        for held in self.member(node.name).found.claimed.stages:
+            await self.call(node.name, "drop_stage", held.deployment, held.epoch, held.stage, drain_s=0.0)
         if self.emulated:
             await self.call(node.name, "shape", *self.emulation())
 
@@ -98,6 +113,25 @@ class Fleet:
     async def call(self, node: NodeId, method: str, *args: Any, **options: Any) -> Any:
         """A control method of a node's worker."""
         return await self.member(node).agent.run("call", node, method, *args, **options)
+
+    async def silent(self) -> dict[NodeId, str]:
+        """Nodes whose worker does not answer, with why: a cut cable tells nobody of itself."""
+        asked = self.members()
+        faults = await asyncio.gather(*(self._fault(node) for node in asked))
+        return {
+            node: fault
+            for (node, member), fault in zip(asked.items(), faults, strict=True)
+            if fault is not None and self._members.get(node) is member
+        }
+
+    async def _fault(self, node: NodeId) -> str | None:
+        try:
+            await asyncio.wait_for(self.call(node, "health"), ANSWER_S)
+        except TimeoutError:
+            return f"no answer within {ANSWER_S:g} s"
+        except (NodesError, OrchestratorError) as error:
+            return str(error)
+        return None
 
     async def give(self, node: NodeId, folder: Path, sha: str) -> None:
         """Have a node's worker hold an artifact that lies in a folder here."""

@@ -75,6 +75,7 @@ def commit(known: Knowledge, instruction: Instruction, now_s: float) -> None:
                 deployment.story.step("replan", now_s)
             _abandon_candidate(deployment, now_s)
             deployment.asked, deployment.look_again_s = instruction, None
+            deployment.renewal = "asked" if deployment.renewal == "wanted" else deployment.renewal
         case OpenEpoch():
             _open(known, deployment, instruction, now_s)
         case KeepEpoch():
@@ -90,6 +91,8 @@ def commit(known: Knowledge, instruction: Instruction, now_s: float) -> None:
         case Deleted():
             deployment.story.step("end", now_s)
             del known.deployments[instruction.deployment]
+        case Refuse(keeps_spec=True):
+            deployment.spec, deployment.renewal = deployment.spec_before, ""
         case LoadStage() | Refuse():
             pass
     _settle(deployment, now_s)
@@ -109,8 +112,12 @@ def find(known: Knowledge, event: Event) -> DeploymentRecord | None:
 
 
 def _begin(known: Knowledge, event: DeployRequested) -> None:
-    """A new record, unless one of that name lives. A failed one's remains and routers are taken over."""
+    """A new record, or a changed spec for one that runs. A failed one's remains and routers are taken over."""
     before = known.deployments.get(event.deployment)
+    if before is not None and before.story.state == "running" and not before.renewal:
+        before.spec, before.spec_before, before.links = event.spec, before.spec, list(event.links)
+        before.planned_links = list(known.links_now(before))
+        before.renewal = "wanted"
     if before is not None and before.story.state != "failed":
         return
     known.last_epochs.setdefault(event.deployment, 0)
@@ -202,6 +209,7 @@ def _open(known: Knowledge, deployment: DeploymentRecord, opened: OpenEpoch, now
     _answered(deployment, opened.reason)
     deployment.candidate = known.last_epochs[deployment.name] = opened.epoch
     deployment.look_again_s = None
+    deployment.renewal = "opened" if deployment.renewal else ""
     if deployment.story.state == "planning":
         deployment.story.step("plan", now_s)
 
@@ -254,6 +262,7 @@ def _settle(deployment: DeploymentRecord, now_s: float) -> None:
             epoch.story.step("activate", now_s)
             deployment.active, deployment.candidate = epoch.number, None
             deployment.switched_at_s = now_s
+            deployment.renewal = "wanted" if deployment.renewal == "wanted" else ""
             if deployment.story.state == "loading":
                 deployment.story.step("run", now_s)
         all_gone = all(stage.story.state == "gone" for stage in epoch.stages)

@@ -82,10 +82,14 @@ class KeepEpoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse:
-    """A wish cannot be granted; what runs is left as it is. To be told to whoever asked."""
+    """A wish cannot be granted; what runs is left as it is. To be told to whoever asked.
+
+    `keeps_spec`: the wish was a changed spec, and the one before it holds again.
+    """
 
     deployment: str
     error: str
+    keeps_spec: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

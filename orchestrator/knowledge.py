@@ -64,7 +64,8 @@ class DeploymentRecord:
     """A deployment. `active` is the epoch in use, `candidate` the one that is to replace it.
 
     `links` are the topology's first guesses, `planned_links` those the last decision was made for,
-    `asked` the question that is out, `look_again_s` when a second look is due.
+    `asked` the question that is out, `look_again_s` when a second look is due. `renewal`: a changed spec is
+    "wanted", "asked" for, "opened" as an epoch, or "" when none is under way; `spec_before` is what it replaces.
     """
 
     name: str
@@ -80,6 +81,8 @@ class DeploymentRecord:
     reason: str = ""
     switched_at_s: float = 0.0
     look_again_s: float | None = None
+    renewal: str = ""
+    spec_before: str = ""
 
     def epoch(self, number: int | None) -> EpochRecord | None:
         """The epoch of that number while anything of it is left."""

@@ -1,7 +1,7 @@
 """A Ray of our own on this machine: started on loopback with its own token, port and folder, ended whole.
 
-It never touches another Ray: every process it ends is in the session that it started. A machine with a Ray
-already running is joined through `--address` instead, and this file is not used.
+It never touches another Ray: every process it ends is in the session that it started, or a worker whose state lies
+in its folder. A machine with a Ray already running is joined through `--address` instead; this file is not used.
 """
 
 import json
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,8 +40,9 @@ class LocalCluster:
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
     def stop(self) -> None:
-        """End every process of this Ray's session; those that linger are killed."""
+        """End every process of this Ray's session, and the workers whose state lies in its folder."""
         end_session(self.pid)
+        _end(lambda: worker_pids(self.folder), within_s=10.0)
 
     def remove(self) -> None:
         """End it, and remove its folder with logs and artifacts."""
@@ -83,8 +85,11 @@ def start(*, tied: bool) -> LocalCluster:
     cluster = LocalCluster(address=f"127.0.0.1:{port}", token=token, pid=process.pid, folder=folder)
     try:
         _wait_until_up(process, port, log)
+    except ClusterError:
+        cluster.stop()  # its folder stays: the log in it says more
+        raise
     except BaseException:
-        cluster.stop()
+        cluster.remove()
         raise
     return cluster
 
@@ -115,23 +120,46 @@ def session_pids(leader: int) -> list[int]:
     return found
 
 
+def worker_pids(folder: str) -> list[int]:
+    """Live workers that keep their state in a cluster's folder, and shells about to start one.
+
+    Workers are daemons in sessions of their own, and may not have announced themselves yet.
+    """
+    mark = f"--state={folder}/".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended while we looked
+            if mark in line:
+                found.append(int(entry.name))
+    return found
+
+
 def end_session(leader: int, *, within_s: float = 10.0) -> None:
     """Kill every process of a session and wait until none is left.
 
     Killed rather than asked: Ray's own shutdown takes half a minute and has nothing of ours to save.
     """
+    _end(lambda: session_pids(leader), within_s=within_s)
+    try:
+        os.waitpid(leader, os.WNOHANG)
+    except ChildProcessError:
+        return  # another process started it
+
+
+def _end(find: Callable[[], list[int]], *, within_s: float) -> None:
+    """Kill what `find` finds until it finds nothing."""
     deadline_s = time.monotonic() + within_s
-    while (pids := session_pids(leader)) and time.monotonic() < deadline_s:
+    while (pids := find()) and time.monotonic() < deadline_s:
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         time.sleep(0.05)
-    try:
-        os.waitpid(leader, os.WNOHANG)
-    except ChildProcessError:
-        return  # another process started it
 
 
 def state_folder() -> Path:

@@ -7,14 +7,15 @@ from hashlib import sha256
 from pathlib import Path
 
 from nodes.backend import TensorSpec
-from nodes.normalise import normalise
+from nodes.normalise import FORM, is_normalised, normalise
 from orchestrator.artifacts import tensor_specs
+from orchestrator.blueprint import check_names, private_tensors
+from orchestrator.errors import SpecError
 from orchestrator.samples import load_samples
 from orchestrator.spec import DeploymentSpec
 from partitioner.errors import InvalidModel
-from partitioner.load import load
+from partitioner.load import Model, load
 
-FORM = "1"  # changes when normalising does, so that old files are made anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,10 @@ class ReadyModel:
 
 
 def prepare(spec: DeploymentSpec) -> ReadyModel:
-    """The spec's model, normalised with the shapes and samples that the spec gives. InvalidModel in one line."""
+    """The spec's model, normalised with the shapes and samples that the spec gives, and found to fit the spec.
+
+    InvalidModel, UnsupportedOperator, BadInput or SpecError in one line; no cluster is needed to hear of it.
+    """
     shapes = {entry.name: entry.shape for entry in spec.inputs if entry.shape is not None}
     given = {entry.name: entry.samples for entry in spec.inputs if entry.samples is not None}
     identity = json.dumps(
@@ -35,12 +39,25 @@ def prepare(spec: DeploymentSpec) -> ReadyModel:
     )
     key = sha256(identity.encode()).hexdigest()
     path = cache_folder() / "models" / key / "model.onnx"
-    if not path.exists():
+    if is_normalised(spec.model):
+        path = spec.model
+    elif not path.exists():
         declared = declared_inputs(spec.model) if given else ()
         samples = load_samples(given, declared)
         normalise(spec.model, shapes=shapes, samples=samples[0] if samples else None).save(path)
     model = load(path)
+    _check(spec, model)
     return ReadyModel(path=path, inputs=tensor_specs(model, model.graph.inputs), sha256=model.sha256)
+
+
+def _check(spec: DeploymentSpec, model: Model) -> None:
+    """SpecError or InvalidProblem for a name, dtype or privacy bound in the spec that does not fit the model."""
+    check_names(spec, model)
+    private_tensors(spec, model)
+    for entry in spec.inputs:
+        has = model.graph.activations[entry.name].dtype
+        if entry.dtype not in (None, has):
+            raise SpecError(f"inputs.{entry.name}.dtype: {entry.dtype}, but {spec.model.name} takes {has}; give that")
 
 
 def cache_folder() -> Path:

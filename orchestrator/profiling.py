@@ -49,9 +49,14 @@ class Bench:
     say: Say
 
 
-async def measure(bench: Bench, *, message_s: float, message_s_per_byte: float) -> Profile:
-    """The profile under which the best plan is chosen. ClusterError if an engine cannot run the model anywhere."""
-    profile = await first_look(bench, message_s=message_s, message_s_per_byte=message_s_per_byte)
+async def measure(
+    bench: Bench, *, message_s: float, message_s_per_byte: float, known: Profile | None = None
+) -> Profile:
+    """The profile under which the best plan is chosen; what is `known` of the model is not measured again.
+
+    ClusterError if an engine cannot run the model anywhere.
+    """
+    profile = known or await first_look(bench, message_s=message_s, message_s_per_byte=message_s_per_byte)
     for number in range(ROUNDS):
         hoped = replace(profile, tensors=_hoped(bench, profile))
         plans = await asyncio.to_thread(candidates, pose(bench.spec, bench.model, hoped, bench.engines))

@@ -9,12 +9,14 @@ import platform
 import secrets
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nodes.backend import BACKENDS, Array
@@ -23,6 +25,7 @@ from orchestrator.agent import Agent, describe
 from orchestrator.controller import Controller
 from orchestrator.errors import ClusterError, VersionMismatch
 from orchestrator.fleet import AgentHandle, Fleet
+from orchestrator.local_cluster import state_folder
 from orchestrator.plan_json import plan_to_json
 from orchestrator.spec import DeploymentSpec
 from orchestrator.workshop import Workshop
@@ -40,11 +43,18 @@ class _RayAgent:
 
     def __init__(self, actor: Any, host: str, *, shares_disk: bool) -> None:
         self._actor = actor
+        self.gone = False
         self.host = host
         self.shares_disk = shares_disk
 
     async def run(self, method: str, *args: Any, **options: Any) -> Any:
-        return await self._actor.run.remote(method, *args, **options)
+        try:
+            return await self._actor.run.remote(method, *args, **options)
+        except RayActorError as error:
+            self.gone = True
+            raise ClusterError(f"the agent on host {self.host} is gone: {_line(error)}") from None
+        except RayTaskError as error:  # its text is a traceback; the cause is the error as it was raised there
+            raise error.cause from None
 
 
 class AgentActor:
@@ -52,7 +62,10 @@ class AgentActor:
 
     def __init__(self, controller: Any, settings: Mapping[str, Any]) -> None:
         async def tell(node: str, event: Mapping[str, Any]) -> None:
-            await controller.worker_event.remote(node, event)
+            try:
+                await controller.worker_event.remote(node, event)
+            except RayActorError:
+                return  # the controller is away; a new one claims the workers and asks for itself
 
         self._agent = Agent(tell=tell, **settings)
 
@@ -65,7 +78,7 @@ class ControllerActor:
     """The controller with what it needs around it. Its methods are what clients call."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._folder = Path(settings["folder"])
+        self._folder = Path(settings["folder"] or state_folder() / "cluster")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._emulated = bool(settings["emulated"])
         self._secret = _kept_secret(self._folder / "secret")
@@ -90,6 +103,7 @@ class ControllerActor:
             "folder": str(self._folder),
             "python": platform.python_version(),
             "ray": ray.__version__,
+            "token": _digest(self._token),
         }
 
     async def bring_up(self, spec: DeploymentSpec) -> dict[str, Any]:
@@ -110,10 +124,11 @@ class ControllerActor:
         model: str,
         samples: tuple[Mapping[str, Array], ...],
         profile: Profile | None,
+        plan: Plan | None,
     ) -> dict[str, Any]:
         """Bring up or change a deployment; `model` is a path to a normalised model on this host."""
         blueprint = await self._workshop.blueprint(spec, Path(model), samples, profile)
-        return await self._controller.deploy(blueprint)
+        return await self._controller.deploy(replace(blueprint, fixed=plan))
 
     async def take_model(self, name: str, files: Mapping[str, bytes]) -> str:
         """Keep a model that lies on another machine; its path here."""
@@ -208,7 +223,7 @@ class ControllerActor:
 
     async def _agent_for(self, node: Node) -> AgentHandle:
         found = self._host_of(node)
-        if found["NodeID"] not in self._agents:
+        if found["NodeID"] not in self._agents or self._agents[found["NodeID"]].gone:
             here = found["NodeID"] == ray.get_runtime_context().get_node_id()
             address = str(found["NodeManagerAddress"])
             host = "127.0.0.1" if self._emulated else address
@@ -279,13 +294,23 @@ def controller(settings: Mapping[str, Any]) -> Any:
             get_if_exists=True,
             lifetime="detached",
             num_cpus=0,
+            resources={"node:__internal_head__": 0.001},
             max_concurrency=1000,
         )
         .remote(dict(settings))
     )
     facts = ray.get(actor.ready.remote())
     check_versions(facts)
+    if settings.get("token") and _digest(str(settings["token"])) != facts["token"]:
+        raise ClusterError(
+            "the cluster's controller was started with another token; give the same one, or end it first with: "
+            "isthmus shutdown --address HOST:PORT"
+        )
     return actor
+
+
+def _digest(token: str) -> str:
+    return sha256(f"shown {token}".encode()).hexdigest()
 
 
 def check_versions(facts: Mapping[str, Any]) -> None:
@@ -296,6 +321,10 @@ def check_versions(facts: Mapping[str, Any]) -> None:
     ):
         if ours.split(".")[:2] != theirs.split(".")[:2]:
             raise VersionMismatch(f"{name} is {ours} here and {theirs} in the cluster; install the same minor version")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def host_id() -> str:

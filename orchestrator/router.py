@@ -23,7 +23,8 @@ from orchestrator.router_metrics import RouterMetrics
 from orchestrator.routes import EpochRoutes, Reach
 from orchestrator.routing import Routes, Routing
 
-REOPEN_TRIES, REOPEN_PAUSE_S = 40, 0.25
+REOPEN_PAUSE_S = 0.25
+PING_EVERY_S, PING_TIMEOUT_S = 1.0, 4.0  # while requests are in hand; a cut cable closes no stream by itself
 UNKNOWN_EPOCH = "UnknownEpoch"  # the fault that a worker reports for an epoch it does not hold
 
 
@@ -73,20 +74,36 @@ class Router:
         self._idle: list[str] = []
         self._news = asyncio.Event()
         self._reopening: set[asyncio.Task[None]] = set()
+        self._watches: set[asyncio.Task[None]] = set()
 
     async def switch(self, routes: EpochRoutes) -> None:
         """Open the streams that this epoch needs, then send new requests into it."""
         self._shape(routes)
-        for reach in (*(reach for _, reach in routes.stages), *routes.watched):
-            await self._connect(reach, routes.source)
+        unreached = await self._connect_all(routes)
         self._idle = [reach.address for reach in routes.watched]
         held = self._deployments.setdefault(routes.deployment, _Deployment())
         held.epochs[routes.epoch] = routes
         known = Routes(epoch=routes.epoch, nodes=routes.nodes, outputs=routes.outputs)
-        self._carry_out(routes.deployment, held.core.switch(known, time.monotonic()))
+        lost = tuple(reach.node for reach in unreached)
+        self._carry_out(routes.deployment, held.core.switch(known, time.monotonic(), lost=lost))
+        for reach in unreached:
+            self._reopen(reach.address)
         self._news.set()
         if self._ticker is None:
             self._ticker = asyncio.create_task(self._tick(), name="router-tick")
+
+    async def _connect_all(self, routes: EpochRoutes) -> list[Reach]:
+        """Open what is not open; the stages' workers that can't be reached now."""
+        unreached = []
+        stages = {reach.address: reach for _, reach in routes.stages}
+        for reach in (*stages.values(), *routes.watched):
+            try:
+                await self._connect(reach, routes.source)
+            except NodesError as fault:
+                self.metrics.note_fault(type(fault).__name__)
+                if reach.address in stages:
+                    unreached.append(reach)
+        return unreached
 
     async def routed(self, deployment: str) -> None:
         """Wait until a deployment has routes here."""
@@ -154,7 +171,7 @@ class Router:
         """Close every stream; requests in hand fail with RequestFailed."""
         if self._ticker is not None:
             self._ticker.cancel()
-        for task in list(self._reopening):
+        for task in (*self._reopening, *self._watches):
             task.cancel()
         for held in self._deployments.values():
             for waiting in list(held.waiting.values()):
@@ -184,6 +201,9 @@ class Router:
                 shaper=self._shaper,
             )
             self._connections[reach.address] = connection
+            watch = asyncio.create_task(self._look_after(connection), name=f"watch-{reach.address}")
+            self._watches.add(watch)
+            watch.add_done_callback(self._watches.discard)
             return connection
 
     def _carry_out(self, deployment: str, actions: tuple[Action, ...]) -> None:
@@ -219,7 +239,10 @@ class Router:
             timings=() if waiting.traced else None,
         )
         try:
-            self._connections[reach.address].post(pack(header, waiting.feeds, routes.codecs))
+            connection = self._connections.get(reach.address)
+            if connection is None:
+                raise StreamClosed(f"no stream to {reach.node}")
+            connection.post(pack(header, waiting.feeds, routes.codecs))
         except StreamClosed as closed:  # noted by the core at the next turn, never inside its own decision
             asyncio.get_running_loop().call_soon(self._lost, reach.node, str(closed))
 
@@ -298,13 +321,13 @@ class Router:
         found = next(
             ((routes, reach) for routes in needing for _, reach in routes.stages if reach.address == address), None
         )
-        if found is not None:
-            task = asyncio.create_task(self._keep_trying(found[0].source, found[1]), name=f"reopen-{address}")
+        if found is not None and address not in {task.get_name() for task in self._reopening}:
+            task = asyncio.create_task(self._keep_trying(found[0].source, found[1]), name=address)
             self._reopening.add(task)
             task.add_done_callback(self._reopening.discard)
 
     async def _keep_trying(self, source: str, reach: Reach) -> None:
-        for _ in range(REOPEN_TRIES):
+        while self._is_needed(reach.address):
             try:
                 await self._connect(reach, source)
             except (NodesError, OSError):
@@ -313,6 +336,22 @@ class Router:
             for name, held in self._deployments.items():
                 self._carry_out(name, held.core.worker_found(reach.node, time.monotonic()))
             return
+
+    def _is_needed(self, address: str) -> bool:
+        routes = [routes for held in self._deployments.values() for routes in held.epochs.values()]
+        return any(reach.address == address for each in routes for _, reach in each.stages)
+
+    async def _look_after(self, connection: DialledConnection) -> None:
+        """Ping a stage's worker while requests are in hand; end the stream that does not answer."""
+        while not connection.closed:
+            await asyncio.sleep(PING_EVERY_S)
+            if not any(held.core.in_hand for held in self._deployments.values()):
+                continue
+            try:
+                await connection.ping(0, PING_TIMEOUT_S)
+            except StreamClosed:
+                connection.call.cancel()
+                return
 
     def _lost(self, node: str, reason: str) -> None:
         self.metrics.note_fault("worker_lost")

@@ -111,13 +111,15 @@ class Routing:
             actions += self._replay(request, now_s)
         return tuple(actions)
 
-    def switch(self, routes: Routes, now_s: float) -> tuple[Action, ...]:
+    def switch(self, routes: Routes, now_s: float, *, lost: Iterable[NodeId] = ()) -> tuple[Action, ...]:
         """New requests, and those waiting, go to this epoch from now on; those in flight finish where they are.
 
-        An epoch not heard of before has just been loaded, so its nodes are well, whatever they were before.
+        An epoch not heard of before has just been loaded, so its nodes are well, whatever they were before,
+        but for those `lost` that could not be reached just now.
         """
         if routes.epoch not in self._routes:
             self._lost = [node for node in self._lost if node not in routes.nodes]
+        self._lost += [node for node in lost if node not in self._lost]
         self._routes[routes.epoch] = routes
         self._current, self._is_closed = routes.epoch, False
         self._draining = [epoch for epoch in self._draining if epoch != routes.epoch]

@@ -29,6 +29,7 @@ def _deployment(deployment: DeploymentRecord) -> dict[str, Any]:
         "state": deployment.story.state,
         "epoch": deployment.active,
         "reason": deployment.reason,
+        "renewal": deployment.renewal,
         "searching": deployment.asked.reason if deployment.asked is not None else None,
         "latency_s": active.plan.predicted.latency_s if active is not None else None,
         "lost_stage": None if gone is None else f"{gone.name} on {gone.node}: {gone.error or 'node lost'}",

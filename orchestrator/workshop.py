@@ -27,7 +27,8 @@ class Workshop:
         self._store = store
         self._say = say
         self._message_costs: tuple[float, float] | None = None
-        self._profiles: dict[str, Profile] = {}
+        self._profiles: dict[str, Profile] = {}  # by question
+        self._known: dict[str, Profile] = {}  # by model and engines, whatever was asked
 
     async def blueprint(
         self,
@@ -55,8 +56,11 @@ class Workshop:
         if question in self._profiles:
             return self._profiles[question]
         each_s, byte_s = await self.message_costs(spec)
-        found = await measure(self.bench(spec, model, path, samples), message_s=each_s, message_s_per_byte=byte_s)
-        self._profiles[question] = found
+        bench = self.bench(spec, model, path, samples)
+        which = f"{model.sha256} {sorted({key for keys in bench.engines.values() for key in keys})}"
+        known = self._known.get(which)
+        found = await measure(bench, message_s=each_s, message_s_per_byte=byte_s, known=known)
+        self._profiles[question] = self._known[which] = found
         return found
 
     async def message_costs(self, spec: DeploymentSpec) -> tuple[float, float]:

@@ -106,7 +106,7 @@ def save_onnx(
             start = -(-data.tell() // PAGE_BYTES) * PAGE_BYTES
             data.seek(start)
             for chunk in _chunks(tensor, directory):
-                if chunk.count(0) == len(chunk):
+                if chunk == bytes(len(chunk)):
                     data.seek(len(chunk), 1)
                 else:
                     data.write(chunk)

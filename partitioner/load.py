@@ -197,7 +197,7 @@ def _graph(name: str, proto: ModelProto) -> Graph:
         for read in names:
             consumers.setdefault(read, []).append(index)
     used = set(consumers) | set(outputs)
-    sizes = {one: nbytes_of(tensor) for one, tensor in weights.items()}
+    sizes = {one: nbytes_of(tensor) for one, tensor in weights.items() if one in consumers}
     operators = []
     for node, names in zip(graph.node, reads, strict=True):
         own = {f"{node.name}/{one}": nbytes_of(tensor) for one, tensor in _inner_initialisers(node)}

@@ -19,6 +19,7 @@ from partitioner.tables import Ints, Prices, codec_figure, coded_nbytes
 from partitioner.topology import NodeId, Path
 
 Number = TypeVar("Number", float, NDArray[np.float64])
+ROUTER_SLOWDOWN = 1.0  # a slowdown stretches a node's stages; the router, in the client's own process, goes on as it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ def carriage_s(
     raw_bytes: Number,
     coded_bytes: Number,
     *,
-    encode_s_per_byte: float,
+    encode_s_per_byte: Number,
     s_per_byte: Number,
     decode_s_per_byte: Number,
 ) -> Number:
@@ -86,7 +87,7 @@ def route_over(problem: Problem, sites: Sequence[Site]) -> Route | None:
     targets = sorted(set(problem.outputs_to.values()))
     return Route(
         nodes=nodes,
-        slowdown=tuple(topology.node(node).slowdown for node in nodes),
+        slowdown=(ROUTER_SLOWDOWN, *(topology.node(site.node).slowdown for site in sites)),
         legs=legs,
         leg_s_per_byte=tuple(leg.s_per_byte + profile.message_s_per_byte for leg in legs),
         leg_fixed_s=(0.0, *(leg.propagation_s + profile.message_s for leg in legs[1:])),
@@ -138,18 +139,18 @@ def _cheapest(
 
 def _under(prices: Prices, route: Route, way: tuple[int, int, tuple[int, ...], NodeId | None], codec: str) -> Carried:
     tensor, position, read_at, to = way
-    raw = float(prices.table.raw_bytes[tensor])
+    raw, name = float(prices.table.raw_bytes[tensor]), prices.table.names[tensor]
     nbytes = _nbytes(prices, tensor, codec)
-    figure = codec_figure(prices.problem, codec)
+    figure = codec_figure(prices.problem, codec, name)
     if figure is None:
         raise InvalidProblem(f"codec {codec!r} has no measured speed; profile it or leave it out")
     per_byte = sum(route.leg_s_per_byte[position + 1 : read_at[-1] + 1]) if read_at else 0.0
     slowed = [route.slowdown[at] for at in read_at]
     if to is not None:
         per_byte += route.back_s_per_byte(to, position)
-        slowed.append(prices.problem.topology.node(to).slowdown)
+        slowed.append(ROUTER_SLOWDOWN)
     if per_byte == np.inf:
-        raise InvalidProblem(f"output {prices.table.names[tensor]!r}: no way from {route.nodes[position]} to {to}")
+        raise InvalidProblem(f"output {name!r}: no way from {route.nodes[position]} to {to}")
     encode, decode = figure.encode_s_per_byte * route.slowdown[position], figure.decode_s_per_byte
     return Carried(
         tensor=tensor,

@@ -44,11 +44,14 @@ class CodecFigure:
 class TensorFigure:
     """What one codec does to one activation: coded bytes per raw byte and the output error it alone causes.
 
-    `error` is the largest absolute difference of any output over that output's largest magnitude.
+    `error` is the largest absolute difference of any output over that output's largest magnitude. Speeds in seconds
+    per raw byte, unslowed, as they depend on what is coded; None: take the codec's own.
     """
 
     ratio: float
     error: float
+    encode_s_per_byte: float | None = None
+    decode_s_per_byte: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

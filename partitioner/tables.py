@@ -36,7 +36,7 @@ class GraphTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodecTable:
-    """Codecs that may carry each tensor. Row 0 is raw; `coded_bytes[c, t]` holds where `admissible[c, t]`."""
+    """Codecs that may carry each tensor. Row 0 is raw; what stands at [c, t] holds where `admissible[c, t]`."""
 
     names: tuple[str, ...]
     encode_s_per_byte: Floats  # per raw byte, unslowed
@@ -95,8 +95,14 @@ def engine_profile(problem: Problem, site: Site) -> EngineProfile:
     return found
 
 
-def codec_figure(problem: Problem, codec: str) -> CodecFigure | None:
-    """The codec's speed; raw is free unless it was measured, another codec is unknown unless it was."""
+def codec_figure(problem: Problem, codec: str, tensor: str | None = None) -> CodecFigure | None:
+    """The codec's speed, on that tensor if it was timed there; raw is free unless timed, another then unknown.
+
+    Raw, which codes nothing, has one speed for all tensors.
+    """
+    own = problem.profile.tensors.get(tensor, {}).get(codec) if tensor is not None and codec != RAW else None
+    if own is not None and own.encode_s_per_byte is not None and own.decode_s_per_byte is not None:
+        return CodecFigure(encode_s_per_byte=own.encode_s_per_byte, decode_s_per_byte=own.decode_s_per_byte)
     found = problem.profile.codecs.get(codec)
     return CodecFigure(encode_s_per_byte=0.0, decode_s_per_byte=0.0) if found is None and codec == RAW else found
 
@@ -119,6 +125,8 @@ def _codec_table(problem: Problem, table: GraphTable) -> CodecTable:
     figures |= {name: codec_figure(problem, name) for name in problem.codecs if name != RAW}
     known = {name: figure for name, figure in figures.items() if figure is not None}
     coded = np.zeros((len(known), len(table.names)))
+    encode = np.repeat([[figure.encode_s_per_byte] for figure in known.values()], len(table.names), axis=1)
+    decode = np.repeat([[figure.decode_s_per_byte] for figure in known.values()], len(table.names), axis=1)
     admissible = np.zeros(coded.shape, dtype=np.bool_)
     coded[0], admissible[0] = table.raw_bytes, True
     rows = {name: row for row, name in enumerate(known) if row}
@@ -128,10 +136,15 @@ def _codec_table(problem: Problem, table: GraphTable) -> CodecTable:
             if name in rows and figure.error <= problem.max_error:
                 coded[rows[name], column] = coded_nbytes(int(table.raw_bytes[column]), figure.ratio)
                 admissible[rows[name], column] = True
+                speed = codec_figure(problem, name, tensor) or known[name]
+                encode[rows[name], column], decode[rows[name], column] = (
+                    speed.encode_s_per_byte,
+                    speed.decode_s_per_byte,
+                )
     return CodecTable(
         names=tuple(known),
-        encode_s_per_byte=np.array([figure.encode_s_per_byte for figure in known.values()]),
-        decode_s_per_byte=np.array([figure.decode_s_per_byte for figure in known.values()]),
+        encode_s_per_byte=encode,
+        decode_s_per_byte=decode,
         coded_bytes=coded,
         admissible=admissible,
     )

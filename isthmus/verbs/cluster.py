@@ -2,7 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import yaml
 
 from isthmus.render import hops_table, plan_picture, status_table
 from isthmus.terminal import fail, progress, show, show_json
-from isthmus.verbs.planning import Question
+from isthmus.verbs.planning import Question, refuse_early
+from nodes.errors import NotAuthorised
 from orchestrator import local_cluster
 from orchestrator.client import Client
 from orchestrator.errors import ClusterError, UnknownDeployment
@@ -32,16 +34,15 @@ def joined(address: str | None) -> Client:
 def run_foreground(what: Path, topology: Path | None, address: str | None, shapes: Sequence[str]) -> None:
     """Deploy, say where it stands, and wait for Ctrl-C; then nothing is left running."""
     spec = _spec_of(what, topology, shapes)
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    refuse_early(spec, address)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end is as good as Ctrl-C
     with Client(address) as client, client.found_by_others():
         with progress(f"deploying {spec.name}"):
             client.deploy(spec)
         show(plan_picture(client.plan(spec.name)))
         show(f"{spec.name} serves; ask it with: isthmus infer {spec.name} --input FILE; Ctrl-C ends it")
         try:
-            while not ended.wait(0.2):
-                pass
+            threading.Event().wait()
         except KeyboardInterrupt:
             show("ending")
         client.delete(spec.name)
@@ -56,9 +57,11 @@ def _spec_of(what: Path, topology: Path | None, shapes: Sequence[str]) -> Deploy
 def deploy_spec(path: Path, address: str | None, token_file: Path | None, *, as_json: bool) -> None:
     """Deploy a spec file and leave it running."""
     spec = load_spec(path)
-    token = None if token_file is None else token_file.read_text().strip()
-    with Client(address, keep=address is None, token=token) as client:
-        with progress(f"deploying {spec.name}"):
+    token = None if token_file is None else _token(token_file)
+    refuse_early(spec, address)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _cluster_kept_on_success(address), Client(address, keep=address is None, token=token) as client:
+        with progress(f"deploying {spec.name}"), _withdrawn_if_interrupted(client, spec.name):
             status = client.deploy(spec)
         plan = client.plan(spec.name)
     if as_json:
@@ -66,6 +69,40 @@ def deploy_spec(path: Path, address: str | None, token_file: Path | None, *, as_
     else:
         show(plan_picture(plan))
         show(f"{spec.name} serves")
+
+
+@contextmanager
+def _cluster_kept_on_success(address: str | None) -> Iterator[None]:
+    """A local cluster that was started in here ends with its workers if what was to run on it fails."""
+    was_there = address is not None or local_cluster.remembered() is not None
+    try:
+        yield
+    except BaseException:
+        cluster = None if was_there else local_cluster.remembered()
+        if cluster is not None:
+            cluster.remove()
+            local_cluster.forget()
+        raise
+
+
+@contextmanager
+def _withdrawn_if_interrupted(client: Client, name: str) -> Iterator[None]:
+    """Ctrl-C takes a new deployment back; a change of one that ran is carried through by the controller."""
+    is_new = name not in client.status()["deployments"]
+    try:
+        yield
+    except KeyboardInterrupt:
+        with suppress(UnknownDeployment):
+            if is_new:
+                client.delete(name)
+        raise
+
+
+def _token(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise NotAuthorised(f"token file {path}: {error.strerror}") from None
 
 
 def print_status(address: str | None, *, as_json: bool) -> None:
@@ -86,7 +123,7 @@ def infer_file(
         client.join(name)
         answer = client.answer(name, load_inputs(path, client.inputs(name)), timeout_s=timeout_s, trace=trace)
     if output is not None:
-        np.savez(output, allow_pickle=False, **answer.outputs)
+        _save(output, answer)
     if as_json:
         show_json(_answer_json(answer))
         return
@@ -97,6 +134,13 @@ def infer_file(
     show(f"{answer.latency_s * 1e3:.1f} ms, epoch {answer.epoch}")
     if trace:
         show(hops_table(answer.hops, answer.latency_s))
+
+
+def _save(output: Path, answer: Answer) -> None:
+    try:
+        np.savez(output, allow_pickle=False, **answer.outputs)
+    except OSError as error:
+        fail(f"cannot write {output}: {error.strerror}")
 
 
 def _answer_json(answer: Answer) -> dict[str, Any]:
@@ -153,12 +197,23 @@ def shut_down(address: str | None, *, as_json: bool) -> None:
         local_cluster.forget()
         message = "nothing runs on this machine"
     else:
-        joined(address).shutdown()
+        _end(address)
         message = "everything is shut down"
     if as_json:
         show_json({"shutdown": message})
     else:
         show(message)
+
+
+def _end(address: str | None) -> None:
+    """Shut a cluster down as it should be; this machine's own is ended even if it no longer answers."""
+    cluster = local_cluster.remembered() if address is None else None
+    try:
+        joined(address).shutdown()
+    finally:
+        if cluster is not None:
+            cluster.remove()
+            local_cluster.forget()
 
 
 def write_topology(address: str, output: Path, *, as_json: bool) -> None:

@@ -1,12 +1,12 @@
 """`isthmus profile` and `isthmus plan`: measure, and answer where to cut. Nothing is deployed."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.render import plan_picture, unsplit_table
 from isthmus.terminal import fail, progress, show, show_json
+from nodes.errors import EngineMissing
 from orchestrator.blueprint import pose
 from orchestrator.errors import SpecError
 from orchestrator.plan_json import plan_to_json
@@ -96,6 +96,7 @@ def profile_model(
     from orchestrator.client import Client
 
     spec = Question(model=model, topology=topology, shapes=tuple(shapes), samples=tuple(samples)).spec()
+    refuse_early(spec, address)
     with progress("profiling"), Client(address) as client:
         found, _ = client.profile(spec)
     if output is not None:
@@ -118,6 +119,26 @@ def this_machine() -> Topology:
     return Topology((Node(name="here", tier=Tier.DEVICE, backends=installed_backends()),))
 
 
+def refuse_early(spec: DeploymentSpec, address: str | None) -> None:
+    """What is wrong with a model, or lacks on this machine, is said before a cluster is started for it.
+
+    InvalidModel, UnsupportedOperator, BadInput or SpecError; EngineMissing for a node of which no backend is here.
+    """
+    from nodes.backend import installed_backends
+    from orchestrator.model_file import prepare
+
+    prepare(spec)
+    if address is not None:
+        return
+    here = set(installed_backends())
+    for node in spec.topology.nodes:
+        if node.address is None and not here & set(node.backends):
+            wanted = ", ".join(node.backends)
+            raise EngineMissing(
+                f"node {node.name}: none of its backends ({wanted}) is installed here; see: isthmus doctor"
+            )
+
+
 def _from_file(spec: DeploymentSpec, path: Path) -> Plan | Infeasible:
     from isthmus.planning import engines_of
     from orchestrator.model_file import prepare
@@ -134,7 +155,8 @@ def _from_file(spec: DeploymentSpec, path: Path) -> Plan | Infeasible:
 def _measured(spec: DeploymentSpec) -> Plan | Infeasible:
     from orchestrator.client import Client
 
-    with tempfile.TemporaryDirectory(prefix="isthmus-plan-"), Client() as client:
+    refuse_early(spec, None)
+    with Client() as client:
         return client.profile(spec)[1]
 
 

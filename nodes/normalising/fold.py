@@ -27,6 +27,19 @@ def fold(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:
         except Exception as error:
             mapped = backend.compile_error(str(error))
             if isinstance(mapped, UnsupportedOperator):
-                raise mapped from None
+                raise _located(mapped, proto, label) from None
             raise InvalidModel(f"{label}: {mapped}") from None
         return onnx.load_model(options.optimized_model_filepath)
+
+
+def _located(error: UnsupportedOperator, proto: onnx.ModelProto, label: str) -> UnsupportedOperator:
+    """The error with the operator's name, or what it makes if it has none: engines often tell the type only."""
+    kind = error.op_type.rpartition(":")[2]
+    node = next((n for n in proto.graph.node if n.op_type == kind and error.operator in ("", n.name)), None)
+    where = "" if node is None else f", {node.name!r}" if node.name else f", which makes {', '.join(node.output)!r}"
+    return UnsupportedOperator(
+        f"{label}: {error}{where if not error.operator else ''}; export the model without it",
+        operator=error.operator or (node.name if node else ""),
+        op_type=error.op_type,
+        backend=error.backend,
+    )

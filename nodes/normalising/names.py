@@ -103,11 +103,11 @@ class _Names:
         for body in _bodies(node):
             for read in _reads(body):
                 if read in weights and read not in scope:
-                    scope[read] = self._unique(f"{name}.{read}", self.tensors)
+                    scope[read] = self._unique(_within(f"{name}.", read), self.tensors)
             self.graph(body, scope, f"{name}/")
 
     def _operator(self, node: onnx.NodeProto, prefix: str) -> str:
-        source = self._sources.of(node) or node.name
+        source = self._sources.of(node) or (node.name if prefix else "")
         if source and "#" not in source:
             wanted = source
         else:

@@ -7,7 +7,7 @@ tighter. A box whose bound reaches the best price so far is closed. It stops whe
 effort is spent, and says how low an answer could still be.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import count, product
@@ -28,6 +28,7 @@ from partitioner.topology import NodeId
 
 CLOSE = 1e-9  # relative: prices this near are the same
 STEPS = 25  # of the memory price, before branching
+CUT_EFFORT = 300  # what any cut takes besides its vertices, in vertices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +69,15 @@ class _Box:
 class _Search:
     prices: Prices
     weights: Weights
+    most: Mapping[Site, int | None]  # bytes of weights
     effort: int
     best: dict[tuple[Site, ...], Candidate] = field(default_factory=dict)
     best_s: float = np.inf
     cuts: int = 0
+
+    def limits(self, chain: Chain) -> tuple[int | None, ...]:
+        """Bytes of weights that each site of the chain holds at most."""
+        return tuple(self.most[site] for site in chain.sites)
 
     def keep(self, candidate: Candidate) -> None:
         """Keep the candidate if it is the best of its sites."""
@@ -85,7 +91,8 @@ def unsplit(prices: Prices, chains: Sequence[Chain]) -> tuple[Candidate, ...]:
     """The plan of each chain of a single site that holds all weights, fastest first."""
     everything = np.arange(len(prices.problem.graph.operators), dtype=np.int64)
     placed = [((chain.sites[0], everything),) for chain in chains if len(chain.sites) == 1]
-    fitting = [one for one in placed if limits(prices.problem, [one[0][0]]) == (None,)]
+    most = limits(prices.problem)
+    fitting = [one for one in placed if most[one[0][0]] is None]
     found = [Candidate(placed=one, latency_s=additive_latency_s(prices, one)) for one in fitting]
     return tuple(sorted(found, key=lambda one: one.latency_s))
 
@@ -93,9 +100,10 @@ def unsplit(prices: Prices, chains: Sequence[Chain]) -> tuple[Candidate, ...]:
 def search(prices: Prices, chains: Sequence[Chain], *, effort: int, known: Sequence[Candidate] = ()) -> Found:
     """The best plan over these chains and those known; chains that cannot beat the best are left unsearched.
 
-    `effort` bounds the work in vertices of all cuts together; what is left undone then shows in `bound_s`.
+    `effort` bounds the work, in vertices of all cuts together; what is left undone then shows in `bound_s`.
     """
-    state = _Search(prices=prices, weights=weights_of(prices.problem), effort=effort)
+    problem = prices.problem
+    state = _Search(prices=prices, weights=weights_of(problem), most=limits(problem), effort=effort)
     for one in known:
         state.keep(one)
     order = count()
@@ -123,7 +131,7 @@ def _roots(state: _Search, chain: Chain) -> Iterator[_Box]:
     one vertex charges them once; at a middle one no cut can, so it either may return, and pays, or may not.
     """
     prices, seconds = state.prices, chain.seconds.copy()
-    for position, most in enumerate(limits(prices.problem, chain.sites), start=1):
+    for position, most in enumerate(state.limits(chain), start=1):
         if most is not None:
             seconds[state.weights.whole_bytes > most, position - 1] = np.inf
     allowed = np.isfinite(seconds)
@@ -159,7 +167,7 @@ def _expand(state: _Search, box: _Box) -> list[_Box]:
     if solved is None:
         return []
     cut, terms, bound_s = solved
-    limit = limits(state.prices.problem, box.chain.sites)
+    limit = state.limits(box.chain)
     over = excess(state.weights, limit, cut.position_of)
     if over is not None and box.byte_s is None:
         priced = _price_memory(state, box, (cut, terms, bound_s))
@@ -190,12 +198,12 @@ def _relax(state: _Search, box: _Box) -> tuple[Cut, Terms, float] | None:
     for position, byte_s in enumerate(box.byte_s or (), start=1):
         if byte_s:
             seconds[:, position - 1] += byte_s * state.weights.share_bytes
-            fixed_s -= byte_s * (limits(prices.problem, chain.sites)[position - 1] or 0)
+            fixed_s -= byte_s * (state.limits(chain)[position - 1] or 0)
     problem = CutProblem(
         table=prices.table, seconds=seconds, low=box.low, high=box.high, step=terms.step, sharing=sharing
     )
     state.cuts += 1
-    state.effort -= seconds.size
+    state.effort -= seconds.size + CUT_EFFORT
     fixed_s += chain.fixed_s + float(terms.step[1].sum())  # inputs ride to the first stage wherever they are read
     cut = solve_cut(problem, below_s=state.best_s - fixed_s)
     return None if cut is None else (cut, terms, cut.bound_s + fixed_s)
@@ -276,7 +284,7 @@ def _price_memory(state: _Search, box: _Box, solved: tuple[Cut, Terms, float]) -
 
     None if that bound reached the best price known, so that nothing is left to find in the box.
     """
-    limit = limits(state.prices.problem, box.chain.sites)
+    limit = state.limits(box.chain)
     best = (replace(box, byte_s=(0.0,) * len(limit)), *solved)
     target_s = state.best_s if np.isfinite(state.best_s) else 2 * solved[2]
     cut, bound_s, byte_s = solved[0], solved[2], np.zeros(len(limit))

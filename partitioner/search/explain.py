@@ -32,7 +32,7 @@ def reason(problem: Problem, chosen: Plan, candidates: Sequence[Plan]) -> str:
         return f"split: {told}; all on {_where(best)} would take {_ms(best.predicted.latency_s)}"
     if best is None:
         sites = len({site.node for site in problem.sites})
-        why = "only one node may compute" if sites == 1 else "no split is allowed"
+        why = "only one node may compute" if sites == 1 else "no split is allowed, or none that keeps every stage busy"
         return f"not split: all on {told}; {why}"
     crossing_s = sum(crossing.seconds for crossing in best.crossings)
     return (

@@ -32,7 +32,7 @@ class Weights:
 def weights_of(problem: Problem) -> Weights:
     """The model's weights as arrays; none where no site's memory could be too small."""
     graph = problem.graph
-    if not any(most is not None for most in limits(problem, problem.sites)):
+    if all(most is None for most in limits(problem).values()):
         nothing = np.zeros(0, dtype=np.int64)
         zeros = np.zeros(len(graph.operators))
         return Weights(
@@ -53,11 +53,13 @@ def weights_of(problem: Problem) -> Weights:
     )
 
 
-def limits(problem: Problem, sites: Sequence[Site]) -> tuple[int | None, ...]:
+def limits(problem: Problem) -> dict[Site, int | None]:
     """Each site's memory in bytes; None where it could hold the whole model anyhow, or has no known limit."""
-    total = sum(problem.graph.weights_bytes.values())
-    found = [problem.topology.node(site.node).memory_bytes for site in sites]
-    return tuple(None if limit is None or limit >= total else limit for limit in found)
+    found = {site: problem.topology.node(site.node).memory_bytes for site in problem.sites}
+    if all(limit is None for limit in found.values()):
+        return found
+    total = problem.graph.weights_of(range(len(problem.graph.operators)))
+    return {site: None if limit is None or limit >= total else limit for site, limit in found.items()}
 
 
 def excess(weights: Weights, limit: Sequence[int | None], position_of: Ints) -> tuple[int, int] | None:

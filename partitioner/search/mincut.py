@@ -31,7 +31,7 @@ from partitioner.search.chains import Chain, chains_of
 from partitioner.search.explain import reason, unsplit_plans, why_none
 from partitioner.tables import Prices, price_list
 
-EFFORT = 2_000_000  # cut vertices before a gap is admitted; some seconds
+EFFORT = 600_000  # vertices of all cuts before a gap is admitted; two or three seconds
 CLOSE = 1e-9  # relative gap below which a plan counts as optimal
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from partitioner.messages import Route, carriage_s
+from partitioner.messages import ROUTER_SLOWDOWN, Route, carriage_s
 from partitioner.tables import Bools, Floats, Ints, Prices
 
 
@@ -114,9 +114,9 @@ def _best(prices: Prices, route: Route, tensors: Ints, position: int, per_byte: 
         price = carriage_s(
             raw,
             codecs.coded_bytes[row, tensors],
-            encode_s_per_byte=float(codecs.encode_s_per_byte[row]) * route.slowdown[position],
+            encode_s_per_byte=codecs.encode_s_per_byte[row, tensors] * route.slowdown[position],
             s_per_byte=per_byte + back,
-            decode_s_per_byte=codecs.decode_s_per_byte[row] * (decodes + back_decodes),
+            decode_s_per_byte=codecs.decode_s_per_byte[row, tensors] * (decodes + back_decodes),
         )
         np.minimum(best, np.where(codecs.admissible[row, tensors], price, np.inf), out=best)
     return best
@@ -131,5 +131,5 @@ def _way_back(prices: Prices, route: Route, tensors: Ints, position: int) -> tup
         to = prices.problem.outputs_to[prices.table.names[tensor]]
         if route.back[to][position] is not None:  # elsewhere its producer may not be placed at all
             per_byte[at] = route.back_s_per_byte(to, position)
-        decodes[at] = prices.problem.topology.node(to).slowdown
+        decodes[at] = ROUTER_SLOWDOWN
     return per_byte, decodes

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
 from isthmus import zoo
 from isthmus.zoo.errors import WeightsMissing
-from nodes.backend import Array, Session, load_backend
+from nodes.artifact import FunctionStep, ModelStep, Step, write
+from nodes.backend import Array, Session, TensorSpec, load_backend
 from nodes.errors import EngineMissing
+from nodes.functions import Param
 from nodes.normalise import normalise
-from partitioner.extract import extract
+from partitioner.extract import extract, save_onnx
 from partitioner.load import Model, load
 from tests.nodes.onnx_models import INT64, info, model_of, node, random_weight, weight
 
@@ -32,6 +34,32 @@ def zoo_model(name: str) -> Path:
         return zoo.build(name)
     except (WeightsMissing, EngineMissing) as error:
         pytest.skip(str(error))
+
+
+def whole(path: Path, folder: Path) -> Path:
+    """The artifact of a whole model, its functions as steps."""
+    model = load(path)
+    steps: list[Step] = []
+    for number, piece in enumerate(
+        extract(model, [one.name for one in model.graph.operators], model.graph.inputs, model.graph.outputs)
+    ):
+        if piece.model is None:
+            params = cast("dict[str, Param]", dict(piece.params))
+            steps.append(
+                FunctionStep(function=piece.function, params=params, inputs=piece.inputs, outputs=piece.outputs)
+            )
+        else:
+            save_onnx(piece.model, folder / f"model-{number}.onnx", piece.directory)
+            steps.append(ModelStep(onnx=f"model-{number}.onnx", inputs=piece.inputs, outputs=piece.outputs))
+    inputs, outputs = ([spec_of(model, name) for name in names] for names in (model.graph.inputs, model.graph.outputs))
+    write(folder, steps=steps, inputs=inputs, outputs=outputs)
+    return folder
+
+
+def spec_of(model: Model, name: str) -> TensorSpec:
+    """An activation as a manifest states it: free where its shape is a sample's."""
+    one = model.graph.activations[name]
+    return TensorSpec(name, one.dtype, tuple(None if one.dynamic else dim for dim in one.shape))
 
 
 def transformer(length: int = 12, layers: int = 2) -> ModelProto:

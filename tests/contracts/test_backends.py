@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from isthmus.zoo.packages import file_in
-from isthmus.zoo.photos import photo
+from isthmus.zoo.photos import labels, photo
 from nodes.backend import BACKENDS, Array, Backend, load_backend
 from nodes.errors import BadInput, CompileError, EngineMissing, RunError, UnsupportedOperator
 from nodes.functions import function
+from nodes.program import Program
 from nodes.timing import sample_feeds, time_session
 from tests.contracts.backend_models import (
     compiled_reference,
@@ -25,6 +26,7 @@ from tests.contracts.backend_models import (
     normalised_transformer,
     tokens,
     transformer,
+    whole,
     zoo_model,
 )
 from tests.nodes.onnx_models import dense, ids_and_gain, info, model_of, node, saved, two_inputs
@@ -152,6 +154,7 @@ def test_values_count_however_they_lie_in_memory(backend: Backend) -> None:
         np.testing.assert_array_equal(session.run({"x": array})["y"], want)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "ocr_detect", "ocr_read"])
 def test_zoo_models_agree_with_onnx_runtime(backend: Backend, name: str) -> None:
     path = zoo_model(name)
@@ -160,6 +163,15 @@ def test_zoo_models_agree_with_onnx_runtime(backend: Backend, name: str) -> None
     assert difference(backend.compile(path).run(feeds), reference.run(feeds)) <= BOUNDS["float32"]
 
 
+@pytest.mark.slow
+def test_functions_and_engine_together_recognise_a_photograph(backend: Backend, tmp_path: Path) -> None:
+    folder = whole(zoo_model("efficientnet_lite0_jpeg"), tmp_path)
+    program = Program.load(folder, backend=backend.capabilities().backend)
+    made = program.run({"photo": np.frombuffer(photo("coffee"), np.uint8)})["logits"]
+    assert labels()[int(made.argmax())] == "espresso"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_narrow_floats_keep_their_bound_or_are_refused(backend: Backend, precision: str) -> None:
     path = zoo_model("efficientnet_lite0")
@@ -201,13 +213,20 @@ def ticks_by_thread() -> dict[str, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_as_many_threads_work_as_were_asked_for(backend: Backend, threads: int) -> None:
-    """Counted by the CPU time each thread gains: engines keep idle ones, which do no harm."""
+    """Counted by the CPU time each thread gains: engines keep idle ones, which do no harm.
+
+    On a busy machine one thread may do all the work for a while, so two get up to 15 s to show themselves.
+    """
     session = backend.compile(zoo_model("ocr_detect"), threads=threads)
     feeds = sample_feeds(session.inputs)
     session.run(feeds)
     before = ticks_by_thread()
-    time_session(session, feeds, seconds=1.0)
-    busy = [name for name, ticks in ticks_by_thread().items() if ticks - before.get(name, 0) >= 5]
+    busy: list[str] = []
+    for _ in range(30):
+        time_session(session, feeds, seconds=0.5)
+        busy = [name for name, ticks in ticks_by_thread().items() if ticks - before.get(name, 0) >= 3]
+        if len(busy) >= threads:
+            break
     assert len(busy) == threads
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 from nodes import program
 from nodes.artifact import FunctionStep, ModelStep, write
 from nodes.backend import Array, TensorSpec
-from nodes.errors import BadInput, CompileError, UnsupportedOperator
+from nodes.errors import BadInput, CompileError, RunError, UnsupportedOperator
+from nodes.functions import Function
 from nodes.program import Program
 from tests.nodes.onnx_models import artifact_of, dense, info, model_of, node
 
@@ -69,6 +70,17 @@ def test_a_picture_that_cannot_be_decoded_names_its_input(tmp_path: Path) -> Non
     file = BytesIO()
     Image.new("RGB", (5, 3)).save(file, "JPEG")
     assert loaded.run({"photo": np.frombuffer(file.getvalue(), np.uint8)})["picture"].shape == (3, 5, 3)
+
+
+def test_what_a_function_raises_is_a_run_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = Program.load(doubling(tmp_path))
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("no")
+
+    monkeypatch.setattr(program, "function", lambda name: Function(broken, broken))  # type: ignore[arg-type]
+    with pytest.raises(RunError, match="resize: ZeroDivisionError: no"):
+        loaded.run({"picture": np.zeros((4, 4, 3), np.uint8)})
 
 
 def test_an_unknown_function_is_refused_before_anything_compiles(tmp_path: Path) -> None:

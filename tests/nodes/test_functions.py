@@ -134,9 +134,12 @@ def test_an_unknown_function_is_named_beside_those_there_are() -> None:
         function("tokenise")
 
 
-def test_a_size_that_makes_no_sense_is_refused() -> None:
-    with pytest.raises(UnsupportedOperator, match="'size'"):
-        call("resize", framed(8, 8, 1), size=[0, 4])
+@pytest.mark.parametrize(
+    ("name", "params"), [("size", {"size": [0, 4]}), ("size", {}), ("crop", {"size": 4, "crop": 1.5})]
+)
+def test_parameters_that_make_no_sense_are_refused(name: str, params: Mapping[str, Param]) -> None:
+    with pytest.raises(UnsupportedOperator, match=f"'{name}'"):
+        call("resize", framed(8, 8, 1), **params)
 
 
 def test_without_pillow_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,9 +28,9 @@ def body(name: str, op_type: str) -> onnx.GraphProto:
 
 
 def branching() -> ModelProto:
-    """y = x > 0 anywhere ? relu(a + w) : relu(a · w), a = relu(x)."""
+    """y = flag ? relu(a + w) : relu(a · w), a = relu(x); the operator that makes `a` is called as the weight is."""
     nodes = [
-        node("Relu", ["x"], ["a"], "step"),
+        node("Relu", ["x"], ["a"], "w"),
         node("If", ["flag"], ["y"], then_branch=body("then", "Add"), else_branch=body("else", "Mul")),
     ]
     return model_of(nodes, [info("x", 4, 4), info("flag", dtype=BOOL)], [info("y", 4, 4)], [random_weight("w", 4, 4)])
@@ -184,6 +184,14 @@ def test_an_output_that_folds_to_a_constant_keeps_an_operator() -> None:
     made = normalise(model, shapes={"x": (2, 4)}).proto
     assert "s" in activations(made)
     np.testing.assert_array_equal(run(made, {"x": np.zeros((2, 4), np.float32)})["s"], [2, 4])
+
+
+def test_what_the_source_claims_of_shapes_inside_is_not_believed() -> None:
+    model = dense("batch")
+    model.graph.output.pop()
+    model.graph.value_info.append(info("hidden", 1, 4))
+    made = normalise(model, shapes={"x": (3, 8)}).proto
+    assert [dim.dim_value for dim in made.graph.value_info[0].type.tensor_type.shape.dim] == [3, 4]
 
 
 def test_a_sample_fixes_a_shape_too() -> None:

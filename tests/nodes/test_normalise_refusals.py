@@ -110,8 +110,9 @@ def test_external_data_of_a_model_in_memory_needs_its_folder(tmp_path: Path) -> 
 
 def test_an_operator_that_no_engine_here_knows_is_named() -> None:
     model = model_of([node("Foo", ["x"], ["y"], "f", "made.up")], [info("x", 1)], [info("y", 1)], domains=["made.up"])
-    with pytest.raises(UnsupportedOperator, match=r"made\.up:Foo"):
+    with pytest.raises(UnsupportedOperator, match=r"made\.up:Foo, 'f'") as caught:
         normalise(model)
+    assert (caught.value.operator, caught.value.backend) == ("f", "onnxruntime")
 
 
 def test_an_unknown_registered_function() -> None:

@@ -43,11 +43,27 @@ def test_no_router_is_switched_before_every_stage_is_ready() -> None:
     assert "SwitchRouters" not in cluster.kinds()
 
 
-def test_a_name_in_use_is_refused_and_what_runs_is_left_alone() -> None:
-    cluster = running(SPLIT)
+def test_a_deployment_still_coming_up_refuses_to_be_changed() -> None:
+    cluster = Cluster(SPLIT)
+    cluster.tell(deploy_requested())
     (refusal,) = cluster.tell(deploy_requested())
-    assert "delete it or take another name" in refusal.error  # type: ignore[union-attr]
-    assert cluster.status()["epoch"] == 1
+    assert "wait for that to end" in refusal.error  # type: ignore[union-attr]
+
+
+def test_deploying_a_running_name_again_opens_a_new_epoch_whatever_the_gain() -> None:
+    cluster = running(SPLIT)
+    cluster.current_s = 0.001
+    cluster.tell(deploy_requested())
+    cluster.settle()
+    assert (cluster.status()["state"], cluster.status()["epoch"], cluster.status()["renewal"]) == ("running", 2, "")
+
+
+def test_a_changed_spec_that_finds_no_plan_leaves_the_old_epoch_and_says_so() -> None:
+    cluster = running(SPLIT)
+    (asked,) = cluster.tell(deploy_requested())
+    told = cluster.tell(PlanNotFound(deployment="classify", ticket=asked.ticket, reason="no memory"))  # type: ignore[union-attr]
+    assert [type(one).__name__ for one in told] == ["Refuse", "KeepEpoch"]
+    assert (cluster.status()["epoch"], cluster.status()["renewal"]) == (1, "")
 
 
 def test_the_old_epoch_is_drained_only_when_all_routers_have_switched_and_dropped_only_when_all_have_drained() -> None:

@@ -88,6 +88,14 @@ def test_a_snapshot_bounds_the_journal_and_recovers_the_same(tmp_path: Path) -> 
     assert recover(tmp_path / "j.db").snapshot() == cluster.control.snapshot()
 
 
+def test_the_newest_snapshot_is_the_one_that_counts(tmp_path: Path) -> None:
+    cluster = recorded(tmp_path / "j.db")
+    cluster.journal.snapshot(cluster.control, 70.0)
+    cluster.tell(NodeLost(node="cloud"))
+    cluster.journal.snapshot(cluster.control, 80.0)
+    assert recover(tmp_path / "j.db").snapshot() == cluster.control.snapshot()
+
+
 def test_what_was_ordered_and_not_answered_is_outstanding_after_recovery(tmp_path: Path) -> None:
     cluster = recorded(tmp_path / "j.db")
     cluster.plan = DEVICE

@@ -50,7 +50,7 @@ def test_outputs_of_two_attempts_are_never_mixed() -> None:
     routing.answer("a", 1, ["scores"], 1.0)
     routing.error("a", 1, "reset", 1.0)
     assert routing.answer("a", 1, ["boxes"], 1.0) == ()
-    assert routing.answer("a", 2, ["boxes"], 1.0) == ()
+    assert routing.answer("a", 2, ["scores"], 1.0) == ()
 
 
 def test_an_answer_after_the_end_is_ignored() -> None:
@@ -109,6 +109,13 @@ def test_drained_is_said_once_when_the_last_request_has_ended() -> None:
     assert routing.answer("b", 1, ["logits"], 1.0)[-1] == Drained(epoch=1)
     routing.submit("c", 1.0, 1.0)
     assert Drained(epoch=1) not in routing.answer("c", 1, ["logits"], 1.0)
+
+
+def test_an_epoch_taken_into_use_again_is_no_longer_drained() -> None:
+    routing = routed(FIRST, "a")
+    routing.drain(1, 1.0)
+    routing.switch(FIRST, 1.0)
+    assert Drained(epoch=1) not in routing.answer("a", 1, ["logits"], 1.0)
 
 
 def test_an_epoch_never_used_is_drained_at_once() -> None:

@@ -72,6 +72,11 @@ def test_the_digest_follows_the_meaning_and_not_the_letters(tmp_path: Path) -> N
     assert read(tmp_path, SPEC.replace("max_error: 0.02", "max_error: 0.03")).digest != digest
 
 
+def test_the_digest_follows_the_topology_too(tmp_path: Path) -> None:
+    inline = "topology:" + THREE.replace("\n", "\n  ").replace("rtt_ms: 20", "rtt_ms: 21")
+    assert read(tmp_path, SPEC.replace("topology: topology.yaml", inline)).digest != read(tmp_path, SPEC).digest
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [

@@ -169,7 +169,13 @@ def _random_profile(draw: Random, graph: Graph, sites: Sequence[Site]) -> Profil
     tensors = {
         name: {
             "fp16": TensorFigure(ratio=0.5, error=0.001),
-            "int8": TensorFigure(ratio=draw.choice((0.25, 0.3)), error=draw.choice((0.01, 0.1))),
+            "int8": TensorFigure(
+                ratio=draw.choice((0.25, 0.3)),
+                error=draw.choice((0.01, 0.1)),
+                encode_s_per_byte=(own_speed := draw.choice((None, 1e-8, 4e-8))),
+                decode_s_per_byte=own_speed,
+            ),
+            "raw": TensorFigure(ratio=1.0, error=0.0, encode_s_per_byte=1e-7, decode_s_per_byte=1e-7),
         }
         for name in graph.activations
         if draw.random() < 0.7

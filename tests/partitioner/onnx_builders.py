@@ -79,16 +79,16 @@ def with_shape_read_late() -> ModelProto:
 def run_whole(model: ModelProto, feeds: Arrays, directory: Path) -> Arrays:
     path = directory / "whole.onnx"
     onnx.save(model, path)
-    return _run(path, feeds)
+    return run_files(path, feeds)
 
 
 def run_piece(piece: Piece, feeds: Arrays, directory: Path, external_above_bytes: int = 1 << 30) -> Arrays:
     assert piece.model is not None
     files = save_onnx(piece.model, directory / "piece.onnx", piece.directory, external_above_bytes)
-    return _run(files[0], {name: feeds[name] for name in piece.inputs})
+    return run_files(files[0], {name: feeds[name] for name in piece.inputs})
 
 
-def _run(path: Path, feeds: Arrays) -> Arrays:
+def run_files(path: Path, feeds: Arrays) -> Arrays:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,3 +1,6 @@
+import os
+import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from tests.partitioner.onnx_builders import (
     branched,
     info,
     model_of,
+    run_files,
     run_piece,
     run_whole,
     weight,
@@ -163,3 +167,53 @@ def test_a_dynamic_tensors_dimensions_are_free_in_the_manifest() -> None:
         {"name": "jpeg", "dtype": "uint8", "shape": [None]},
         {"name": "x", "dtype": "float32", "shape": [8, 8, 3]},
     ]
+
+
+def weights_in_holes(folder: Path, side: int) -> Path:
+    """Two MatMuls by `side` × `side` weights that lie, all zeros, in one sparse file; then a bias of ones."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w0"], ["a"], "m0"),
+        helper.make_node("MatMul", ["a", "w1"], ["b"], "m1"),
+        helper.make_node("Add", ["b", "ones"], ["y"], "add"),
+    ]
+    ones = onnx.numpy_helper.from_array(np.ones(side, np.float32), "ones")
+    proto = model_of(
+        nodes, [info("x", 1, side)], [info("y", 1, side)], [ones], [info("a", 1, side), info("b", 1, side)]
+    )
+    for number in range(2):
+        large = proto.graph.initializer.add(
+            name=f"w{number}", data_type=TensorProto.FLOAT, dims=[side, side], data_location=TensorProto.EXTERNAL
+        )
+        for key, value in {"location": "w.bin", "offset": number * 4 * side**2, "length": 4 * side**2}.items():
+            large.external_data.add(key=key, value=str(value))
+    onnx.save(proto, folder / "m.onnx")
+    with (folder / "w.bin").open("wb") as data:
+        data.truncate(8 * side**2)
+    return folder / "m.onnx"
+
+
+def test_holes_in_external_data_stay_holes(tmp_path: Path) -> None:
+    (piece,) = extract(load(weights_in_holes(tmp_path, 4096)), ["m0", "m1", "add"], ["x"], ["y"])
+    assert piece.model is not None
+    files = save_onnx(piece.model, tmp_path / "p.onnx", piece.directory, external_above_bytes=0)
+    assert files[1].stat().st_size >= 8 * 4096**2
+    assert files[1].stat().st_blocks * 512 < 1_000_000
+
+
+@pytest.mark.slow
+def test_weights_above_two_gigabytes_are_cut_without_being_held_and_run(tmp_path: Path) -> None:
+    side = 16_400  # 2.15 GB of weights, above what protobuf holds
+    if shutil.disk_usage(tmp_path).free < 6e9 or os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 8e9:
+        pytest.skip("needs 6 GB of disk and 8 GB of memory")
+    model = load(weights_in_holes(tmp_path, side))
+    assert model.graph.weights_of(range(3)) == 8 * side**2 + 4 * side
+    (piece,) = extract(model, ["m0", "m1", "add"], ["x"], ["y"])
+    assert piece.model is not None
+    tracemalloc.start()
+    (tmp_path / "out").mkdir()
+    files = save_onnx(piece.model, tmp_path / "out" / "p.onnx", piece.directory)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (len(files), files[0].stat().st_size < 1e6, peak_bytes < 2e8) == (2, True, True)
+    made = run_files(files[0], {"x": np.ones((1, side), np.float32)})
+    assert made["y"].tolist() == [[1.0] * side]

@@ -153,3 +153,11 @@ def test_a_file_that_is_not_onnx_is_refused_by_name(tmp_path: Path, content: byt
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidModel, match="no such file"):
         load(tmp_path / "none.onnx")
+
+
+def test_a_body_that_only_hands_an_outer_name_out_reads_it() -> None:
+    proto = with_if()
+    body = proto.graph.node[1].attribute[0].g
+    del body.node[:]
+    body.output[0].name = "x"
+    assert "x" in load(proto).graph.operators[1].inputs

@@ -1,0 +1,231 @@
+"""How near a pipeline's steady throughput comes to what stages, links and cores allow, and what a hop costs.
+
+EfficientNet-Lite0 in two and three stages, each in a worker process of its own: as they are (the cores bind), slowed
+(a slowdown sleeps, so the slowest stage binds on any machine), and slowed behind a link that takes as long as a stage
+(compute and transfer must overlap). The bound is min(1 / slowest stage or link, cores / CPU-seconds per request),
+where cores are those that other processes of the machine left free meanwhile. Beside it the same stages composed in
+Ray Serve: a hop's overhead is the latency of one request alone, less the stages' runs, over the messages it takes.
+"""
+
+import argparse
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks.cluster import Cluster, open_cluster
+from benchmarks.cuts import chain_plan
+from benchmarks.figures import Figure, figure, report
+from benchmarks.serve_pipeline import serve_pipeline
+from isthmus import zoo
+from nodes.backend import Array
+from nodes.profiler import profile_model
+from orchestrator.blueprint import pose
+from orchestrator.router import Answer
+from orchestrator.spec import DeploymentSpec, InputSpec
+from partitioner.load import Model, load
+from partitioner.plan import Plan
+from partitioner.topology import Link, Node, Tier, Topology
+
+MODEL = "efficientnet_lite0"
+NAMES = ("one", "two", "three")
+SLOWDOWN = 5.0
+TARGET, HOP_TARGET = 0.9, 0.2
+IN_FLIGHT = 4  # requests under way for each stage
+TICKS = os.sysconf("SC_CLK_TCK")
+NEAR = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A pipeline of some stages, each slowed, its first link perhaps taking as long as its slowest stage."""
+
+    name: str
+    stages: int
+    slowdown: float = 1.0
+    link_bound: bool = False
+
+
+CASES = (
+    Case("2 stages", 2),
+    Case("3 stages", 3),
+    Case("2 slowed stages", 2, SLOWDOWN),
+    Case("3 slowed stages", 3, SLOWDOWN),
+    Case("2 slowed stages and a link as slow", 2, SLOWDOWN, True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """What a pipeline did when never idle: requests per second, and what bounds them."""
+
+    rate: float
+    cpu_s: float  # per request, of workers and router
+    cores: float  # left free by others
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """One request at a time: each stage's busy seconds, and seconds per message beside the stages' runs."""
+
+    stage_s: tuple[float, ...]
+    hop_s: float
+
+
+def topology(case: Case, bytes_per_s: float | None = None) -> Topology:
+    """A node for each stage, joined in turn; a link without a rate is as fast as loopback."""
+    names = NAMES[: case.stages]
+    tiers = dict(zip(names, Tier, strict=False))
+    nodes = tuple(
+        Node(name=name, tier=tiers[name], backends=("onnxruntime",), slowdown=case.slowdown) for name in names
+    )
+    return Topology(nodes, tuple(_link(a, b, bytes_per_s) for a in names for b in names if a != b))
+
+
+def _link(source: str, target: str, bytes_per_s: float | None) -> Link:
+    slow = bytes_per_s is not None and (source, target) == NAMES[:2]
+    return Link(
+        source=source, target=target, bytes_per_s=bytes_per_s if slow and bytes_per_s else 1e12, propagation_s=0
+    )
+
+
+def plan_of(cluster: Cluster, model: Model) -> Plan:
+    """As many stages as the cluster has nodes, with about the same compute each."""
+    inputs = tuple(InputSpec(name=name, at=cluster.source) for name in model.graph.inputs)
+    path = zoo.build(MODEL)
+    spec = DeploymentSpec(name="x", model=path, topology=cluster.topology, source=cluster.source, inputs=inputs)
+    engines = cluster.fleet.engines(cluster.topology)
+    key = engines[cluster.source][0]
+    profile = profile_model(path, [key])
+    nodes = NAMES[: len(cluster.topology.nodes)]
+    shares = [(index + 1) / len(nodes) for index in range(len(nodes) - 1)]
+    return chain_plan(pose(spec, model, profile, engines), nodes, shares, near=NEAR)
+
+
+async def alone(cluster: Cluster, feeds: Mapping[str, Array], count: int) -> Alone:
+    answers: list[tuple[float, Answer]] = []
+    for _ in range(count + 3):
+        started_s = perf_counter()
+        answer = await cluster.router.infer("x", feeds, trace=True)
+        answers.append((perf_counter() - started_s, answer))
+    kept = answers[3:]
+    stages = range(len(kept[0][1].hops))
+    busy = tuple(median(a.hops[i].decode_s + a.hops[i].compute_s + a.hops[i].encode_s for _, a in kept) for i in stages)
+    rest_s = median(seconds - sum(hop.compute_s for hop in answer.hops) for seconds, answer in kept)
+    return Alone(busy, rest_s / (len(stages) + 1))
+
+
+async def flood(cluster: Cluster, feeds: Mapping[str, Array], seconds: float) -> Flood:
+    """Keep the pipeline full, and count what it answers once it is."""
+    pids = [os.getpid(), *(member.found.claimed.pid for member in cluster.fleet.members().values())]
+    done, until_s = 0, perf_counter() + 0.5 + seconds
+
+    async def ask() -> None:
+        nonlocal done
+        while perf_counter() < until_s:
+            await cluster.router.infer("x", feeds)
+            done += 1
+
+    tasks = [asyncio.create_task(ask()) for _ in range(IN_FLIGHT * len(cluster.topology.nodes))]
+    await asyncio.sleep(0.5)  # until every stage has work
+    before, began_s, busy_s, ours_s = done, perf_counter(), machine_busy_s(), sum(map(process_s, pids))
+    await asyncio.sleep(seconds)
+    answered, took_s = done - before, perf_counter() - began_s
+    used_s = sum(map(process_s, pids)) - ours_s
+    others_s = max(machine_busy_s() - busy_s - used_s, 0.0)
+    await asyncio.gather(*tasks)
+    cores = len(os.sched_getaffinity(0)) - others_s / took_s
+    return Flood(rate=answered / took_s, cpu_s=used_s / answered, cores=cores)
+
+
+def process_s(pid: int) -> float:
+    """CPU seconds that a process has used (proc(5), utime and stime)."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def machine_busy_s() -> float:
+    """CPU seconds that all processes have used (proc(5), /proc/stat: all but idle and iowait; guests count twice)."""
+    with open("/proc/stat") as file:
+        ticks = [int(value) for value in file.readline().split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / TICKS
+
+
+async def measured(case: Case, rounds: int, seconds: float) -> list[Figure]:
+    """A case's figures; a round times requests alone, then many at once."""
+    model = load(zoo.build(MODEL))
+    feeds = sample(model)
+    ratios, rates, bounds = [], [], []
+    async with open_cluster(topology(case), NAMES[0]) as cluster:
+        plan = plan_of(cluster, model)
+        await cluster.deploy("x", plan, model)
+        onward = next(crossing for crossing in plan.crossings if crossing.sender == "s1")
+        for _ in range(rounds):
+            slowest_s = max((await alone(cluster, feeds, 12)).stage_s)
+            if case.link_bound:
+                await cluster.shape(*topology(case, onward.nbytes / slowest_s).links)
+            found = await flood(cluster, feeds, seconds)
+            bounds.append(min(1 / slowest_s, found.cores / found.cpu_s))
+            rates.append(found.rate)
+            ratios.append(found.rate / bounds[-1])
+    return [
+        figure(f"{case.name}: throughput over bound", median(ratios), "", TARGET, "higher", _ends(ratios)),
+        figure(f"{case.name}: throughput", median(rates), "1/s", None, "higher", _ends(rates)),
+        figure(f"{case.name}: bound", median(bounds), "1/s", None, "higher", _ends(bounds)),
+    ]
+
+
+async def hops(rounds: int, count: int) -> list[Figure]:
+    """Overhead of a hop, ours and Ray Serve's, taking turns, over the same artifacts."""
+    model = load(zoo.build(MODEL))
+    feeds = sample(model)
+    async with open_cluster(topology(CASES[1]), NAMES[0]) as cluster:
+        plan = plan_of(cluster, model)
+        await cluster.deploy("x", plan, model)
+        ours, serves = [], []
+        with serve_pipeline(plan, model, cluster.store, feeds) as serve_hop_s:
+            for _ in range(rounds):
+                ours.append((await alone(cluster, feeds, count)).hop_s)
+                serves.append(await asyncio.to_thread(serve_hop_s, count))
+    ratios = [one / other for one, other in zip(ours, serves, strict=True)]
+    return [
+        figure("hop overhead over Ray Serve's", median(ratios), "×", HOP_TARGET, "lower", _ends(ratios)),
+        figure("hop overhead, isthmus", median(ours) * 1e3, "ms", spread=_ends([one * 1e3 for one in ours])),
+        figure("hop overhead, Ray Serve", median(serves) * 1e3, "ms", spread=_ends([one * 1e3 for one in serves])),
+    ]
+
+
+def sample(model: Model) -> dict[str, Array]:
+    """Inputs of the right shapes, uniform noise."""
+    random = np.random.default_rng(0)
+    shapes = {name: model.graph.activations[name].shape for name in model.graph.inputs}
+    return {name: random.random(shape, np.float32) for name, shape in shapes.items()}
+
+
+def _ends(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)
+
+
+async def run(*, quick: bool) -> list[Figure]:
+    rounds, seconds = (2, 1.5) if quick else (5, 4.0)
+    found = []
+    for case in CASES:
+        found += await measured(case, rounds, seconds)
+    return found + await hops(rounds, 15 if quick else 50)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    report("pipeline", asyncio.run(run(quick=options.quick)), options.json)
+
+
+if __name__ == "__main__":
+    main()

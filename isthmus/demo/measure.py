@@ -1,0 +1,182 @@
+"""What the demo does to a deployment: times placements, compares answers, and lets the link drop under traffic."""
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from isthmus.demo.scenario import Case, blueprint
+from nodes.backend import Array
+from nodes.errors import NodesError
+from nodes.program import Program
+from nodes.store import Store
+from orchestrator.artifacts import stage_artifact
+from orchestrator.client import Client
+from orchestrator.errors import OrchestratorError
+from partitioner.cost import evaluate
+from partitioner.errors import InvalidProblem
+from partitioner.load import load
+from partitioner.plan import Infeasible, Plan
+from partitioner.profile import Profile
+from partitioner.topology import Link
+
+RUNS, WARM_UP = 24, 4
+SWITCH_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """One way to place a case's model: predicted and measured p50 of a request, and the bytes it sends."""
+
+    case: str
+    name: str
+    predicted_s: float | None
+    measured_s: float | None
+    bytes_sent: int | None
+    why_not: str = ""
+
+
+@dataclass(slots=True)
+class Flow:
+    """Requests kept flowing one after another: answers by epoch, with the time of the first of each."""
+
+    answered: int = 0
+    lost: int = 0
+    faults: list[str] = field(default_factory=list)
+    first_s: dict[int, float] = field(default_factory=dict)
+    latencies_s: dict[int, list[float]] = field(default_factory=dict)
+
+
+def placements_of(case: Case, profile: Profile) -> tuple[dict[str, Plan | str], Plan]:
+    """All on each node, the fastest way or why not, and the chosen plan. InvalidProblem if none fits."""
+    drawn = blueprint(case.spec, profile)
+    problem = drawn.problem()
+    chosen = drawn.find()
+    if isinstance(chosen, Infeasible):
+        raise InvalidProblem(f"{case.title}: {chosen.constraint}: {chosen.detail}")
+    found: dict[str, Plan | str] = {}
+    for node in case.spec.topology.nodes:
+        if problem.private and node.name != case.spec.source:
+            found[f"all-{node.name}"] = f"refused: pixels would leave the {case.spec.source}"
+            continue
+        sites = [site for site in problem.sites if site.node == node.name]
+        plans = [evaluate(problem, (site,) * len(problem.graph.operators)) for site in sites]
+        found[f"all-{node.name}"] = min(plans, key=lambda plan: plan.predicted.latency_s)
+    return found, chosen
+
+
+def time_placements(client: Client, case: Case, profile: Profile) -> list[Placement]:
+    """Deploy each placement in turn and time requests, one in flight. The chosen plan comes last."""
+    ways, chosen = placements_of(case, profile)
+    request = case.requests[min(case.requests)]  # the first sample in the folder, which was profiled
+    timed = []
+    for name, plan in (*ways.items(), ("plan", chosen)):
+        if isinstance(plan, str):
+            timed.append(
+                Placement(case=case.key, name=name, predicted_s=None, measured_s=None, bytes_sent=None, why_not=plan)
+            )
+            continue
+        client.deploy(case.spec, profile=profile, plan=plan)
+        spent = [client.answer(case.spec.name, request).latency_s for _ in range(WARM_UP + RUNS)]
+        timed.append(
+            Placement(
+                case=case.key,
+                name=name,
+                predicted_s=plan.predicted.latency_s,
+                measured_s=statistics.median(spent[WARM_UP:]),
+                bytes_sent=sum(c.nbytes for c in plan.crossings if c.source != c.target),
+            )
+        )
+    return timed
+
+
+def whole_answers(case: Case, folder: Path) -> dict[str, dict[str, Array]]:
+    """Each request answered by the whole model, here, with ONNX Runtime: what every split must agree with."""
+    model = load(case.spec.model)
+    everything = tuple(operator.name for operator in model.graph.operators)
+    store = Store(folder)
+    sha = stage_artifact(model, everything, model.graph.inputs, model.graph.outputs, store)
+    program = Program.load(store.path(sha), backend="onnxruntime")
+    try:
+        return {name: program.run(request) for name, request in case.requests.items()}
+    finally:
+        program.close()
+
+
+def difference(whole: Mapping[str, Array], split: Mapping[str, Array]) -> float:
+    """Largest absolute difference of any output, over that output's largest magnitude."""
+    return max(
+        float(np.abs(whole[name].astype(np.float64) - split[name].astype(np.float64)).max() / np.abs(whole[name]).max())
+        for name in whole
+    )
+
+
+def flow_through_drop(
+    client: Client, case: Case, slow: tuple[Link, Link], fast: tuple[Link, Link]
+) -> tuple[Flow, list[float]]:
+    """Requests flow while the link drops and returns; the flow, and seconds from each change to the new epoch."""
+    flow, ended = Flow(), threading.Event()
+    sender = threading.Thread(target=_keep_asking, args=(client, case, flow, ended), name="demo-flow")
+    sender.start()
+    noticed_s = []
+    try:
+        _wait_for(partial(_more_answers, flow, 10))
+        for links in (slow, fast):
+            epochs = len(flow.first_s)
+            changed_s = time.monotonic()
+            client.shape(*links)
+            if not _wait_for(partial(_more_epochs, flow, epochs)):
+                break
+            noticed_s.append(max(flow.first_s.values()) - changed_s)
+            _wait_for(partial(_more_answers, flow, flow.answered + 10))
+    finally:
+        ended.set()
+        sender.join()
+    return flow, noticed_s
+
+
+def switch_times(client: Client, case: Case, flow: Flow) -> list[float]:
+    """Seconds from the decision for each epoch that answered to its first switched router, as the controller noted."""
+    history = [entry for entry in client.status()["history"] if entry["deployment"] == case.spec.name]
+    times = []
+    for epoch in list(flow.first_s)[1:]:
+        decided = next(entry["at_s"] for entry in history if entry["what"] == "open" and entry["epoch"] == epoch)
+        switched = next(entry["at_s"] for entry in history if entry["what"] == "switch" and entry["epoch"] == epoch)
+        times.append(switched - decided)
+    return times
+
+
+def _keep_asking(client: Client, case: Case, flow: Flow, ended: threading.Event) -> None:
+    requests = list(case.requests.values())
+    while not ended.is_set():
+        try:
+            answer = client.answer(case.spec.name, requests[flow.answered % len(requests)])
+        except (NodesError, OrchestratorError) as fault:
+            flow.lost += 1
+            flow.faults.append(str(fault))
+            continue
+        flow.answered += 1
+        flow.first_s.setdefault(answer.epoch, time.monotonic())
+        flow.latencies_s.setdefault(answer.epoch, []).append(answer.latency_s)
+
+
+def _more_epochs(flow: Flow, than: int) -> bool:
+    return len(flow.first_s) > than
+
+
+def _more_answers(flow: Flow, than: int) -> bool:
+    return flow.answered > than
+
+
+def _wait_for(condition: Callable[[], bool]) -> bool:
+    deadline_s = time.monotonic() + SWITCH_S
+    while time.monotonic() < deadline_s:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False

@@ -1,0 +1,42 @@
+"""Waits for what can be observed, never for time to pass: looks again until it holds or the deadline is over."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+LOOK_S = 0.02
+
+
+def eventually(look: Callable[[], T], *, within_s: float = 20.0, what: str = "what was waited for") -> T:
+    """The first truthy thing that `look` returns; AssertionError when the deadline passes without one."""
+    deadline_s = time.monotonic() + within_s
+    while not (seen := look()):
+        assert time.monotonic() < deadline_s, f"{what}: not within {within_s:g} s; last seen {seen!r}"
+        time.sleep(LOOK_S)
+    return seen
+
+
+async def eventually_here(look: Callable[[], T], *, within_s: float = 10.0, what: str = "what was waited for") -> T:
+    """As `eventually`, while the event loop goes on."""
+    deadline_s = time.monotonic() + within_s
+    while not (seen := look()):
+        assert time.monotonic() < deadline_s, f"{what}: not within {within_s:g} s; last seen {seen!r}"
+        await asyncio.sleep(LOOK_S)
+    return seen
+
+
+def processes_naming(text: str) -> dict[int, str]:
+    """Command lines, by process id, of the live processes that name `text` in theirs, or in their environment."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line, environ = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue  # it ended while we looked
+            if text.encode() in line + environ:
+                found[int(entry.name)] = line.replace(b"\0", b" ").decode(errors="replace")
+    return found

@@ -1,0 +1,71 @@
+"""Who runs together, who waits and who is refused, by the clock that the test holds."""
+
+import pytest
+
+from nodes.batching import Batcher, BatchRules, Refuse, Run, Wait
+
+
+def batcher(waiting: int = 0, **rules: object) -> Batcher:
+    made = Batcher(BatchRules(**rules))  # type: ignore[arg-type]
+    for ticket in range(waiting):
+        made.add(ticket, now_s=0.0)
+    return made
+
+
+def test_without_batching_each_runs_alone_at_once() -> None:
+    queue = batcher(2)
+    assert queue.decide(0.0) == Run((0,))
+    assert queue.decide(0.0) == Run((1,))
+    assert queue.decide(0.0) == Wait(None)
+
+
+def test_a_full_batch_runs_at_once() -> None:
+    assert batcher(5, max_batch=4, max_delay_s=1.0).decide(0.0) == Run((0, 1, 2, 3))
+
+
+def test_a_part_batch_waits_for_its_oldest_then_runs() -> None:
+    queue = batcher(3, max_batch=4, max_delay_s=0.5)
+    assert queue.decide(0.1) == Wait(0.5)
+    assert queue.decide(0.5) == Run((0, 1, 2))
+
+
+def test_the_largest_preferred_size_that_can_be_formed_runs_at_once() -> None:
+    queue = batcher(7, max_batch=8, preferred=(2, 4), max_delay_s=1.0)
+    assert queue.decide(0.0) == Run((0, 1, 2, 3))
+    assert queue.decide(0.0) == Run((4, 5))
+    assert queue.decide(0.0) == Wait(1.0)
+
+
+def test_groups_never_share_a_batch_nor_overtake() -> None:
+    queue = batcher(max_batch=4, max_delay_s=1.0)
+    for ticket, group in enumerate("aab"):
+        queue.add(ticket, 0.0, group=group)
+    assert queue.decide(0.0) == Run((0, 1))
+    assert queue.decide(0.0) == Wait(1.0)
+
+
+def test_a_full_queue_refuses_the_newcomer_only() -> None:
+    queue = batcher(2, queue_limit=2)
+    assert queue.add(9, 0.0) == Refuse(9, "queue full")
+    assert queue.decide(0.0) == Run((0,))
+
+
+def test_a_request_past_its_deadline_is_refused_wherever_it_waits() -> None:
+    queue = batcher(1, max_batch=4, max_delay_s=9.0)
+    queue.add(7, 0.0, deadline_s=1.0)
+    assert queue.decide(0.9) == Wait(9.0)
+    assert queue.decide(1.0) == Refuse(7, "deadline")
+    assert queue.decide(1.0) == Wait(9.0)
+
+
+def test_a_removed_request_never_runs() -> None:
+    queue = batcher(2)
+    assert queue.remove(0)
+    assert not queue.remove(0)
+    assert queue.decide(0.0) == Run((1,))
+
+
+@pytest.mark.parametrize("rules", [{"max_batch": 0}, {"max_delay_s": -1}, {"preferred": (9,)}, {"queue_limit": 0}])
+def test_rules_that_make_no_sense_are_refused(rules: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="sizes"):
+        BatchRules(**rules)  # type: ignore[arg-type]

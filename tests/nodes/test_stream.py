@@ -1,0 +1,99 @@
+"""Opening streams: tokens, versions, addresses, and bytes that are no frames."""
+
+import asyncio
+
+import pytest
+
+from nodes import stream
+from nodes.errors import NodesError, NotAuthorised, StreamClosed
+from nodes.framing import Kind
+from nodes.stream import check_listen, check_version, has_token, open_connection
+from tests.nodes.wires import Inbox, pair, request_frame, run
+
+
+def test_nobody_listening_is_stream_closed_naming_the_address() -> None:
+    async def scenario() -> None:
+        with pytest.raises(StreamClosed, match=r"127\.0\.0\.1:1"):
+            await open_connection("127.0.0.1:1", timeout_s=2.0, **Inbox().settings())
+
+    run(scenario)
+
+
+def test_bytes_that_are_no_frame_get_an_error_and_harm_nothing() -> None:
+    async def scenario() -> None:
+        made = pair()
+        made.wire.other.incoming.put_nowait(b"nonsense")
+        made.a.post(request_frame("after"))
+        assert (await made.at_b.frames.get()).header.request == "after"
+        answer = (await made.at_a.frames.get()).header
+        assert answer.kind is Kind.ERROR
+        assert answer.fault is not None
+        assert "header of" in answer.fault.message
+        await made.close()
+
+    run(scenario)
+
+
+def test_acknowledgements_ride_on_answers() -> None:
+    async def scenario() -> None:
+        made = pair()
+        for number in range(20):
+            made.a.post(request_frame(f"{number}"))
+            await made.at_b.frames.get()
+            made.b.post(request_frame(f"{number}"))
+            await made.at_a.frames.get()
+        assert made.a.link.samples >= 19
+        assert len(made.wire.other.written) < 30  # 20 answers and few acknowledgements of their own
+        await made.close()
+
+    run(scenario)
+
+
+def test_an_unanswered_ping_is_stream_closed() -> None:
+    async def scenario() -> None:
+        made = pair()
+        made.tasks[1].cancel()
+        await asyncio.gather(made.tasks[1], return_exceptions=True)
+        with pytest.raises(StreamClosed, match=r"did not answer a ping in 0\.05 s"):
+            await made.a.ping(timeout_s=0.05)
+        made.wire.incoming.put_nowait(None)
+        await made.tasks[0]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "192.168.1.5:80", "[::]:0", "example.com:80"])
+def test_off_loopback_needs_a_token(listen: str) -> None:
+    with pytest.raises(NotAuthorised, match="--token-file"):
+        check_listen(listen, None)
+    check_listen(listen, "secret")
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:0", "[::1]:0"])
+def test_loopback_needs_none(listen: str) -> None:
+    check_listen(listen, None)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "127.0.0.1:http", ":0"])
+def test_an_address_without_host_and_port_is_refused(listen: str) -> None:
+    with pytest.raises(NodesError, match="host:port"):
+        check_listen(listen, "secret")
+
+
+def test_tokens_must_match_exactly() -> None:
+    given = ((stream.TOKEN, "secret"),)
+    assert has_token(given, "secret")
+    assert has_token((), None)
+    assert not has_token(given, "secret2")
+    assert not has_token((), "secret")
+
+
+@pytest.mark.parametrize("theirs", ["", "x", "3", "99"])
+def test_versions_more_than_one_apart_do_not_talk(theirs: str) -> None:
+    with pytest.raises(StreamClosed, match="speaks protocol version"):
+        check_version(theirs, "peer")
+
+
+@pytest.mark.parametrize("theirs", ["0", "1", "2"])
+def test_neighbouring_versions_do(theirs: str) -> None:
+    check_version(theirs, "peer")
