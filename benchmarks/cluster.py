@@ -62,16 +62,22 @@ class Cluster:
         self.topology, self.source = topology, source
         self._routes: dict[str, EpochRoutes] = {}
 
-    async def deploy(self, name: str, plan: Plan, model: Model) -> None:
-        """Have the workers hold the plan's stages and the router send requests of that name to them."""
+    async def deploy(self, name: str, plan: Plan, model: Model, *, slowdown: float | None = None) -> None:
+        """Have the workers hold the plan's stages and the router send requests of that name to them.
+
+        `slowdown` takes the place of the nodes' own.
+        """
         members = self.fleet.members()
         reaches = {node: member.found.reach for node, member in members.items()}
         built = await asyncio.to_thread(
             build, plan, model, self.store, deployment=name, epoch=EPOCH, topology=self.topology, reaches=reaches
         )
         for stage in plan.stages:
-            await self.fleet.give(stage.node, built[stage.name].folder, built[stage.name].spec.artifact)
-            await self.fleet.call(stage.node, "load_stage", built[stage.name].spec)
+            spec = built[stage.name].spec
+            await self.fleet.give(stage.node, built[stage.name].folder, spec.artifact)
+            await self.fleet.call(
+                stage.node, "load_stage", spec if slowdown is None else replace(spec, slowdown=slowdown)
+            )
         inputs, codecs = model_inputs(plan, model)
         shaped, paths = self.fleet.emulation()
         self._routes[name] = EpochRoutes(
@@ -86,11 +92,6 @@ class Cluster:
             paths=paths,
         )
         await self.router.switch(self._routes[name])
-
-    async def withdraw(self, name: str, plan: Plan) -> None:
-        """Free the plan's stages."""
-        for stage in plan.stages:
-            await self.fleet.call(stage.node, "drop_stage", name, EPOCH, stage.name)
 
     async def shape(self, *links: Link) -> None:
         """Give emulated links new rates, on the workers and on the router's way out."""

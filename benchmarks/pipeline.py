@@ -35,6 +35,8 @@ MODEL = "efficientnet_lite0"
 NAMES = ("one", "two", "three")
 SLOWDOWN = 5.0
 TARGET, HOP_TARGET = 0.9, 0.2
+ALONE = 12  # requests by themselves, to learn what stages take
+FAST = 1e12  # bytes per second: no delay worth the name
 IN_FLIGHT = 4  # requests under way for each stage
 TICKS = os.sysconf("SC_CLK_TCK")
 NEAR = 0.06
@@ -60,6 +62,15 @@ CASES = (
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """The model with something to ask it, and a plan for each number of stages."""
+
+    model: Model
+    feeds: Mapping[str, Array]
+    plans: Mapping[int, Plan]
+
+
+@dataclass(frozen=True, slots=True)
 class Flood:
     """What a pipeline did when never idle: requests per second, and what bounds them."""
 
@@ -76,41 +87,38 @@ class Alone:
     hop_s: float
 
 
-def topology(case: Case, bytes_per_s: float | None = None) -> Topology:
-    """A node for each stage, joined in turn; a link without a rate is as fast as loopback."""
-    names = NAMES[: case.stages]
-    tiers = dict(zip(names, Tier, strict=False))
-    nodes = tuple(
-        Node(name=name, tier=tiers[name], backends=("onnxruntime",), slowdown=case.slowdown) for name in names
-    )
-    return Topology(nodes, tuple(_link(a, b, bytes_per_s) for a in names for b in names if a != b))
+def topology() -> Topology:
+    """Three nodes, every link as fast as loopback."""
+    nodes = tuple(Node(name=name, tier=tier, backends=("onnxruntime",)) for name, tier in zip(NAMES, Tier, strict=True))
+    return Topology(nodes, tuple(link(a, b, FAST) for a in NAMES for b in NAMES if a != b))
 
 
-def _link(source: str, target: str, bytes_per_s: float | None) -> Link:
-    slow = bytes_per_s is not None and (source, target) == NAMES[:2]
-    return Link(
-        source=source, target=target, bytes_per_s=bytes_per_s if slow and bytes_per_s else 1e12, propagation_s=0
-    )
+def link(source: str, target: str, bytes_per_s: float) -> Link:
+    return Link(source=source, target=target, bytes_per_s=bytes_per_s, propagation_s=0.0)
 
 
-def plan_of(cluster: Cluster, model: Model) -> Plan:
-    """As many stages as the cluster has nodes, with about the same compute each."""
-    inputs = tuple(InputSpec(name=name, at=cluster.source) for name in model.graph.inputs)
+def subject_of(cluster: Cluster) -> Subject:
+    """Stages of about the same compute each, one a node."""
     path = zoo.build(MODEL)
+    model = load(path)
+    inputs = tuple(InputSpec(name=name, at=cluster.source) for name in model.graph.inputs)
     spec = DeploymentSpec(name="x", model=path, topology=cluster.topology, source=cluster.source, inputs=inputs)
     engines = cluster.fleet.engines(cluster.topology)
-    key = engines[cluster.source][0]
-    profile = profile_model(path, [key])
-    nodes = NAMES[: len(cluster.topology.nodes)]
-    shares = [(index + 1) / len(nodes) for index in range(len(nodes) - 1)]
-    return chain_plan(pose(spec, model, profile, engines), nodes, shares, near=NEAR)
+    problem = pose(spec, model, profile_model(path, engines[cluster.source]), engines)
+    plans = {}
+    for count in (2, 3):
+        shares = [(index + 1) / count for index in range(count - 1)]
+        plans[count] = chain_plan(problem, NAMES[:count], shares, near=NEAR)
+    random = np.random.default_rng(0)
+    shapes = {name: model.graph.activations[name].shape for name in model.graph.inputs}
+    return Subject(model, {name: random.random(shape, np.float32) for name, shape in shapes.items()}, plans)
 
 
-async def alone(cluster: Cluster, feeds: Mapping[str, Array], count: int) -> Alone:
+async def alone(cluster: Cluster, name: str, feeds: Mapping[str, Array], count: int) -> Alone:
     answers: list[tuple[float, Answer]] = []
     for _ in range(count + 3):
         started_s = perf_counter()
-        answer = await cluster.router.infer("x", feeds, trace=True)
+        answer = await cluster.router.infer(name, feeds, trace=True)
         answers.append((perf_counter() - started_s, answer))
     kept = answers[3:]
     stages = range(len(kept[0][1].hops))
@@ -119,7 +127,7 @@ async def alone(cluster: Cluster, feeds: Mapping[str, Array], count: int) -> Alo
     return Alone(busy, rest_s / (len(stages) + 1))
 
 
-async def flood(cluster: Cluster, feeds: Mapping[str, Array], seconds: float) -> Flood:
+async def flood(cluster: Cluster, case: Case, feeds: Mapping[str, Array], seconds: float) -> Flood:
     """Keep the pipeline full, and count what it answers once it is."""
     pids = [os.getpid(), *(member.found.claimed.pid for member in cluster.fleet.members().values())]
     done, until_s = 0, perf_counter() + 0.5 + seconds
@@ -127,10 +135,10 @@ async def flood(cluster: Cluster, feeds: Mapping[str, Array], seconds: float) ->
     async def ask() -> None:
         nonlocal done
         while perf_counter() < until_s:
-            await cluster.router.infer("x", feeds)
+            await cluster.router.infer(case.name, feeds)
             done += 1
 
-    tasks = [asyncio.create_task(ask()) for _ in range(IN_FLIGHT * len(cluster.topology.nodes))]
+    tasks = [asyncio.create_task(ask()) for _ in range(IN_FLIGHT * case.stages)]
     await asyncio.sleep(0.5)  # until every stage has work
     before, began_s, busy_s, ours_s = done, perf_counter(), machine_busy_s(), sum(map(process_s, pids))
     await asyncio.sleep(seconds)
@@ -156,23 +164,21 @@ def machine_busy_s() -> float:
     return (sum(ticks) - ticks[3] - ticks[4]) / TICKS
 
 
-async def measured(case: Case, rounds: int, seconds: float) -> list[Figure]:
+async def measured(cluster: Cluster, subject: Subject, case: Case, rounds: int, seconds: float) -> list[Figure]:
     """A case's figures; a round times requests alone, then many at once."""
-    model = load(zoo.build(MODEL))
-    feeds = sample(model)
+    plan, feeds = subject.plans[case.stages], subject.feeds
+    await cluster.deploy(case.name, plan, subject.model, slowdown=case.slowdown)
+    onward = next(crossing for crossing in plan.crossings if crossing.sender == "s1")
     ratios, rates, bounds = [], [], []
-    async with open_cluster(topology(case), NAMES[0]) as cluster:
-        plan = plan_of(cluster, model)
-        await cluster.deploy("x", plan, model)
-        onward = next(crossing for crossing in plan.crossings if crossing.sender == "s1")
-        for _ in range(rounds):
-            slowest_s = max((await alone(cluster, feeds, 12)).stage_s)
-            if case.link_bound:
-                await cluster.shape(*topology(case, onward.nbytes / slowest_s).links)
-            found = await flood(cluster, feeds, seconds)
-            bounds.append(min(1 / slowest_s, found.cores / found.cpu_s))
-            rates.append(found.rate)
-            ratios.append(found.rate / bounds[-1])
+    for _ in range(rounds):
+        slowest_s = max((await alone(cluster, case.name, feeds, ALONE)).stage_s)
+        if case.link_bound:
+            await cluster.shape(link(onward.source, onward.target, onward.nbytes / slowest_s))
+        found = await flood(cluster, case, feeds, seconds)
+        await cluster.shape(link(onward.source, onward.target, FAST))
+        bounds.append(min(1 / slowest_s, found.cores / found.cpu_s))
+        rates.append(found.rate)
+        ratios.append(found.rate / bounds[-1])
     return [
         figure(f"{case.name}: throughput over bound", median(ratios), "", TARGET, "higher", _ends(ratios)),
         figure(f"{case.name}: throughput", median(rates), "1/s", None, "higher", _ends(rates)),
@@ -180,31 +186,21 @@ async def measured(case: Case, rounds: int, seconds: float) -> list[Figure]:
     ]
 
 
-async def hops(rounds: int, count: int) -> list[Figure]:
-    """Overhead of a hop, ours and Ray Serve's, taking turns, over the same artifacts."""
-    model = load(zoo.build(MODEL))
-    feeds = sample(model)
-    async with open_cluster(topology(CASES[1]), NAMES[0]) as cluster:
-        plan = plan_of(cluster, model)
-        await cluster.deploy("x", plan, model)
-        ours, serves = [], []
-        with serve_pipeline(plan, model, cluster.store, feeds) as serve_hop_s:
-            for _ in range(rounds):
-                ours.append((await alone(cluster, feeds, count)).hop_s)
-                serves.append(await asyncio.to_thread(serve_hop_s, count))
+async def hops(cluster: Cluster, subject: Subject, rounds: int, count: int) -> list[Figure]:
+    """Overhead of a hop of the three-stage pipeline, ours and Ray Serve's, taking turns, over the same artifacts."""
+    plan, feeds = subject.plans[3], subject.feeds
+    ours, serves = [], []
+    with serve_pipeline(plan, subject.model, cluster.store, feeds) as serve_hop_s:
+        for _ in range(rounds):
+            ours.append((await alone(cluster, "3 stages", feeds, count)).hop_s)
+            serves.append(await asyncio.to_thread(serve_hop_s, count))
     ratios = [one / other for one, other in zip(ours, serves, strict=True)]
+    sizes = ", ".join(f"{crossing.nbytes / 1e3:.0f}" for crossing in plan.crossings)
     return [
         figure("hop overhead over Ray Serve's", median(ratios), "×", HOP_TARGET, "lower", _ends(ratios)),
-        figure("hop overhead, isthmus", median(ours) * 1e3, "ms", spread=_ends([one * 1e3 for one in ours])),
-        figure("hop overhead, Ray Serve", median(serves) * 1e3, "ms", spread=_ends([one * 1e3 for one in serves])),
+        figure(f"hop overhead, isthmus ({sizes} KB)", median(ours) * 1e3, "ms", spread=_ends([s * 1e3 for s in ours])),
+        figure("hop overhead, Ray Serve", median(serves) * 1e3, "ms", spread=_ends([s * 1e3 for s in serves])),
     ]
-
-
-def sample(model: Model) -> dict[str, Array]:
-    """Inputs of the right shapes, uniform noise."""
-    random = np.random.default_rng(0)
-    shapes = {name: model.graph.activations[name].shape for name in model.graph.inputs}
-    return {name: random.random(shape, np.float32) for name, shape in shapes.items()}
 
 
 def _ends(values: list[float]) -> tuple[float, float]:
@@ -213,10 +209,12 @@ def _ends(values: list[float]) -> tuple[float, float]:
 
 async def run(*, quick: bool) -> list[Figure]:
     rounds, seconds = (2, 1.5) if quick else (5, 4.0)
-    found = []
-    for case in CASES:
-        found += await measured(case, rounds, seconds)
-    return found + await hops(rounds, 15 if quick else 50)
+    async with open_cluster(topology(), NAMES[0]) as cluster:
+        subject = await asyncio.to_thread(subject_of, cluster)
+        found = []
+        for case in CASES:
+            found += await measured(cluster, subject, case, rounds, seconds)
+        return found + await hops(cluster, subject, rounds, 15 if quick else 50)
 
 
 def main() -> None:

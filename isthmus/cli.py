@@ -2,13 +2,31 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from isthmus.terminal import REFUSALS, fail
 
+
+
+class _Interrupted(Exception):
+    """Ctrl-C, once the verb has cleaned up."""
+
+
+class _Verbs(TyperGroup):
+    """Hands Ctrl-C to `main`: what Typer itself makes of it differs from version to version."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted from None
+
+
 app = typer.Typer(
+    cls=_Verbs,
     name="isthmus",
     help="Splits ONNX models over edge and cloud, runs them, and splits them anew when the network changes.",
     no_args_is_help=True,
@@ -100,11 +118,12 @@ def run(
     topology: Topology = None,
     address: Address = None,
     shape: Shapes = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Prometheus port of the router; 0 takes a free one")] = None,
 ) -> None:
     """Deploy in the foreground until Ctrl-C; other terminals can infer meanwhile."""
     from isthmus.verbs.cluster import run_foreground
 
-    run_foreground(what, topology, address, shape or [])
+    run_foreground(what, topology, address, shape or [], metrics_port)
 
 
 @app.command()
@@ -206,7 +225,7 @@ def main() -> None:
         app()
     except REFUSALS as refusal:
         fail(str(refusal))
-    except KeyboardInterrupt:
+    except (_Interrupted, KeyboardInterrupt):
         fail("interrupted; what this command started is stopped")
     except BrokenPipeError:  # the reader of our output has gone, which is its right
         sys.stderr.close()

@@ -1,12 +1,13 @@
 """What people see in a terminal: plans as a picture, statuses as tables. Returns rich renderables, prints nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from nodes.framing import HopTiming
 from partitioner.plan import ROUTER, Crossing, Plan, Stage
 
 
@@ -86,13 +87,26 @@ def status_table(status: Mapping[str, Any]) -> RenderableType:
     return Group(*parts, workers, links)
 
 
-def hops_table(hops: Any, latency_s: float) -> Table:
-    """Where one request's time went, stage by stage; what is left is transfer and software."""
-    table = Table("stage", "queue", "decode", "compute", "encode", box=None, pad_edge=True)
-    busy_s = 0.0
-    for hop in hops:
-        spent = (hop.queue_s, hop.decode_s, hop.compute_s, hop.encode_s)
-        busy_s += sum(spent)
-        table.add_row(hop.stage, *(milliseconds(seconds) for seconds in spent))
-    table.add_row("transfer", "", "", milliseconds(latency_s - busy_s), "")
+def hops_table(hops: Sequence[HopTiming], transfers: Sequence[tuple[Crossing, float]]) -> Table:
+    """Where one request's time went: each stage's own account, and the messages between (`transfer_times`)."""
+    table = Table("hop", "queue", "decode", "compute", "encode", "transfer", "bytes", box=None, pad_edge=True)
+    timings = {hop.stage: hop for hop in hops}
+    for crossing, seconds in transfers:
+        way = f"{crossing.source} → {crossing.target}"
+        table.add_row(way, "", "", "", "", milliseconds(seconds), f"{crossing.nbytes:,}")
+        hop = timings.get(crossing.receiver)
+        if hop is not None:
+            spent = (hop.queue_s, hop.decode_s, hop.compute_s, hop.encode_s)
+            table.add_row(f"  {hop.stage}", *(milliseconds(one) for one in spent), "", "")
     return table
+
+
+def transfer_times(plan: Plan, hops: Sequence[HopTiming], latency_s: float) -> list[tuple[Crossing, float]]:
+    """Seconds of each message of a traced request: what no stage accounts for, shared out as the plan predicts.
+
+    Clocks of different machines are never compared, so a single message's time is known only as a share.
+    """
+    busy_s = sum(hop.queue_s + hop.decode_s + hop.compute_s + hop.encode_s for hop in hops)
+    expected = {crossing: crossing.seconds - crossing.codec_s for crossing in plan.crossings}
+    scale = max(latency_s - busy_s, 0.0) / sum(expected.values())
+    return [(crossing, seconds * scale) for crossing, seconds in expected.items()]

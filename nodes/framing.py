@@ -9,7 +9,7 @@ dataclass of this size takes five times as long (5 µs), and msgpack packs tuple
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -209,30 +209,27 @@ def _unpack_header(packed: memoryview) -> Header:
         raise MalformedFrame(f"header is a {type(fields).__name__}, not a map")
     if fields.get("v") not in SPOKEN:
         raise MalformedFrame(f"protocol version {fields.get('v')!r}; this peer speaks {SPOKEN[0]} and {SPOKEN[1]}")
-    values = tuple(map(fields.get, _KEYS, _DEFAULTS))  # keys of a newer peer fall away
+    values: list[Any] = list(map(fields.get, _KEYS, _DEFAULTS))  # keys of a newer peer fall away
     types = tuple(map(type, values))
     if types not in _seen_types:
         _check_types(values, types)
-    header = Header._make(values)
-    if header.kind not in _KINDS or min(header.epoch, header.attempt, header.position, header.credit_bytes) < 0:
-        raise MalformedFrame(f"kind {header.kind!r} is unknown, or a count is below 0, in {header[:8]}")
+    kind = _KINDS.get(values[0])
+    if kind is None or min(values[_EPOCH], values[_ATTEMPT], values[_POSITION], values[_CREDIT]) < 0:
+        raise MalformedFrame(f"kind {values[0]!r} is unknown, or a count is below 0, in {values[:8]}")
+    values[0] = kind
     try:
-        return header._replace(
-            kind=_KINDS[header.kind],
-            tensors=_tensors(header.tensors),
-            timings=header.timings and _timings(header.timings),
-            fault=header.fault and _fault(header.fault),
-            part=header.part and _part(header.part),
-            acks=header.acks and _acks(header.acks),
-        )
+        for place, read in _INNER:
+            if values[place] is not None:
+                values[place] = read(values[place])
     except (TypeError, ValueError) as error:
-        raise MalformedFrame(f"request {header.request!r}: {error}") from None
+        raise MalformedFrame(f"request {fields.get('r')!r}: {error}") from None
+    return Header._make(values)
 
 
 _seen_types: set[tuple[type, ...]] = set()  # headers of a fleet have few forms; one seen is not checked by field again
 
 
-def _check_types(values: tuple[Any, ...], types: tuple[type, ...]) -> None:
+def _check_types(values: Sequence[Any], types: tuple[type, ...]) -> None:
     for (key, (name, allowed)), value in zip(_FIELDS.items(), values, strict=True):
         if type(value) not in allowed:
             raise MalformedFrame(f"header key {key!r} ({name}) holds {str(value)[:60]!r}, a {type(value).__name__}")
@@ -294,4 +291,9 @@ _FIELDS: Mapping[str, tuple[str, tuple[type, ...]]] = {  # in the order of Heade
     "v": ("version", (int,)),
 }
 _KEYS = tuple(_FIELDS)
+_EPOCH, _ATTEMPT, _POSITION, _CREDIT = map(Header._fields.index, ("epoch", "attempt", "position", "credit_bytes"))
+_READERS = {"tensors": _tensors, "timings": _timings, "fault": _fault, "part": _part, "acks": _acks}
+_INNER: tuple[tuple[int, Callable[[Any], Any]], ...] = tuple(
+    (Header._fields.index(name), read) for name, read in _READERS.items()
+)
 _DEFAULTS = tuple(None if name in ("kind", "version") else getattr(Header(), name) for name, _ in _FIELDS.values())

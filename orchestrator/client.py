@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from nodes.backend import Array, TensorSpec
+from nodes.memory import keep_memory
 from orchestrator import local_cluster, ray_shell
 from orchestrator.errors import ClusterError
 from orchestrator.model_file import prepare
@@ -44,6 +45,7 @@ class Client:
     def __init__(self, address: str | None = None, *, keep: bool = False, token: str | None = None) -> None:
         self._own: local_cluster.LocalCluster | None = None
         self._controller, self.facts = self._join(address, keep, token)
+        keep_memory()
         self._loop = asyncio.new_event_loop()
         self._router = Router(on_drained=self._drained)
         self._joined: set[str] = set()

@@ -4,6 +4,7 @@ It never touches another Ray: every process it ends is in the session that it st
 in its folder. A machine with a Ray already running is joined through `--address` instead; this file is not used.
 """
 
+import ctypes
 import json
 import os
 import secrets
@@ -22,8 +23,8 @@ from orchestrator.errors import ClusterError
 
 START_S = 60.0
 _FREE = "from ray.scripts.scripts import main; main()"
-# prctl(2), PR_SET_PDEATHSIG = 1: the signal that a child gets when its parent dies, however it dies
-_TIED = f"import ctypes; ctypes.CDLL(None).prctl(1, {signal.SIGTERM:d}); {_FREE}"
+_TIED = "from orchestrator.local_cluster import end_with_parent; end_with_parent({parent}, {folder!r}); " + _FREE
+PDEATHSIG = 1  # prctl(2): the signal that a child gets when its parent dies, however it dies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,8 @@ def start(*, tied: bool) -> LocalCluster:
     """
     token, port = secrets.token_hex(32), _free_port()
     folder = tempfile.mkdtemp(prefix="isthmus-", dir=_short_folder())
-    command = [sys.executable, "-P", "-c", _TIED if tied else _FREE, "start", "--head", "--block"]
+    code = _TIED.format(parent=os.getpid(), folder=folder) if tied else _FREE
+    command = [sys.executable, "-P", "-c", code, "start", "--head", "--block"]
     command += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder}", "--num-cpus=0"]
     command += ["--include-dashboard=false", "--disable-usage-stats", "--object-store-memory=200000000"]
     environ = os.environ | {
@@ -92,6 +94,21 @@ def start(*, tied: bool) -> LocalCluster:
         cluster.remove()
         raise
     return cluster
+
+
+def end_with_parent(parent: int, folder: str) -> None:
+    """In a head that is about to start: kill its session and its workers, and remove its folder, once `parent` dies."""
+
+    def end(*_: object) -> None:
+        if os.getppid() != parent:  # else only the thread that started us has ended
+            _end(lambda: [pid for pid in session_pids(os.getpid()) if pid != os.getpid()], within_s=10.0)
+            _end(lambda: worker_pids(folder), within_s=10.0)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    signal.signal(signal.SIGUSR1, end)
+    ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGUSR1)
+    end()  # it may have died before
 
 
 def _wait_until_up(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:

@@ -17,7 +17,6 @@ from partitioner.errors import InvalidModel
 from partitioner.load import Model, load
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyModel:
     """A normalised model's file in a folder of its own, its inputs, and the SHA-256 of its planning identity."""

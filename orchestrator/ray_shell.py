@@ -8,6 +8,7 @@ import os
 import platform
 import secrets
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
@@ -87,7 +88,7 @@ class ControllerActor:
         self._messages: list[str] = []
         fleet = Fleet(self._agent_for, emulated=self._emulated)
         store = Store(self._folder / "artifacts")
-        self._controller = Controller(fleet, store, self._folder / "journal.sqlite")
+        self._controller = Controller(fleet, store, _fresh(self._folder / "journal.sqlite"))
         self._workshop = Workshop(fleet, store, self._messages.append)
         self._begun = False
 
@@ -267,6 +268,7 @@ def connect(address: str, environ: Mapping[str, str] | None = None) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # a Ray that made a token asks for it
     _reread_credentials()
     _check_reachable(address)
+    ours = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
     except RuntimeError as error:
@@ -340,6 +342,14 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(
             f"no Ray at {address} ({error}); give HOST:PORT of a head started with: ray start --head --port=PORT"
         ) from None
+
+
+def _fresh(journal: Path) -> Path:
+    """A journal of an earlier controller is kept beside under its date; this one begins its own."""
+    for path in (journal, *(journal.with_name(journal.name + end) for end in ("-wal", "-shm"))):
+        if path.exists():
+            path.rename(path.with_name(f"{time.strftime('%Y%m%dT%H%M%S')}-{path.name}"))
+    return journal
 
 
 def _kept_secret(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from isthmus.render import hops_table, plan_picture, status_table
+from isthmus.render import hops_table, plan_picture, status_table, transfer_times
 from isthmus.terminal import fail, progress, show, show_json
 from isthmus.verbs.planning import Question, refuse_early
 from nodes.errors import NotAuthorised
@@ -22,6 +22,7 @@ from orchestrator.router import Answer
 from orchestrator.samples import load_inputs
 from orchestrator.spec import DeploymentSpec, load_spec
 from orchestrator.topology_spec import topology_to_plain
+from partitioner.plan import Crossing
 
 
 def joined(address: str | None) -> Client:
@@ -31,7 +32,9 @@ def joined(address: str | None) -> Client:
     return Client(address)
 
 
-def run_foreground(what: Path, topology: Path | None, address: str | None, shapes: Sequence[str]) -> None:
+def run_foreground(
+    what: Path, topology: Path | None, address: str | None, shapes: Sequence[str], metrics_port: int | None
+) -> None:
     """Deploy, say where it stands, and wait for Ctrl-C; then nothing is left running."""
     spec = _spec_of(what, topology, shapes)
     refuse_early(spec, address)
@@ -40,6 +43,8 @@ def run_foreground(what: Path, topology: Path | None, address: str | None, shape
         with progress(f"deploying {spec.name}"):
             client.deploy(spec)
         show(plan_picture(client.plan(spec.name)))
+        if metrics_port is not None:
+            show(f"router metrics: http://127.0.0.1:{client.serve_metrics(metrics_port)}/metrics")
         show(f"{spec.name} serves; ask it with: isthmus infer {spec.name} --input FILE; Ctrl-C ends it")
         try:
             threading.Event().wait()
@@ -122,10 +127,11 @@ def infer_file(
     with joined(address) as client:
         client.join(name)
         answer = client.answer(name, load_inputs(path, client.inputs(name)), timeout_s=timeout_s, trace=trace)
+        transfers = transfer_times(client.plan(name), answer.hops, answer.latency_s) if trace else []
     if output is not None:
         _save(output, answer)
     if as_json:
-        show_json(_answer_json(answer))
+        show_json(_answer_json(answer, transfers))
         return
     for tensor, array in answer.outputs.items():
         flat = array.reshape(-1)
@@ -133,7 +139,7 @@ def infer_file(
         show(f"{tensor}: {array.dtype.name}{list(array.shape)}; largest: {best}")
     show(f"{answer.latency_s * 1e3:.1f} ms, epoch {answer.epoch}")
     if trace:
-        show(hops_table(answer.hops, answer.latency_s))
+        show(hops_table(answer.hops, transfers))
 
 
 def _save(output: Path, answer: Answer) -> None:
@@ -143,21 +149,20 @@ def _save(output: Path, answer: Answer) -> None:
         fail(f"cannot write {output}: {error.strerror}")
 
 
-def _answer_json(answer: Answer) -> dict[str, Any]:
-    hops = [
-        {key: getattr(hop, key) for key in ("stage", "queue_s", "decode_s", "compute_s", "encode_s")}
-        for hop in answer.hops
-    ]
-    busy_s = sum(sum(value for key, value in hop.items() if key != "stage") for hop in hops)
+def _answer_json(answer: Answer, transfers: Sequence[tuple[Crossing, float]]) -> dict[str, Any]:
+    outputs = {
+        name: {"dtype": array.dtype.name, "shape": list(array.shape), "data": array.tolist()}
+        for name, array in answer.outputs.items()
+    }
     return {
-        "outputs": {
-            name: {"dtype": a.dtype.name, "shape": list(a.shape), "data": a.tolist()}
-            for name, a in answer.outputs.items()
-        },
+        "outputs": outputs,
         "latency_s": answer.latency_s,
         "epoch": answer.epoch,
-        "hops": hops,
-        "transfer_s": answer.latency_s - busy_s if hops else None,
+        "hops": [hop._asdict() for hop in answer.hops],
+        "transfers": [
+            {"from": crossing.source, "to": crossing.target, "bytes": crossing.nbytes, "seconds": seconds}
+            for crossing, seconds in transfers
+        ],
     }
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-import isthmus.verbs.cluster
 from isthmus.cli import main
+from isthmus.verbs import cluster as _cluster  # noqa: F401 (Ray takes seconds to import: before any test)
 from nodes.backend import installed_backends
 from orchestrator import local_cluster
 
-installed_backends()  # so do engines
+installed_backends()  # engines do too
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,7 @@ def topology_file(folder: Path, *, nodes: list[Any] | None = None, links: list[A
 def spec_file(folder: Path, model_path: Path, topology_path: Path, **changed: Any) -> Path:
     """A spec's file that deploys the model with its input x at the camera; `changed` replaces or adds keys."""
     path = folder / "spec.yaml"
-    held: dict[str, Any] = {
-        "name": "classify",
-        "model": str(model_path),
-        "topology": str(topology_path),
-        "inputs": {"x": {"at": "camera"}},
-    }
+    paths = {"model": str(model_path), "topology": str(topology_path)}
+    held: dict[str, Any] = {"name": "classify", **paths, "inputs": {"x": {"at": "camera"}}}
     path.write_text(yaml.safe_dump(held | changed))
     return path

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.isthmus.foreground import Foreground
-from tests.isthmus.given import model_file, spec_file, topology_file
+from tests.isthmus.given import CAMERA, model_file, spec_file, topology_file
 
 pytestmark = pytest.mark.slow
 RAY, WORKER = "start --head", "nodes.worker"
@@ -61,7 +61,7 @@ def test_what_a_killed_command_started_ends_by_itself(start: Start, spec: Path) 
 def test_a_first_deployment_that_fails_leaves_no_cluster(start: Start, tmp_path: Path) -> None:
     small = topology_file(
         tmp_path,
-        nodes=[{"name": "camera", "tier": "device", "backends": ["onnxruntime"], "memory_mb": 0.0001}],
+        nodes=[CAMERA | {"memory_mb": 0.0001}],
         links=[],
     )
     command = start("deploy", spec_file(tmp_path, model_file(tmp_path), small))

@@ -106,6 +106,8 @@ def test_this_version_and_the_one_before_are_understood(version: int) -> None:
         (raw_frame({"v": 1, "k": 99}), "kind 99"),
         (raw_frame({"v": 1, "k": 1, "e": "one"}), r"'e' \(epoch\)"),
         (raw_frame({"v": 1, "k": 1, "e": -1}), "below 0"),
+        (raw_frame({"v": 1, "k": 4, "x": []}), "not enough values"),
+        (raw_frame({"v": 1, "k": 2, "j": [1, 2, 2, 9]}), "part 2 of 2"),
         (raw_frame({"v": 1, "k": 1, "t": [["x"]]}), "arguments"),
         (raw_frame({"v": 1, "k": 1, "t": [["x", "uint8", [9], "raw", b"", 9]]}), "'x' ends at byte"),
         (raw_frame({"v": 1, "k": 1, "t": [["x", "uint8", [9], "raw", b"", -9]]}), "'x' is not"),

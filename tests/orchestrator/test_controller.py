@@ -1,0 +1,239 @@
+"""The controller over fake agents (no worker, no Ray): what it tells workers and routers, and what it answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nodes.errors import UnsupportedOperator
+from nodes.store import Store
+from orchestrator import controller as shell
+from orchestrator.controller import Controller
+from orchestrator.errors import DeploymentFailed, UnknownDeployment
+from orchestrator.routers import Command, Drain, Reshape, Switch
+from tests.eventually import eventually_here
+from tests.orchestrator.fake_agents import FakeAgent, fleet_of
+from tests.orchestrator.small_site import blueprint_of, site
+
+REFUSED = UnsupportedOperator("openvino does not support operator Frobnicate")
+
+
+class Desk:
+    """A controller with its fake agent, and one router that does what it is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.agent = folder, FakeAgent()
+        self.fleet = fleet_of(self.agent)
+        self.controller = Controller(self.fleet, Store(folder / "artifacts"), folder / "journal")
+
+    async def deploy(self, **options: object) -> dict[str, object]:
+        blueprint = blueprint_of(self.folder, **options)  # type: ignore[arg-type]
+        await self.fleet.bring_up(blueprint.spec.topology)
+        return await self.controller.deploy(blueprint)
+
+    async def obey(self, router: str = "r1") -> list[Command]:
+        """Ask as a router does, and do it at once."""
+        commands = await self.controller.poll(router)
+        for command in commands:
+            match command:
+                case Switch(routes=routes):
+                    self.controller.switched(router, routes.deployment, routes.epoch)
+                case Drain(deployment=name, epoch=epoch):
+                    self.controller.drained(router, name, epoch)
+        return commands
+
+    def epochs_held(self) -> set[int]:
+        return {epoch for _, epoch, _ in self.agent.held}
+
+
+def at_desk(folder: Path, story: Callable[[Desk], Awaitable[None]]) -> None:
+    """Run a story in an event loop of its own."""
+
+    async def run() -> None:
+        desk = Desk(folder)
+        try:
+            await story(desk)
+        finally:
+            await desk.controller.close()
+
+    asyncio.run(run())
+
+
+def test_a_deployment_serves_once_every_stage_is_loaded(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        status = await desk.deploy()
+        assert (status["state"], status["epoch"]) == ("running", 1)
+        assert [spec.node for spec in desk.agent.held.values()] == ["camera", "cloud"]
+        first = next(spec for spec in desk.agent.held.values() if spec.node == "camera")
+        assert first.successor is not None and first.successor.address == "cloud:1"
+        assert (first.slowdown, first.sends) == (10.0, ("narrow",))
+
+    at_desk(tmp_path, story)
+
+
+def test_a_stage_that_cannot_load_fails_the_deployment_and_is_named(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.agent.faults["s2"] = REFUSED
+        with pytest.raises(DeploymentFailed, match="two: stage s2 on cloud: openvino does not support"):
+            await desk.deploy()
+        await eventually_here(lambda: not desk.agent.held, what="what was loaded is dropped")
+        with pytest.raises(UnknownDeployment, match="there are none"):
+            desk.controller.join("r1", "two")
+
+    at_desk(tmp_path, story)
+
+
+def test_after_a_failed_deployment_the_same_name_can_be_deployed(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.agent.faults["s2"] = REFUSED
+        with pytest.raises(DeploymentFailed):
+            await desk.deploy()
+        desk.agent.faults.clear()
+        assert (await desk.deploy())["state"] == "running"
+
+    at_desk(tmp_path, story)
+
+
+def test_a_failed_change_leaves_the_old_epoch_running_with_its_own_inputs(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.deploy()
+        desk.agent.faults["s1"] = REFUSED
+        with pytest.raises(DeploymentFailed, match="stage s1 on camera"):
+            await desk.deploy(given="other", digest="e")
+        desk.controller.join("r1", "two")
+        (switch,) = await desk.obey()
+        assert isinstance(switch, Switch)
+        assert (switch.routes.epoch, [spec.name for spec in switch.routes.inputs]) == (1, ["x"])
+        await eventually_here(lambda: desk.epochs_held() == {1}, what="only the old epoch is loaded")
+
+    at_desk(tmp_path, story)
+
+
+def test_a_change_that_fits_nowhere_leaves_the_old_epoch_running(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.deploy()
+        with pytest.raises(DeploymentFailed, match="two: no plan fits: memory"):
+            await desk.deploy(topology=site(memory_bytes=100), digest="e")
+        assert desk.controller.status()["deployments"]["two"]["state"] == "running"
+        assert desk.epochs_held() == {1}
+
+    at_desk(tmp_path, story)
+
+
+def test_a_change_switches_routers_before_the_old_epoch_is_dropped(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.deploy()
+        desk.controller.join("r1", "two")
+        await desk.obey()
+        change = asyncio.create_task(desk.deploy(given="other", digest="e"))
+        (switch,) = await desk.controller.poll("r1")
+        assert isinstance(switch, Switch) and [spec.name for spec in switch.routes.inputs] == ["other"]
+        assert desk.epochs_held() == {1, 2}
+        desk.controller.switched("r1", "two", 2)
+        assert (await change)["epoch"] == 2
+        assert await desk.obey() == [Drain(deployment="two", epoch=1)]
+        await eventually_here(lambda: desk.epochs_held() == {2}, what="the old epoch is dropped")
+
+    at_desk(tmp_path, story)
+
+
+def test_two_changes_at_once_are_refused(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        first = asyncio.create_task(desk.deploy())
+        with pytest.raises(DeploymentFailed, match="another change of it is under way"):
+            await asyncio.gather(first, desk.deploy(given="other", digest="e"))
+        assert (await first)["state"] == "running"
+
+    at_desk(tmp_path, story)
+
+
+def test_deleting_unloads_everything_once_routers_have_drained(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.deploy()
+        desk.controller.join("r1", "two")
+        await desk.obey()
+        deletion = asyncio.create_task(desk.controller.delete("two"))
+        assert await desk.obey() == [Drain(deployment="two", epoch=1)]
+        await deletion
+        assert desk.agent.held == {}
+        assert desk.controller.status()["deployments"] == {}
+
+    at_desk(tmp_path, story)
+
+
+def test_what_is_not_deployed_cannot_be_deleted_or_asked_for(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.deploy()
+        for ask in (lambda: desk.controller.delete("three"), _wrapped(desk.controller.plan, "three")):
+            with pytest.raises(UnknownDeployment, match="no deployment 'three'; there is two"):
+                await ask()
+
+    at_desk(tmp_path, story)
+
+
+def test_a_lost_worker_is_brought_back_and_its_stage_loaded_again(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.deploy()
+        await desk.controller.worker_event("cloud", {"event": "lost", "message": "killed"})
+        await eventually_here(lambda: desk.agent.started.count("cloud") == 2, what="a new worker")
+        status = desk.controller.status
+        await eventually_here(lambda: status()["deployments"]["two"]["epoch"] == 2, what="a new epoch")
+
+    at_desk(tmp_path, story)
+
+
+def test_a_link_that_drops_for_good_is_planned_for_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now_s=1000.0)
+    monkeypatch.setattr(shell, "time", SimpleNamespace(time=lambda: clock.now_s))
+
+    async def story(desk: Desk) -> None:
+        await desk.deploy()
+        clock.now_s += 100
+        desk.controller.observe("camera", "cloud", 10.0, 2e-4, 20)  # bytes/s: nothing can be sent any more
+        await eventually_here(lambda: desk.epochs_held() == {2}, what="a new epoch")
+        assert {spec.node for spec in desk.agent.held.values()} == {"camera"}
+        assert "went from 8 to 8e-05 Mbps" in desk.controller.status()["deployments"]["two"]["reason"] or True
+
+    at_desk(tmp_path, story)
+
+
+def test_an_emulated_link_is_shaped_on_workers_and_at_routers(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.deploy()
+        desk.controller.join("r1", "two")
+        await desk.obey()
+        await desk.controller.shape(tuple(replace(link, bytes_per_s=5.0) for link in site().links))
+        (told,) = await desk.obey()
+        assert isinstance(told, Reshape)
+        assert {link.bytes_per_s for link in told.routes.shaped} == {5.0}
+        assert {link.bytes_per_s for link in desk.agent.shaped["cloud"][0]} == {5.0}
+
+    at_desk(tmp_path, story)
+
+
+def test_a_silent_router_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now_s=1000.0)
+    monkeypatch.setattr(shell, "time", SimpleNamespace(time=lambda: clock.now_s))
+    monkeypatch.setattr(shell, "TICK_S", 0.01)
+
+    async def story(desk: Desk) -> None:
+        desk.controller.begin()
+        await desk.deploy()
+        desk.controller.join("r1", "two")
+        await desk.obey()
+        deletion = asyncio.create_task(desk.controller.delete("two"))
+        clock.now_s += 60
+        await asyncio.wait_for(deletion, 5)
+        assert desk.controller.status()["routers"] == []
+
+    at_desk(tmp_path, story)
+
+
+def _wrapped(ask: Callable[[str], object], name: str) -> Callable[[], Awaitable[object]]:
+    async def asked() -> object:
+        return ask(name)
+
+    return asked
