@@ -9,9 +9,11 @@ def main() -> None:
     """Runs the command line; exits 1 with one line on stderr where a stranger's package is in the way."""
     try:
         refuse_strangers()
+        from isthmus.cli import main as command_line
     except ForeignPackage as refusal:
         sys.exit(str(refusal))
-    from isthmus.cli import main as command_line
+    except KeyboardInterrupt:
+        sys.exit("isthmus: interrupted")
 
     command_line()
 

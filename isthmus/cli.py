@@ -10,7 +10,6 @@ from typer.core import TyperGroup
 from isthmus.terminal import REFUSALS, fail
 
 
-
 class _Interrupted(Exception):
     """Ctrl-C, once the verb has cleaned up."""
 

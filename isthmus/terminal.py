@@ -20,7 +20,7 @@ REFUSALS = (PartitionerError, NodesError, OrchestratorError, ZooError)
 
 def show(renderable: RenderableType) -> None:
     """Print a result for people."""
-    console.print(renderable)
+    console.print(renderable, soft_wrap=isinstance(renderable, str))
 
 
 def show_json(value: Any) -> None:
@@ -32,6 +32,12 @@ def fail(message: str) -> NoReturn:
     """One clear line on stderr, exit 1."""
     sys.stderr.write(f"isthmus: {' '.join(message.split())}\n")
     sys.exit(1)
+
+
+def note(message: str) -> None:
+    """A word of progress on a terminal, nothing in a pipe."""
+    if errors.is_terminal:
+        errors.print(f"  {message}", style="dim")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from orchestrator.errors import ClusterError
 START_S = 60.0
 _FREE = "from ray.scripts.scripts import main; main()"
 _TIED = "from orchestrator.local_cluster import end_with_parent; end_with_parent({parent}, {folder!r}); " + _FREE
+_started: dict[int, "subprocess.Popen[bytes]"] = {}  # heads that are this process's children, to be reaped
 PDEATHSIG = 1  # prctl(2): the signal that a child gets when its parent dies, however it dies
 
 
@@ -84,6 +85,7 @@ def start(*, tied: bool) -> LocalCluster:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    _started[process.pid] = process
     cluster = LocalCluster(address=f"127.0.0.1:{port}", token=token, pid=process.pid, folder=folder)
     try:
         _wait_until_up(process, port, log)
@@ -161,10 +163,8 @@ def end_session(leader: int, *, within_s: float = 10.0) -> None:
     Killed rather than asked: Ray's own shutdown takes half a minute and has nothing of ours to save.
     """
     _end(lambda: session_pids(leader), within_s=within_s)
-    try:
-        os.waitpid(leader, os.WNOHANG)
-    except ChildProcessError:
-        return  # another process started it
+    if leader in _started:
+        _started.pop(leader).wait(within_s)
 
 
 def _end(find: Callable[[], list[int]], *, within_s: float) -> None:

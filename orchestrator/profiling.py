@@ -14,6 +14,7 @@ import numpy as np
 
 from nodes.backend import Array
 from nodes.codec_errors import codec_errors, codec_figures
+from nodes.errors import UnsupportedOperator
 from nodes.profiler import profile_model
 from orchestrator.blueprint import check_names, pose
 from orchestrator.errors import ClusterError
@@ -104,20 +105,46 @@ def candidates(problem: Problem) -> tuple[Plan, ...]:
 
 
 async def _operators(bench: Bench) -> Profile:
-    """Seconds per operator on every engine: shares seen here, totals timed on the nodes themselves."""
+    """Seconds per operator on every engine: shares seen here, totals timed on the nodes themselves.
+
+    An engine that lacks an operator of the model gets no seconds at all, so that no plan uses it; UnsupportedOperator
+    if that is so of every one.
+    """
     keys = tuple(dict.fromkeys(key for keys in bench.engines.values() for key in keys))
     stand_ins = {key: _stand_in(key, bench.local) for key in keys}
     bench.say(f"profiling {len(bench.model.graph.operators)} operators on {', '.join(k.backend for k in keys)}")
-    seen = await asyncio.to_thread(
-        profile_model, bench.path, tuple(dict.fromkeys(stand_ins.values())), feeds=bench.samples[0]
-    )
-    profile = replace(seen, model=bench.model.sha256, engines={key: seen.engines[stand_ins[key]] for key in keys})
+    seen = await _seen_here(bench, stand_ins)
+    nothing = EngineProfile(operator_s={})
+    engines = {key: seen.engines.get(stand_ins[key], nothing) for key in keys}
+    profile = replace(seen, model=bench.model.sha256, engines=engines)
     graph = bench.model.graph
     everything = tuple(operator.name for operator in graph.operators)
     for key in keys:
-        segment = (key, everything, graph.inputs, graph.outputs)
-        profile = _corrected(profile, segment, await bench.time_segment(segment))
+        if stand_ins[key] in seen.engines:
+            segment = (key, everything, graph.inputs, graph.outputs)
+            profile = _corrected(profile, segment, await bench.time_segment(segment))
     return profile
+
+
+async def _seen_here(bench: Bench, stand_ins: Mapping[EngineKey, EngineKey]) -> Profile:
+    """The operators' shares on those engines of this machine that can run the model."""
+    left = tuple(dict.fromkeys(stand_ins.values()))
+    while True:
+        try:
+            return await asyncio.to_thread(profile_model, bench.path, left, feeds=bench.samples[0])
+        except UnsupportedOperator as error:
+            lacking = [key for key in left if key.backend == error.backend]
+            left = tuple(key for key in left if key not in lacking)
+            if not left or not lacking:
+                nodes = ", ".join(bench.engines)
+                raise UnsupportedOperator(
+                    f"{bench.spec.model.name}: {error}, and no other backend of {nodes} runs the model; "
+                    f"list one that does, such as onnxruntime",
+                    operator=error.operator,
+                    op_type=error.op_type,
+                    backend=error.backend,
+                ) from None
+            bench.say(f"{error}; planning without it")
 
 
 def _stand_in(key: EngineKey, local: tuple[str, ...]) -> EngineKey:

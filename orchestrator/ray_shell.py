@@ -7,7 +7,9 @@ import asyncio
 import os
 import platform
 import secrets
+import signal
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -277,6 +279,9 @@ def connect(address: str, environ: Mapping[str, str] | None = None) -> None:
         raise ClusterError(f"cannot join Ray at {address}: {' '.join(str(error).split())}") from None
     except ConnectionError as error:
         raise ClusterError(f"cannot join Ray at {address}: {' '.join(str(error).split())}") from None
+    finally:
+        if ours is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)  # Ray's own handler would abort the process
 
 
 def _reread_credentials() -> None:

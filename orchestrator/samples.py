@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -19,10 +20,9 @@ def load_inputs(path: Path, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
         raise BadInput(f"no file {path}; give a .npz, .npy or image file")
     match path.suffix.lower():
         case ".npz":
-            with np.load(path) as archive:
-                return {name: archive[name] for name in archive.files}
+            return _arrays(path)
         case ".npy":
-            return {_only(path, inputs).name: np.load(path)}
+            return {_only(path, inputs).name: _arrays(path)[""]}
         case suffix if suffix in PICTURES:
             spec = _only(path, inputs)
             return {spec.name: _picture(path, spec)}
@@ -43,6 +43,18 @@ def load_samples(given: Mapping[str, Path], inputs: Sequence[TensorSpec]) -> tup
         series[name] = [load_inputs(file, (spec,))[name] for file in files]
     count = min((len(arrays) for arrays in series.values()), default=0)
     return tuple({name: arrays[index] for name, arrays in series.items()} for index in range(count)) or ({},)
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """The arrays of an archive by name, or a single one under ""; objects, which only pickle reads, are refused."""
+    try:
+        held = np.load(path)
+        if isinstance(held, np.ndarray):
+            return {"": held}
+        with held:
+            return {name: held[name] for name in held.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise BadInput(f"{path} cannot be read as NumPy arrays: {' '.join(str(error).split())[:120]}") from None
 
 
 def _only(path: Path, inputs: Sequence[TensorSpec]) -> TensorSpec:

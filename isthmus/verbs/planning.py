@@ -1,19 +1,22 @@
 """`isthmus profile` and `isthmus plan`: measure, and answer where to cut. Nothing is deployed."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.render import plan_picture, unsplit_table
-from isthmus.terminal import fail, progress, show, show_json
+from isthmus.terminal import fail, note, progress, show, show_json
 from nodes.errors import EngineMissing
 from orchestrator.blueprint import pose
 from orchestrator.errors import SpecError
+from orchestrator.own_host import blueprint_here
 from orchestrator.plan_json import plan_to_json
 from orchestrator.profile_file import load_profile, profile_to_json, save_profile
 from orchestrator.spec import DeploymentSpec, InputSpec
 from orchestrator.topology_spec import load_topology
 from partitioner.plan import Infeasible, Plan
+from partitioner.profile import Profile
 from partitioner.topology import Node, Tier, Topology
 
 
@@ -93,12 +96,10 @@ def profile_model(
     as_json: bool,
 ) -> None:
     """Measure a model on a topology's nodes, and write or print the profile."""
-    from orchestrator.client import Client
-
     spec = Question(model=model, topology=topology, shapes=tuple(shapes), samples=tuple(samples)).spec()
     refuse_early(spec, address)
-    with progress("profiling"), Client(address) as client:
-        found, _ = client.profile(spec)
+    with progress("profiling"):
+        found = _profile_there(spec, address) if address else asyncio.run(blueprint_here(spec, note)).profile
     if output is not None:
         save_profile(found, output)
     if as_json:
@@ -110,6 +111,13 @@ def profile_model(
         show(f"{where}: whole model {total_s * 1e3:.2f} ms, {len(engine.segment_s)} segments timed")
     if output is not None:
         show(f"written to {output}; use it with: isthmus plan {model} --topology T --profile {output}")
+
+
+def _profile_there(spec: DeploymentSpec, address: str) -> Profile:
+    from orchestrator.client import Client
+
+    with Client(address) as client:
+        return client.profile(spec)[0]
 
 
 def this_machine() -> Topology:
@@ -153,11 +161,8 @@ def _from_file(spec: DeploymentSpec, path: Path) -> Plan | Infeasible:
 
 
 def _measured(spec: DeploymentSpec) -> Plan | Infeasible:
-    from orchestrator.client import Client
-
     refuse_early(spec, None)
-    with Client() as client:
-        return client.profile(spec)[1]
+    return asyncio.run(blueprint_here(spec, note)).find()
 
 
 def _pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ are 32 bits wide inside this engine. Free shapes that contradict each other give
 """
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
@@ -136,7 +137,12 @@ def load() -> OpenVino:
 
 @cache
 def _core() -> Any:
-    """One Core per process: it owns the plugin and its thread pools."""
+    """One Core per process: it owns the plugin and its thread pools.
+
+    Its telemetry is kept from loading: it calls home at import from a fork, and without internet ends that fork with
+    SIGTERM, which the event loop that was forked along hears as its own and stops the worker.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from nodes.backend import Array
 from orchestrator.blueprint import Blueprint
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.load import Model, load
@@ -27,11 +28,11 @@ def two_layers(folder: Path, *, given: str = "x", hidden: int = 4) -> Path:
     return path
 
 
-def answer_of(feed: np.ndarray, *, hidden: int = 4) -> np.ndarray:
+def answer_of(feed: Array, *, hidden: int = 4) -> Array:
     """What the model computes of its input."""
     first = np.random.default_rng(0).normal(size=(WIDE, hidden)) / np.sqrt(WIDE)
     second = np.random.default_rng(1).normal(size=(hidden, 64)) / np.sqrt(hidden)
-    return (feed @ first.astype(np.float32)) @ second.astype(np.float32)
+    return np.asarray((feed @ first.astype(np.float32)) @ second.astype(np.float32))
 
 
 def site(*, mbps: float = 8.0, memory_bytes: int | None = None, slowdown: float = 10.0) -> Topology:
@@ -41,7 +42,8 @@ def site(*, mbps: float = 8.0, memory_bytes: int | None = None, slowdown: float 
         Node(name="cloud", tier=Tier.CLOUD, backends=("onnxruntime",), memory_bytes=memory_bytes),
     )
     ends = (("camera", "cloud"), ("cloud", "camera"))
-    return Topology(nodes, tuple(Link(source=a, target=b, bytes_per_s=mbps / 8e-6, propagation_s=1e-4) for a, b in ends))
+    rate = mbps / 8e-6
+    return Topology(nodes, tuple(Link(source=a, target=b, bytes_per_s=rate, propagation_s=1e-4) for a, b in ends))
 
 
 def seconds(model: Model, first_s: float = 1e-4, second_s: float = 1e-2, *, key: EngineKey = KEY) -> Profile:

@@ -195,7 +195,7 @@ def test_a_link_that_drops_for_good_is_planned_for_anew(tmp_path: Path, monkeypa
         desk.controller.observe("camera", "cloud", 10.0, 2e-4, 20)  # bytes/s: nothing can be sent any more
         await eventually_here(lambda: desk.epochs_held() == {2}, what="a new epoch")
         assert {spec.node for spec in desk.agent.held.values()} == {"camera"}
-        assert "went from 8 to 8e-05 Mbps" in desk.controller.status()["deployments"]["two"]["reason"] or True
+        assert "a better plan" in desk.controller.status()["deployments"]["two"]["reason"]
 
     at_desk(tmp_path, story)
 

@@ -1,0 +1,91 @@
+"""Writes the benchmarks' table into README.md, between <!-- bench:begin --> and <!-- bench:end -->.
+
+    python -m scripts.readme_bench                      runs every benchmark (minutes)
+    python -m scripts.readme_bench --quick              rough figures, to see the table
+    python -m scripts.readme_bench FILE.json …          what `benchmarks/NAME.py --json` printed earlier
+
+Only figures with a target stand in the table; the others are in each benchmark's own output. A target that is
+missed is shown as missed. It measures nothing itself.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.readme_demo import README, Unpasteable, between_marks
+
+ROOT = README.parent
+Report = Mapping[str, Any]  # what a benchmark prints with --json
+HEAD = ("| benchmark | figure | target | reached | spread | holds |", "| --- | --- | ---: | ---: | ---: | --- |")
+
+
+def runnable() -> tuple[Path, ...]:
+    """The benchmarks, as `make bench` finds them."""
+    return tuple(path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "__main__" in path.read_text())
+
+
+def run(benchmark: Path, options: Sequence[str]) -> Report:
+    """One benchmark's report; Unpasteable, with its last line, if it failed."""
+    print(f"readme_bench: {benchmark.name}", file=sys.stderr)
+    env = os.environ | {"PYTHONPATH": f"{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, benchmark, "--json", *options],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return read(done.stdout, benchmark.name)
+
+
+def read(text: str, where: str) -> Report:
+    """A report from its JSON; Unpasteable if it is none."""
+    try:
+        report: Report = json.loads(text)
+    except json.JSONDecodeError:
+        raise Unpasteable(f"{where}: no JSON of a benchmark: {text.strip()[-80:]!r}; run it by itself") from None
+    if not {"benchmark", "machine", "figures"} <= set(report):
+        raise Unpasteable(f"{where}: not what a benchmark prints with --json")
+    return report
+
+
+def table(reports: Iterable[Report]) -> str:
+    """The reports as Markdown: one row a figure with a target, then the machines they ran on."""
+    told = list(reports)
+    rows = [_row(each["benchmark"], one) for each in told for one in each["figures"] if one["target"] is not None]
+    machines = dict.fromkeys(_machine(each["machine"]) for each in told)
+    return "\n".join([*HEAD, *rows, "", *(f"Measured on {machine}." for machine in machines)])
+
+
+def _row(benchmark: str, figure: Mapping[str, Any]) -> str:
+    sign = "≤" if figure["better"] == "lower" else "≥"
+    spread = "" if figure["spread"] is None else " – ".join(f"{end:.3g}" for end in figure["spread"])
+    reached = f"{figure['value']:.3g} {figure['unit']}".strip()
+    target = f"{sign} {figure['target']:.3g} {figure['unit']}".strip()
+    holds = "yes" if figure["holds"] else "**no**"
+    return f"| `{benchmark}.py` | {figure['name']} | {target} | {reached} | {spread} | {holds} |"
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gb']} GB; {versions}"
+
+
+def main() -> None:
+    """Run the benchmarks, or read the files named on the command line, and write the table."""
+    options = [one for one in sys.argv[1:] if one.startswith("--")]
+    files = [Path(one) for one in sys.argv[1:] if not one.startswith("--")]
+    try:
+        reports = [read(file.read_text(), str(file)) for file in files] or [run(each, options) for each in runnable()]
+        README.write_text(between_marks(README.read_text(), "bench", table(reports)))
+    except Unpasteable as refusal:
+        sys.exit(f"readme_bench: {refusal}")
+
+
+if __name__ == "__main__":
+    main()
