@@ -1,14 +1,15 @@
 """How well a plan's predicted latency is met: two models, several plans each, under several links.
 
-Workers of one run are profiled as a deployment does; workers of another, fresh processes, answer requests one at a
-time. All combinations take turns, round by round, so that a busy moment of the machine meets all alike. Plans are
-not the best ones but spread: everything at one node, and cuts where chosen shares of the compute are done.
+Two sets of worker processes: on one, messages and segments are timed as a deployment times them; the other answers
+requests, one at a time. They never see each other's figures, and take turns round by round, so that a busy spell of
+the machine meets both; medians over the rounds are compared. Plans are not the best ones but spread: everything at
+one node, and cuts where chosen shares of the compute are done.
 """
 
 import argparse
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, median
 from time import perf_counter
 
@@ -20,6 +21,7 @@ from benchmarks.figures import Figure, figure, report
 from isthmus import zoo
 from nodes.backend import Array
 from orchestrator.blueprint import assignment, codecs_of, pose
+from orchestrator.calibration import message_costs
 from orchestrator.profiling import Bench, first_look, look_closer
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.cost import evaluate
@@ -55,8 +57,6 @@ class Combination:
     """A plan priced under one of the links."""
 
     name: str
-    deployment: str
-    link: str
     plan: Plan
 
     @property
@@ -67,12 +67,17 @@ class Combination:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model with what was measured of it, and its combinations."""
+    """A model, where it is profiled, the plans to try, and every profile made so far."""
 
-    model: Model
+    bench: Bench
     feeds: Mapping[str, Array]
-    profile: Profile
-    combinations: tuple[Combination, ...]
+    plans: Mapping[str, Plan]
+    profiles: list[Profile]
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self.bench.spec.name
 
 
 def topology(link: str) -> Topology:
@@ -89,7 +94,8 @@ def topology(link: str) -> Topology:
     )
 
 
-async def profiled(cluster: Cluster, name: str) -> Subject:
+async def subject_of(cluster: Cluster, name: str) -> Subject:
+    """A model with its first profile; the cluster is the one that it is profiled on."""
     path = zoo.build(name)
     model = load(path)
     feeds = sample(model)
@@ -98,24 +104,47 @@ async def profiled(cluster: Cluster, name: str) -> Subject:
         name=name, model=path, topology=cluster.topology, source=SOURCE, inputs=inputs, max_error=0.02
     )
     bench = cluster.workshop.bench(spec, model, path, (feeds,))
-    each_s, byte_s = await cluster.workshop.message_costs(spec)
+    each_s, byte_s = await message_costs(cluster.fleet, SOURCE, cluster.store)
     profile = await first_look(bench, message_s=each_s, message_s_per_byte=byte_s)
-    some_link = next(iter(LINKS))
-    plans = [plan for _, plan in spread_plans(problem(bench, profile, some_link))]
-    for _ in range(2):  # the second look is for tensors whose codecs, once tried, change what is sent
-        profile = await look_closer(bench, profile, plans, title=name)
-    return Subject(model, feeds, profile, tuple(combinations(bench, profile)))
-
-
-def combinations(bench: Bench, profile: Profile) -> Iterator[Combination]:
-    """Every plan under every link; a plan's codecs are those best under the first link, as it runs but once."""
     first, *_ = LINKS
-    for name, base in spread_plans(problem(bench, profile, first)):
+    profile = await look_closer(bench, profile, dict(spread_plans(problem(bench, profile, first))).values(), title=name)
+    plans = dict(spread_plans(problem(bench, profile, first)))  # with the codecs that are best under the first link
+    return Subject(bench, feeds, plans, [await look_closer(bench, profile, plans.values(), title=name)])
+
+
+async def profiled_again(cluster: Cluster, subject: Subject) -> None:
+    """Time messages and the plans' segments once more."""
+    first = subject.profiles[0]
+    each_s, byte_s = await message_costs(cluster.fleet, SOURCE, cluster.store)
+    engines = {key: replace(engine, segment_s={}) for key, engine in first.engines.items()}
+    untimed = replace(first, engines=engines, message_s=each_s, message_s_per_byte=byte_s)
+    subject.profiles.append(await look_closer(subject.bench, untimed, subject.plans.values(), title=subject.name))
+
+
+def combined(profiles: Sequence[Profile]) -> Profile:
+    """The median of what several profiles say of segments and messages."""
+    first = profiles[0]
+    engines = {}
+    for key, engine in first.engines.items():
+        timed = [profile.engines[key].segment_s for profile in profiles]
+        middle = {name: median([one[name] for one in timed if name in one]) for name in engine.segment_s}
+        engines[key] = replace(engine, segment_s=middle)
+    return replace(
+        first,
+        engines=engines,
+        message_s=median([profile.message_s for profile in profiles]),
+        message_s_per_byte=median([profile.message_s_per_byte for profile in profiles]),
+    )
+
+
+def combinations(subject: Subject) -> Iterator[Combination]:
+    """Every plan under every link, priced."""
+    profile = combined(subject.profiles)
+    for name, base in subject.plans.items():
         for link in LINKS:
-            posed = problem(bench, profile, link)
+            posed = problem(subject.bench, profile, link)
             plan = evaluate(posed, assignment(posed, base), codecs_of(base))
-            deployment = f"{bench.spec.name}/{name}"
-            yield Combination(f"{deployment}, {link}", deployment, link, plan)
+            yield Combination(f"{subject.name}/{name}, {link}", plan)
 
 
 def problem(bench: Bench, profile: Profile, link: str) -> Problem:
@@ -135,32 +164,28 @@ def sample(model: Model) -> dict[str, Array]:
     return {name: random.random(shape, np.float32) for name, shape in shapes.items()}
 
 
-async def measured(cluster: Cluster, subjects: Sequence[Subject], rounds: int, requests: int) -> dict[str, list[float]]:
-    """Median seconds of each combination's requests, one value a round."""
-    for subject in subjects:
-        plans = {one.deployment: one.plan for one in subject.combinations}
-        for deployment, plan in plans.items():
-            await cluster.deploy(deployment, plan, subject.model)
-    found: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        for link in LINKS:
-            await cluster.shape(*topology(link).links)
-            for subject in subjects:
-                for one in subject.combinations:
-                    if one.link == link:
-                        seconds = [await timed(cluster, one, subject.feeds) for _ in range(requests + 1)]
-                        found.setdefault(one.name, []).append(median(seconds[1:]))
+async def measured(cluster: Cluster, subjects: Sequence[Subject], requests: int) -> dict[str, float]:
+    """Median seconds of each combination's requests, by name."""
+    found = {}
+    for link in LINKS:
+        await cluster.shape(*topology(link).links)
+        for subject in subjects:
+            for name in subject.plans:
+                deployment = f"{subject.name}/{name}"
+                seconds = [await timed(cluster, deployment, subject.feeds) for _ in range(requests + 1)]
+                found[f"{deployment}, {link}"] = median(seconds[1:])
     return found
 
 
-async def timed(cluster: Cluster, one: Combination, feeds: Mapping[str, Array]) -> float:
+async def timed(cluster: Cluster, deployment: str, feeds: Mapping[str, Array]) -> float:
     started_s = perf_counter()
-    await cluster.router.infer(one.deployment, feeds)
+    await cluster.router.infer(deployment, feeds)
     return perf_counter() - started_s
 
 
-def figures(subjects: Sequence[Subject], seconds: Mapping[str, list[float]]) -> Iterator[Figure]:
-    every = [one for subject in subjects for one in subject.combinations]
+def figures(subjects: Sequence[Subject], rounds: Sequence[Mapping[str, float]]) -> Iterator[Figure]:
+    every = [one for subject in subjects for one in combinations(subject)]
+    seconds = {one.name: [found[one.name] for found in rounds] for one in every}
     errors = {one.name: one.plan.predicted.latency_s / median(seconds[one.name]) - 1 for one in every}
     worst = max(errors, key=lambda name: abs(errors[name]))
     sizes = [abs(error) for error in errors.values()]
@@ -177,10 +202,17 @@ def figures(subjects: Sequence[Subject], seconds: Mapping[str, list[float]]) -> 
 
 async def run(rounds: int, requests: int) -> list[Figure]:
     first, *_ = LINKS
-    async with open_cluster(topology(first), SOURCE) as cluster:
-        subjects = [await profiled(cluster, name) for name in MODELS]
-    async with open_cluster(topology(first), SOURCE) as cluster:
-        return list(figures(subjects, await measured(cluster, subjects, rounds, requests)))
+    async with open_cluster(topology(first), SOURCE) as profiling, open_cluster(topology(first), SOURCE) as serving:
+        subjects = [await subject_of(profiling, name) for name in MODELS]
+        for subject in subjects:
+            for name, plan in subject.plans.items():
+                await serving.deploy(f"{subject.name}/{name}", plan, subject.bench.model)
+        found = []
+        for number in range(rounds):
+            for subject in subjects if number else ():
+                await profiled_again(profiling, subject)
+            found.append(await measured(serving, subjects, requests))
+        return list(figures(subjects, found))
 
 
 def main() -> None:
@@ -188,7 +220,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    rounds, requests = (2, 3) if options.quick else (6, 8)
+    rounds, requests = (1, 3) if options.quick else (5, 5)
     report("prediction", asyncio.run(run(rounds, requests)), options.json)
 
 

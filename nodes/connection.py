@@ -7,9 +7,9 @@ requests, and never runs user code but `on_frame` and `on_closed`, plain functio
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from nodes.emulation import LinkShaper
 from nodes.errors import MalformedFrame, StreamClosed
@@ -36,7 +36,7 @@ class Wire(Protocol):
         """The next message; None when the peer ended the stream. StreamClosed if it broke."""
         ...
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> Coroutine[Any, Any, None]:
         """Send one message, waiting for the transport. StreamClosed if it broke."""
         ...
 
@@ -100,9 +100,8 @@ class Connection:
         self._credit_bytes = 0
         self._flush_at: asyncio.TimerHandle | None = None
         self._pings: dict[int, tuple[asyncio.Future[float], float]] = {}
-        self._idle: asyncio.Future[None] | None = None
         self._roomy: list[Callable[[], None]] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._writing = False  # also once a write has failed: nothing follows it
 
     # -- sending ---------------------------------------------------------------------------------------------
 
@@ -180,7 +179,6 @@ class Connection:
 
     async def run(self) -> None:
         """Read until the stream ends; then `on_closed` has been called and nothing of it is left."""
-        self._writer = asyncio.create_task(self._write_all())
         reason = "the peer closed the stream"
         try:
             while (data := await self._wire.read()) is not None:
@@ -205,8 +203,6 @@ class Connection:
         if self.closed:
             return
         self.closed = True
-        if self._writer is not None:
-            self._writer.cancel()
         if self._flush_at is not None:
             self._flush_at.cancel()
         for answer, _ in self._pings.values():
@@ -235,21 +231,40 @@ class Connection:
 
     def _enqueue(self, going: _Outgoing, express: bool) -> None:
         (self._express if express else self._outbox).append(going)
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+        if not self._writing:
+            self._write()
 
-    async def _write_all(self) -> None:
+    def _write(self) -> None:
+        """Write what may be written, at once: no task has to wake up for it, and bookkeeping comes after."""
+        self._writing = True
         try:
-            while True:
-                data = self._next()
-                if data is None:
-                    self._idle = self._loop.create_future()
-                    await self._idle
-                    continue
+            while not self.closed and (data := self._next()) is not None:
                 self.sent_bytes += len(data)
-                await self._wire.write(data)
+                if self._waits(self._wire.write(data)):
+                    return
         except (StreamClosed, MalformedFrame) as error:
+            self._loop.call_soon(self._end, str(error))  # not from within the caller's post
+            return
+        self._writing = False
+
+    def _waits(self, writing: Coroutine[Any, Any, None]) -> bool:
+        """Run a write until it must wait for the transport; whether it must. Then it goes on by itself."""
+        try:
+            waited = writing.send(None)
+        except StopIteration:
+            return False
+        waited._asyncio_future_blocking = False  # what a task does with a future that its coroutine waits for
+        waited.add_done_callback(lambda _: self._go_on(writing))
+        return True
+
+    def _go_on(self, writing: Coroutine[Any, Any, None]) -> None:
+        try:
+            if self._waits(writing):
+                return
+        except StreamClosed as error:
             self._end(str(error))
+            return
+        self._write()
 
     def _next(self) -> bytes | None:
         """The next bytes to write: control first, then the rest of a message begun, then the next in credit."""
@@ -347,8 +362,8 @@ class Connection:
             self._digest()
         if header.credit_bytes:
             self._outstanding_bytes = max(0, self._outstanding_bytes - header.credit_bytes)
-            if self._outbox and self._idle is not None and not self._idle.done():
-                self._idle.set_result(None)
+            if self._outbox and not self._writing:
+                self._write()
 
     def _refuse(self, error: MalformedFrame, header: Header | None, nbytes: int) -> None:
         """Tell the peer what was wrong with its frame, under the request's name where it could be read."""

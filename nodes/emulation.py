@@ -12,14 +12,20 @@ from collections.abc import Callable, Iterable, Mapping
 from nodes.link_clock import Ends, Roads, ShapedLink
 
 __all__ = ["LinkShaper", "ShapedLink"]
+MOST_LEAD_S = 0.0005  # a ring that is later than this met a busy machine, which is no fault of the alarm's
 
 
 class LinkShaper:
-    """Holds messages back until the emulated links would have delivered them; belongs to one event loop."""
+    """Holds messages back until the emulated links would have delivered them; belongs to one event loop.
+
+    Waking a thread and the loop takes time that no link took, so it rings as much earlier as rings were late of late.
+    """
 
     def __init__(self) -> None:
         self._roads = Roads()
         self._alarm: _Alarm | None = None
+        self._lead_s = 0.0
+        self._set_for_s: float | None = None
 
     def shape(self, links: Iterable[ShapedLink], paths: Mapping[Ends, tuple[Ends, ...]]) -> None:
         """Set or change links and paths, from the event loop. NodesError for a path over an unknown link."""
@@ -43,7 +49,7 @@ class LinkShaper:
             return
         put = self._roads.send_express if express else self._roads.send
         put(deliver, path, nbytes, time.monotonic())
-        self._set_alarm()
+        self._deliver_due()
 
     def close(self) -> None:
         """Stop the timer; what is under way is never delivered."""
@@ -57,10 +63,17 @@ class LinkShaper:
             return
         if self._alarm is None:
             self._alarm = _Alarm(asyncio.get_running_loop(), self._ring)
-        self._alarm.set(next_s)
+        self._set_for_s = next_s - self._lead_s
+        self._alarm.set(self._set_for_s)
 
     def _ring(self) -> None:
-        for deliver in self._roads.due(time.monotonic()):
+        if self._set_for_s is not None and (late_s := time.monotonic() - self._set_for_s) > 0:
+            self._lead_s += 0.1 * (min(late_s, MOST_LEAD_S) - self._lead_s)
+            self._set_for_s = None
+        self._deliver_due()
+
+    def _deliver_due(self) -> None:
+        for deliver in self._roads.due(time.monotonic() + self._lead_s / 2):
             if callable(deliver):
                 deliver()
         self._set_alarm()

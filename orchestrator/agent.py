@@ -142,7 +142,7 @@ class Agent:
         if not path.exists():
             return None
         announced: dict[str, Any] = json.loads(path.read_text())
-        return announced if Path(f"/proc/{announced['pid']}").exists() else None
+        return announced if _is_alive(announced["pid"]) else None
 
     def _announcement(self, node: str) -> Path:
         return self._folder / f"{node}.worker.json"
@@ -165,7 +165,7 @@ class Agent:
             announced = self._announced(wanted.node)
             if announced is not None:
                 return announced
-            if not Path(f"/proc/{pid}").exists():
+            if not _is_alive(pid):
                 break
             await asyncio.sleep(0.05)
         raise ClusterError(f"the worker of node {wanted.node} died at its start: {_last_words(log)} (see {log})")
@@ -193,6 +193,14 @@ class Agent:
         except NodesError as error:
             if self._clients.get(node) is client:
                 await self._tell(node, {"event": "lost", "message": str(error)})
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked about yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _port() -> int:

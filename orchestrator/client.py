@@ -20,7 +20,7 @@ from nodes.backend import Array, TensorSpec
 from nodes.memory import keep_memory
 from orchestrator import local_cluster, ray_shell
 from orchestrator.errors import ClusterError
-from orchestrator.model_file import prepare
+from orchestrator.model_file import files_of, prepare
 from orchestrator.router import Answer, Router
 from orchestrator.routers import Command, Drain, Reshape, Switch
 from orchestrator.samples import load_samples
@@ -227,7 +227,7 @@ class Client:
         samples = load_samples({e.name: e.samples for e in spec.inputs if e.samples is not None}, ready.inputs)
         if self.facts["host"] == ray_shell.host_id():
             return str(ready.path), samples
-        files = {entry.name: entry.read_bytes() for entry in ready.path.parent.iterdir() if entry.is_file()}
+        files = {name: file.read_bytes() for name, file in files_of(ready.path).items()}
         path: str = self._ask("take_model", ready.sha256, files)
         return path, samples
 

@@ -49,6 +49,15 @@ def prepare(spec: DeploymentSpec) -> ReadyModel:
     return ReadyModel(path=path, inputs=tensor_specs(model, model.graph.inputs), sha256=model.sha256)
 
 
+def files_of(path: Path) -> dict[str, Path]:
+    """What a normalised model consists of: the model as "model.onnx", and the weights it keeps in files beside it."""
+    import onnx
+
+    tensors = onnx.load(path, load_external_data=False).graph.initializer
+    entries = [entry for tensor in tensors for entry in tensor.external_data if entry.key == "location"]
+    return {"model.onnx": path} | {entry.value: path.parent / entry.value for entry in entries}
+
+
 def _check(spec: DeploymentSpec, model: Model) -> None:
     """SpecError or InvalidProblem for a name, dtype or privacy bound in the spec that does not fit the model."""
     check_names(spec, model)

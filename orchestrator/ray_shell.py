@@ -138,6 +138,7 @@ class ControllerActor:
         folder = self._folder / "models" / name
         folder.mkdir(parents=True, exist_ok=True)
         for file, data in files.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / file).write_bytes(data)
         return str(folder / "model.onnx")
 

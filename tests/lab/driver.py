@@ -1,4 +1,4 @@
-"""A client on one of the lab's hosts, told what to do over its standard input: one JSON list [method, *arguments] a line.
+"""A client on one of the lab's hosts, told over its standard input what to do, a JSON list [method, *arguments] a line.
 
 Each gets one line back: {"value": …} or {"error": …}. It plans from figures that are made up (a slow camera, a fast
 cloud), so that a lab on one machine splits the model as real machines would, the same way every time.

@@ -9,14 +9,13 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-
-import sys
 
 TOKEN = "5a" * 32
 DATA_PORT = 7070  # tensors go to and from this port, so links can be slowed without starving Ray
@@ -85,7 +84,7 @@ class Lab:
         kept = {key: os.environ[key] for key in ("LANG", "LC_ALL") if key in os.environ}
         return kept | {
             "HOME": str(host.home),
-            "PATH": f"{host.home}/bin:{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": f"{host.home}/bin:{Path(sys.executable).parent}:{os.defpath}",
             "RAY_TMPDIR": str(host.scratch),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_enable_worker_prestart": "0",
@@ -126,14 +125,15 @@ class Lab:
         assert process.returncode == 0, f"{name}$ {' '.join(command)}\nended with {process.returncode}:\n{said}"
         return said
 
-    def start_ray(self, head: str) -> str:
-        """Ray on every host, each with its label; the address to join at."""
-        for host in self.hosts.values():
+    def start_ray(self, head: str, *others: str) -> str:
+        """Ray on these hosts, each with its label; the address to join at."""
+        hosts = [self.hosts[name] for name in others]
+        for host in (self.hosts[head], *hosts):
             (host.home / ".ray").mkdir(exist_ok=True)
             (host.home / ".ray" / "auth_token").write_text(TOKEN)
         address = f"{self.hosts[head].address}:6379"
         self._start_nodes([self.hosts[head]], "--head", "--port=6379", "--include-dashboard=false")
-        self._start_nodes([host for host in self.hosts.values() if host.name != head], f"--address={address}")
+        self._start_nodes(hosts, f"--address={address}")
         return address
 
     def _start_nodes(self, hosts: list[Host], *arguments: str) -> None:
@@ -176,9 +176,9 @@ class Lab:
         """Put it back."""
         _ip("-n", self._switch, "link", "set", name, "up")
 
-    def pids(self, name: str) -> list[int]:
-        """What runs on a host."""
-        return _pids(self.hosts[name].namespace)
+    def end_all(self, name: str) -> None:
+        """Kill whatever runs on a host."""
+        _end_all(self.hosts[name].namespace)
 
     @property
     def _switch(self) -> str:
@@ -192,7 +192,21 @@ class Lab:
             host.home.mkdir()
             host.scratch.mkdir()
             _ip("netns", "add", host.namespace)
-            _ip("-n", self._switch, "link", "add", "name", host.name, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
+            _ip(
+                "-n",
+                self._switch,
+                "link",
+                "add",
+                "name",
+                host.name,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "eth0",
+                "netns",
+                host.namespace,
+            )
             _ip("-n", self._switch, "link", "set", host.name, "master", "lan", "up")
             _ip("-n", host.namespace, "addr", "add", f"{host.address}/24", "dev", "eth0")
             for device in ("lo", "eth0"):

@@ -1,0 +1,46 @@
+"""The test's side of driver.py: a client on a lab host, called by method name."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.lab.hosts import Lab
+
+DRIVER = Path(__file__).with_name("driver.py")
+
+
+class Told:
+    """A driver on one host. AssertionError with its words where it fails."""
+
+    def __init__(self, lab: Lab, host: str, *arguments: str) -> None:
+        self._said = lab.hosts[host].home / "driver.err"
+        with self._said.open("w") as said:
+            self._process = lab.start(host, "python", "-P", str(DRIVER), *arguments, stderr=said)
+
+    def __enter__(self) -> "Told":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps([method, *arguments]) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, f"the driver died: {self._said.read_text()[-2000:]}"
+        reply = json.loads(line)
+        assert "error" not in reply, f"{method}: {reply['error']}"
+        return reply["value"]
+
+    def nodes_of(self, name: str) -> list[str]:
+        """The nodes that a deployment's requests go through now."""
+        plan = self.ask("status")["deployments"][name]["plan"]
+        return [] if plan is None else [stage["node"] for stage in plan["stages"]]
+
+    def worker(self, node: str) -> int | None:
+        """The process id of a node's worker, None while there is none."""
+        found = self.ask("status")["workers"].get(node)
+        return None if found is None else int(found["pid"])

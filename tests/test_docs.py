@@ -1,0 +1,211 @@
+"""What the documents say against what is there: files, links, verbs, keys, versions, figures, the example."""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from pydantic import BaseModel
+
+from isthmus.cli import app
+from nodes.worker import parse
+from orchestrator.control import DRIFT, Control
+from orchestrator.routing import Routing
+from orchestrator.spec import DeploymentModel, InputModel, OutputModel
+from orchestrator.topology_spec import LinkModel, NodeModel
+from scripts.readme_bench import Unpasteable, table
+from scripts.readme_demo import between_marks, console_block
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")))
+README, ARCHITECTURE = ((ROOT / name).read_text() for name in DOCUMENTS[:2])
+PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+MADE_BY_RUN = (ROOT / "examples/classify/.gitignore").read_text().split()
+COMMAND: Any = typer.main.get_command(app)
+every_document = pytest.mark.parametrize("document", DOCUMENTS)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language, without their fences."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Every isthmus, make or python command in a console block or in inline code, as words."""
+    lines = [line[2:] for block in blocks(text, "console") for line in block.splitlines() if line.startswith("$ ")]
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    for line in (*lines, *re.findall(r"`([^`\n]+)`", prose)):
+        words = shlex.split(line, comments=True)
+        if len(words) > 1 and words[0] in ("isthmus", "make", "python"):
+            yield words
+
+
+def rows(text: str, first: str) -> list[list[str]]:
+    """The body of the Markdown table whose head begins with the cell `first`: each row's cells."""
+    body = re.search(rf"^\| {re.escape(first)} \|.*\n\| --- .*\n((?:\|.*\n)+)", text, re.M)
+    assert body is not None, f"no table {first!r}"
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in body[1].splitlines()]
+
+
+def names(cell: str) -> list[str]:
+    """What stands in backticks in a cell."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def keys(model: type[BaseModel]) -> list[str]:
+    """A YAML mapping's keys, as people write them."""
+    return sorted(field.alias or name for name, field in model.model_fields.items())
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@every_document
+def test_links_lead_to_files_and_headings_that_are_there(document: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", (ROOT / document).read_text()):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (ROOT / document).parent / path if path else ROOT / document
+        assert file.exists(), target
+        if anchor:
+            assert anchor in map(slug, re.findall(r"^#+ (.*)$", file.read_text(), re.M)), target
+
+
+@every_document
+def test_files_that_are_named_exist(document: str) -> None:
+    folders = "partitioner|policies|nodes|orchestrator|isthmus|tests|benchmarks|examples|scripts|docs|deploy"
+    found = re.findall(rf"(?<![\w./-])((?:{folders})/[\w./-]*\w/?)", (ROOT / document).read_text())
+    missing = [name for name in found if not (ROOT / name).exists() and Path(name).name not in MADE_BY_RUN]
+    assert [name for name in missing if "NAME" not in name] == []
+
+
+@every_document
+def test_commands_that_are_named_exist_with_their_options(document: str) -> None:
+    for words in commands((ROOT / document).read_text()):
+        if words[0] == "make":
+            assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M), words
+        elif words[0] == "isthmus" and words[1] not in ("VERB", "worker"):
+            known = [option for parameter in COMMAND.commands[words[1]].params for option in parameter.opts]
+            assert [word for word in words[2:] if word.startswith("-") and word not in (*known, "--help")] == []
+
+
+def test_readme_lists_the_verbs_there_are() -> None:
+    assert [names(row[0])[0].split()[0] for row in rows(README, "verb")] == list(COMMAND.commands)
+
+
+def test_every_verb_said_to_take_json_does() -> None:
+    without = [
+        name
+        for name, verb in COMMAND.commands.items()
+        if not any("--json" in parameter.opts for parameter in verb.params)
+    ]
+    assert without == ["run", "worker"]
+
+
+def test_readme_s_python_is_the_example_and_fits_in_20_lines() -> None:
+    (shown,) = blocks(README, "python")
+    assert shown == (ROOT / "examples/classify/run.py").read_text()
+    assert shown.count("\n") <= 20
+
+
+def test_readme_s_yaml_is_the_example_s() -> None:
+    files = [(ROOT / f"examples/classify/{name}.yaml").read_text() for name in ("spec", "topology")]
+    assert blocks(README, "yaml") == files
+
+
+@pytest.mark.parametrize(
+    ("where", "head", "model"),
+    [
+        ("## The spec", "key", DeploymentModel),
+        ("An entry of `inputs`", "key", InputModel),
+        ("## The topology", "key of a node", NodeModel),
+        ("## The topology", "key of a link", LinkModel),
+    ],
+)
+def test_readme_explains_exactly_the_keys_there_are(where: str, head: str, model: type[BaseModel]) -> None:
+    told = [name for row in rows(README[README.index(where) :], head) for name in names(row[0])]
+    assert sorted(name for name in told if name != "topology") == keys(model)
+
+
+def test_an_output_has_the_one_key_that_readme_tells() -> None:
+    assert keys(OutputModel) == ["to"]
+    assert "`outputs` has one key, `to`" in README
+
+
+def test_versions_are_those_of_the_project_and_its_lock() -> None:
+    project = PROJECT["project"]
+    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    ranges = {re.split(r"[\[<>=]", one)[0]: one for one in reversed(wanted)}
+    locked = dict(re.findall(r"^([\w.-]+)==([\w.]+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    (python, *packages) = rows(README, "")
+    assert python[1] == project["requires-python"]
+    assert [(row[2], row[1]) for row in packages] == [
+        (locked[row[0]], re.sub(r"^[\w-]+(\[\w+\])?", "", ranges[row[0]])) for row in packages
+    ]
+
+
+def test_readme_tells_the_download_that_set_up_tells() -> None:
+    told = re.search(r'^DOWNLOAD = "(.*)"', (ROOT / "scripts/bootstrap.py").read_text(), re.M)
+    assert told is not None
+    assert told[1] in README
+
+
+def test_architecture_s_packages_are_those_of_the_tree() -> None:
+    told = [names(row[0])[0] for row in rows(ARCHITECTURE, "package")]
+    there = [path.parent.name for path in ROOT.glob("*/__init__.py")]
+    assert sorted(told) == sorted(there)
+    assert told == [layer for layer in PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]]
+
+
+def test_thresholds_that_are_told_are_those_of_the_code() -> None:
+    routing, control = signature(Routing).parameters, signature(Control).parameters
+    assert (routing["max_attempts"].default, routing["max_losses"].default) == (4, 2)
+    assert (control["min_gain"].default, control["min_dwell_s"].default, DRIFT) == (0.15, 5.0, 0.25)
+    assert parse(["--node=a", "--state=b"]).orphan_s == 60
+    for told in ("four times at most", "two workers died", "15 %", "five seconds", "a quarter", "after a minute"):
+        assert told in ARCHITECTURE, told
+
+
+@pytest.mark.slow
+def test_why_s_python_prints_what_why_says() -> None:
+    why = (ROOT / "docs/why.md").read_text()
+    (code,), (said,) = blocks(why, "python"), blocks(why, "")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == said, done.stderr
+
+
+def test_what_is_pasted_replaces_only_what_is_between_the_marks() -> None:
+    assert between_marks("a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb", "x", "new\n") == (
+        "a\n<!-- x:begin -->\nnew\n<!-- x:end -->\nb"
+    )
+    with pytest.raises(Unpasteable, match=r"<!-- y:begin -->"):
+        between_marks(README.replace("demo:", "x:"), "y", "new")
+
+
+@pytest.mark.parametrize("output", ["half a demo", "requests lost: 0\nbroken promise: 0 switches instead of 2\n"])
+def test_a_demo_that_broke_off_or_broke_a_promise_is_not_pasted(output: str) -> None:
+    with pytest.raises(Unpasteable):
+        console_block(output)
+
+
+def test_readme_has_room_for_both_pastes() -> None:
+    for block in ("demo", "bench"):
+        assert between_marks(README, block, "new") != README
+
+
+def test_a_missed_target_is_shown_as_missed() -> None:
+    figure = {"name": "hop", "value": 2.5, "unit": "×", "target": 1.35, "better": "lower", "holds": False}
+    machine = {"cpu": "a CPU", "cores": 2, "memory_gb": 8, "versions": {"ray": "2.60.0"}}
+    report = {"benchmark": "hop", "machine": machine, "figures": [figure | {"spread": [1.0, 3.0]}]}
+    assert "| `hop.py` | hop | ≤ 1.35 × | 2.5 × | 1 – 3 | **no** |" in table([report])
+    assert table([report]).endswith("Measured on a CPU, 2 cores, 8 GB; ray 2.60.0.")
