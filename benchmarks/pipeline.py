@@ -165,17 +165,19 @@ def machine_busy_s() -> float:
 
 
 async def measured(cluster: Cluster, subject: Subject, case: Case, rounds: int, seconds: float) -> list[Figure]:
-    """A case's figures; a round times requests alone, then many at once."""
+    """A case's figures; a round times requests alone, many at once, and alone again."""
     plan, feeds = subject.plans[case.stages], subject.feeds
     await cluster.deploy(case.name, plan, subject.model, slowdown=case.slowdown)
     onward = next(crossing for crossing in plan.crossings if crossing.sender == "s1")
     ratios, rates, bounds = [], [], []
     for _ in range(rounds):
-        slowest_s = max((await alone(cluster, case.name, feeds, ALONE)).stage_s)
+        before_s = max((await alone(cluster, case.name, feeds, ALONE)).stage_s)
         if case.link_bound:
-            await cluster.shape(link(onward.source, onward.target, onward.nbytes / slowest_s))
+            await cluster.shape(link(onward.source, onward.target, onward.nbytes / before_s))
         found = await flood(cluster, case, feeds, seconds)
         await cluster.shape(link(onward.source, onward.target, FAST))
+        after_s = max((await alone(cluster, case.name, feeds, ALONE)).stage_s)
+        slowest_s = max((before_s + after_s) / 2, before_s if case.link_bound else 0.0)
         bounds.append(min(1 / slowest_s, found.cores / found.cpu_s))
         rates.append(found.rate)
         ratios.append(found.rate / bounds[-1])

@@ -3,7 +3,7 @@
 Runs in a Ray of its own that is gone afterwards. Replicas load the very artifacts that our workers load.
 """
 
-import os
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +49,7 @@ def serve_pipeline(
     plan: Plan, model: Model, store: Store, feeds: Mapping[str, Array]
 ) -> Iterator[Callable[[int], float]]:
     """A function of a number of requests, one at a time: median seconds per message beside the stages' runs."""
-    os.environ["RAY_SERVE_LOG_TO_STDERR"] = "0"
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     cluster = local_cluster.start(tied=True)
     try:
         ray_shell.connect(cluster.address, cluster.environ())

@@ -68,7 +68,7 @@ def decode(meta: TensorMeta, buffer: Buffer) -> Array:
     dtype = _DTYPES.get(meta.dtype)
     if dtype is None or meta.codec not in CODECS:
         raise MalformedFrame(f"tensor {meta.name!r}: dtype {meta.dtype!r} in codec {meta.codec!r} is not known here")
-    base, _, packed = meta.codec.partition("+")
+    base, _, packed = ("raw", "", "") if meta.codec == "raw" else meta.codec.partition("+")
     stored = _STORED[base] or dtype
     if packed:
         buffer = _decompress(meta, buffer, stored.itemsize)
@@ -92,11 +92,15 @@ def pack(header: Header, arrays: Mapping[str, Array], codecs: Mapping[str, str])
         meta, buffer = encode_named(name, array, codecs.get(name, "raw"))
         metas.append(meta)
         buffers.append(buffer)
-    return Frame(header._replace(tensors=tuple(metas)), tuple(buffers))
+    return Frame(header.holding(tuple(metas)), tuple(buffers))
 
 
 def encode_named(name: str, array: Array, codec: str, dtype: str | None = None) -> tuple[TensorMeta, Buffer]:
     """One tensor as meta and buffer; `dtype` overrides the name on the wire (bfloat16 held as uint16)."""
+    known = _NAMES.get(array.dtype)
+    if known and codec == "raw" and array.flags.c_contiguous:
+        buffer: Buffer = _bytes_of(array)
+        return TensorMeta(name, dtype or known, array.shape, codec, b"", len(buffer)), buffer
     array = _little_endian(array)
     buffer, scales, used = encode(array, codec)
     return TensorMeta(name, dtype or _NAMES[array.dtype], array.shape, used, scales, len(buffer)), buffer

@@ -25,7 +25,7 @@ ACK_DELAY_S = 0.005  # time for an answer to carry the acknowledgement along
 FAST_BYTES_PER_S = 100e6  # above, a part holds up the acknowledgement it carries less than a frame of its own costs
 MAX_NOTES = 512
 HEADER_BYTES = 200  # typical; what an emulated link charges for a frame beside its tensors
-_EXPRESS = (Kind.ACK, Kind.CREDIT, Kind.CANCEL, Kind.PING)
+_EXPRESS = frozenset((Kind.ACK, Kind.CREDIT, Kind.CANCEL, Kind.PING))
 _ACK, _CREDIT = Frame(Header(kind=Kind.ACK)), Frame(Header(kind=Kind.CREDIT))
 
 
@@ -51,11 +51,12 @@ class Ends:
 
 
 class _Outgoing(NamedTuple):
-    """A frame on its way out; number 0 is never acknowledged."""
+    """A frame on its way out; number 0 is never acknowledged. What it carries is settled as it leaves this side."""
 
     frame: Frame
     nbytes: int
-    carried: Carried
+    number: int
+    carried: Carried | None = None
 
 
 OnFrame = Callable[["Connection", Frame], None]
@@ -113,9 +114,7 @@ class Connection:
         self._number += 1
         nbytes = frame.nbytes
         self._notes.append((True, self._number, nbytes, self.last_used_s))
-        self._hand_over(
-            _Outgoing(frame, nbytes, Carried(self._number)), frame.header.kind in _EXPRESS and nbytes < LARGE_BYTES
-        )
+        self._hand_over(_Outgoing(frame, nbytes, self._number), frame.header.kind in _EXPRESS and nbytes < LARGE_BYTES)
 
     async def send(self, frame: Frame) -> None:
         """Queue a frame, waiting while the outbox is full. StreamClosed."""
@@ -220,7 +219,7 @@ class Connection:
         if self._shaper is None:
             self._enqueue(going, express)
             return
-        going = self._loaded(going)  # now: time on the emulated link is not time that this side held a message
+        going = going._replace(carried=self._carried(going))  # on the emulated link this side no longer holds it
         self._shaper.send(
             self.node,
             self.peer_node,
@@ -236,16 +235,17 @@ class Connection:
 
     def _write(self) -> None:
         """Write what may be written, at once: no task has to wake up for it, and bookkeeping comes after."""
-        self._writing = True
+        self._writing = True  # from here on: giving room to whoever waits for it may post again
         try:
-            while not self.closed and (data := self._next()) is not None:
-                self.sent_bytes += len(data)
-                if self._waits(self._wire.write(data)):
-                    return
+            data = None if self.closed else self._next()
+            if data is None:
+                self._writing = False
+                return
+            self.sent_bytes += len(data)
+            if not self._waits(self._wire.write(data)):
+                self._loop.call_soon(self._write)  # even so others have their turn, and a cancel passes between parts
         except (StreamClosed, MalformedFrame) as error:
             self._loop.call_soon(self._end, str(error))  # not from within the caller's post
-            return
-        self._writing = False
 
     def _waits(self, writing: Coroutine[Any, Any, None]) -> bool:
         """Run a write until it must wait for the transport; whether it must. Then it goes on by itself."""
@@ -289,27 +289,24 @@ class Connection:
         if self._roomy and self.ready:
             self._tell_roomy()
         if going.nbytes > self._part_bytes:
-            self._parts = split(going.frame, going.carried.number, self._part_bytes)
+            self._parts = split(going.frame, going.number, self._part_bytes)
             return encode(next(self._parts))
-        if self._shaper is None:
-            going = self._loaded(going)
-        return encode(going.frame, going.carried)
+        return encode(going.frame, going.carried or self._carried(going))
 
     def _tell_roomy(self) -> None:
         waiting, self._roomy = self._roomy, []
         for call in waiting:
             call()
 
-    def _loaded(self, going: _Outgoing) -> _Outgoing:
-        """With what is due to the peer, unless the message is so large that it would hold that up."""
+    def _carried(self, going: _Outgoing) -> Carried:
+        """What is due to the peer, unless the message is so large that it would hold that up."""
         if going.nbytes >= self._carrying_bytes or not (self._acks or self._credit_bytes):
-            return going
+            return Carried(going.number)
         now_s = time.monotonic()
-        acks = tuple((number, now_s - received_s) for number, received_s in self._acks)
-        carried = Carried(going.carried.number, acks, self._credit_bytes)
+        carried = Carried(going.number, tuple([(n, now_s - at_s) for n, at_s in self._acks]), self._credit_bytes)
         self._acks.clear()
         self._credit_bytes = 0  # the timer runs on: a timer a message costs more than one that finds nothing to do
-        return _Outgoing(going.frame, going.nbytes, carried)
+        return carried
 
     def _flush_later(self) -> None:
         if self._flush_at is None:
@@ -321,7 +318,7 @@ class Connection:
         if self.closed or not (self._acks or self._credit_bytes):
             return
         frame = _ACK if self._acks else _CREDIT
-        self._hand_over(_Outgoing(frame, 0, Carried()), True)
+        self._hand_over(_Outgoing(frame, 0, 0), True)
 
     # -- reading ---------------------------------------------------------------------------------------------
 

@@ -21,12 +21,14 @@ VERSION = 1
 SPOKEN = (VERSION - 1, VERSION)
 ALIGNMENT = 16
 MAX_HEADER_BYTES = 1 << 20
-MAX_FORMS = 64
+MAX_FORMS = 256  # remembered, so that headers alike are neither packed nor checked field by field again
+MAX_FORM_BYTES = 4096
 Buffer = bytes | bytearray | memoryview
 
 _LENGTH = struct.Struct("<I")
 _FILLER = "_"
 _ZEROS = bytes(ALIGNMENT)
+_FILLED = tuple(bytes((short,)) + _ZEROS[:short] for short in range(ALIGNMENT))  # the end of a bin8: length, zeros
 _PACKER = msgpack.Packer()  # one for all: msgpack.packb would allocate its buffer anew for each frame
 
 
@@ -109,6 +111,36 @@ class Header(NamedTuple):
     credit_bytes: int = 0
     version: int = VERSION
 
+    def holding(self, tensors: tuple[TensorMeta, ...]) -> "Header":
+        """The same with other tensors; a fifth of what `_replace` takes."""
+        return _new(Header, (*self[:_TENSORS], tensors, *self[_TENSORS + 1 :]))
+
+    def passed_on(
+        self,
+        stage: str,
+        budget_s: float | None,
+        tensors: tuple[TensorMeta, ...],
+        timings: tuple[HopTiming, ...] | None,
+    ) -> "Header":
+        """The header of what a stage makes of this one's frame, made as in `holding`."""
+        _, deployment, epoch, _, request, attempt, sequence, position, last, _, _, trace, origin, *_ = self
+        return Header(
+            self.kind,
+            deployment,
+            epoch,
+            stage,
+            request,
+            attempt,
+            sequence,
+            position,
+            last,
+            budget_s,
+            tensors,
+            trace,
+            origin,
+            timings,
+        )
+
 
 class Frame(NamedTuple):
     """A header and the encoded bytes of its tensors, parallel to `header.tensors` (of a PART: one slice)."""
@@ -119,7 +151,7 @@ class Frame(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Encoded tensor bytes, without header and alignment."""
-        return sum(len(buffer) for buffer in self.buffers)
+        return sum(map(len, self.buffers))
 
 
 class Carried(NamedTuple):
@@ -141,15 +173,14 @@ def encode(frame: Frame, carried: Carried = NOTHING_CARRIED) -> bytes:
 def encode_chunks(frame: Frame, carried: Carried = NOTHING_CARRIED) -> list[Buffer]:
     """The frame as chunks to be joined: header first, then buffers with alignment between them."""
     header, buffers = frame
-    if header.kind is not Kind.PART and [len(buffer) for buffer in buffers] != [meta[-1] for meta in header.tensors]:
+    chunks: list[Buffer] = _pack_header(header, carried)
+    if header.kind is Kind.PART:
+        return [*chunks, *buffers]  # slices of one frame, which has its alignment already
+    if [len(buffer) for buffer in buffers] != [meta[-1] for meta in header.tensors]:
         raise MalformedFrame(
             f"frame of {header.request or header.kind.name}: buffers of {[len(b) for b in buffers]} bytes "
             f"for tensors of {[meta.nbytes for meta in header.tensors]}"
         )
-    packed = _pack_header(header, carried)
-    chunks: list[Buffer] = [_LENGTH.pack(len(packed)), packed]
-    if header.kind is Kind.PART:
-        return [*chunks, *buffers]  # slices of one frame, which has its alignment already
     for buffer in buffers:
         chunks.append(buffer)
         if short := -len(buffer) % ALIGNMENT:
@@ -165,7 +196,9 @@ def decode(data: Buffer) -> Frame:
     start = _LENGTH.size + length
     if length > MAX_HEADER_BYTES or start > len(data):
         raise MalformedFrame(f"header of {length} bytes in a frame of {len(data)}")
-    view = memoryview(data).toreadonly()
+    view = memoryview(data)
+    if not view.readonly:
+        view = view.toreadonly()
     header = _unpack_header(view[_LENGTH.size : start])
     if header.kind is Kind.PART:
         return Frame(header, (view[start:],))
@@ -175,7 +208,7 @@ def decode(data: Buffer) -> Frame:
 def _split_payload(header: Header, view: memoryview, start: int) -> tuple[memoryview, ...]:
     buffers = []
     for tensor in header.tensors:
-        end = start + tensor.nbytes
+        end = start + tensor[-1]
         if end > len(view):
             raise MalformedFrame(
                 f"request {header.request!r}: tensor {tensor.name!r} ends at byte {end} of a frame of {len(view)}"
@@ -187,17 +220,35 @@ def _split_payload(header: Header, view: memoryview, start: int) -> tuple[memory
     return tuple(buffers)
 
 
-def _pack_header(header: Header, carried: Carried) -> bytes:
-    """The msgpack map, with a filler as last key so that the payload after it starts aligned."""
+def _pack_header(header: Header, carried: Carried) -> list[Buffer]:
+    """Length and msgpack map: what a form of header has in common, what differs, and a filler to align what follows."""
+    form = (*header[:_REQUEST], *header[_REQUEST + 1 : _BUDGET], *header[_BUDGET + 1 : _NUMBER])
+    common = _forms.get(form) or _pack_common(header, form)
+    number, acks, credit_bytes = carried
+    packed: bytes = _PACKER.pack(
+        {"r": header.request, "b": header.budget_s, "n": number, "c": acks, "g": credit_bytes, _FILLER: b""}
+    )
+    differing = packed[1:-1]  # without the map's own first byte, and the filler's length, which comes anew
+    nbytes = len(common) + len(differing) + 1
+    short = -(_LENGTH.size + nbytes) % ALIGNMENT
+    return [_LENGTH.pack(nbytes + short), common, differing, _FILLED[short]]
+
+
+_forms: dict[tuple[Any, ...], bytes] = {}  # a stream's headers differ in few fields; the rest is packed once
+
+
+def _pack_common(header: Header, form: tuple[Any, ...]) -> bytes:
+    """The first byte of the whole map and the pairs that headers of this form share."""
     fields: dict[str, Any] = {
-        key: value for key, value, default in zip(_KEYS, header, _DEFAULTS, strict=True) if value != default
+        key: value
+        for key, value, default in zip(_KEYS, header, _DEFAULTS, strict=True)
+        if value != default and key not in _DIFFERING
     }
-    if carried is not NOTHING_CARRIED:
-        fields |= {"n": carried.number, "c": carried.acks, "g": carried.credit_bytes}
-    fields[_FILLER] = b""  # the order of the other keys means nothing
-    packed: bytes = _PACKER.pack(fields)
-    short = -(_LENGTH.size + len(packed)) % ALIGNMENT
-    return packed[:-1] + bytes((short,)) + _ZEROS[:short]  # an empty bin8's last byte is its length
+    common = b"\xde" + struct.pack(">H", len(fields) + len(_DIFFERING)) + bytes(_PACKER.pack(fields)[1:])
+    if len(_forms) >= MAX_FORMS:
+        _forms.clear()  # as when each request is traced
+    _forms[form] = common
+    return common
 
 
 def _unpack_header(packed: memoryview) -> Header:
@@ -218,12 +269,16 @@ def _unpack_header(packed: memoryview) -> Header:
         raise MalformedFrame(f"kind {values[0]!r} is unknown, or a count is below 0, in {values[:8]}")
     values[0] = kind
     try:
-        for place, read in _INNER:
+        if values[_TENSORS]:
+            values[_TENSORS] = _seen_tensors.get(values[_TENSORS]) or _tensors(values[_TENSORS], len(packed))
+        if values[_ACKS]:
+            values[_ACKS] = tuple([(int(number), float(held_s)) for number, held_s in values[_ACKS]])
+        for place, read in _RARE:
             if values[place] is not None:
                 values[place] = read(values[place])
     except (TypeError, ValueError) as error:
         raise MalformedFrame(f"request {fields.get('r')!r}: {error}") from None
-    return Header._make(values)
+    return _new(Header, values)
 
 
 _seen_types: set[tuple[type, ...]] = set()  # headers of a fleet have few forms; one seen is not checked by field again
@@ -237,11 +292,18 @@ def _check_types(values: Sequence[Any], types: tuple[type, ...]) -> None:
         _seen_types.add(types)
 
 
-def _tensors(given: tuple[Any, ...]) -> tuple[TensorMeta, ...]:
+_seen_tensors: dict[tuple[Any, ...], tuple[TensorMeta, ...]] = {}  # likewise: a stage gets the same few shapes
+
+
+def _tensors(given: tuple[Any, ...], header_bytes: int) -> tuple[TensorMeta, ...]:
     metas = tuple(map(TensorMeta._make, given))
     for meta in metas:
         if tuple(map(type, meta)) != _TENSOR_TYPES or meta.nbytes < 0:
             raise TypeError(f"tensor {str(meta.name)[:40]!r} is not [name, dtype, shape, codec, scales, nbytes]")
+    if len(_seen_tensors) >= MAX_FORMS:
+        _seen_tensors.clear()
+    if header_bytes <= MAX_FORM_BYTES:
+        _seen_tensors[given] = metas
     return metas
 
 
@@ -259,10 +321,6 @@ def _part(given: tuple[Any, ...]) -> PartOf:
     if min(part) < 0 or part.place >= part.parts:
         raise ValueError(f"part {part.place} of {part.parts}")
     return part
-
-
-def _acks(given: tuple[Any, ...]) -> tuple[tuple[int, float], ...]:
-    return tuple((int(number), float(held_s)) for number, held_s in given)
 
 
 _TENSOR_TYPES = (str, str, tuple, str, bytes, int)
@@ -291,9 +349,13 @@ _FIELDS: Mapping[str, tuple[str, tuple[type, ...]]] = {  # in the order of Heade
     "v": ("version", (int,)),
 }
 _KEYS = tuple(_FIELDS)
-_EPOCH, _ATTEMPT, _POSITION, _CREDIT = map(Header._fields.index, ("epoch", "attempt", "position", "credit_bytes"))
-_READERS = {"tensors": _tensors, "timings": _timings, "fault": _fault, "part": _part, "acks": _acks}
-_INNER: tuple[tuple[int, Callable[[Any], Any]], ...] = tuple(
-    (Header._fields.index(name), read) for name, read in _READERS.items()
+_DIFFERING = ("r", "b", "n", "c", "g", _FILLER)
+_new = tuple.__new__  # a named tuple from values, without its keyword handling
+_EPOCH, _REQUEST, _ATTEMPT, _POSITION = map(Header._fields.index, ("epoch", "request", "attempt", "position"))
+_BUDGET, _TENSORS, _NUMBER, _ACKS, _CREDIT = map(
+    Header._fields.index, ("budget_s", "tensors", "number", "acks", "credit_bytes")
+)
+_RARE: tuple[tuple[int, Callable[[Any], Any]], ...] = tuple(
+    (Header._fields.index(name), read) for name, read in (("timings", _timings), ("fault", _fault), ("part", _part))
 )
 _DEFAULTS = tuple(None if name in ("kind", "version") else getattr(Header(), name) for name, _ in _FIELDS.values())

@@ -6,6 +6,7 @@ than a thread's wake-up costs runs in the loop itself.
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -22,7 +23,8 @@ class Lane(Generic[T]):
     def __init__(self, name: str, *, may_inline: bool) -> None:
         self.pending = 0
         self._may_inline = may_inline
-        self._recent_s: deque[float] = deque([float("inf")] * RECENT, RECENT)
+        self._recent: deque[bool] = deque([False] * RECENT, RECENT)  # which of the last runs were short
+        self._short = 0
         self._jobs: SimpleQueue[tuple[Callable[[], T], Callable[[T], None]] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -35,7 +37,7 @@ class Lane(Generic[T]):
 
     def is_quick(self) -> bool:
         """Whether a job may run here and now, in the event loop: none is under way, and they take no time."""
-        return self._may_inline and not self.pending and sorted(self._recent_s)[RECENT // 2] < INLINE_S
+        return self._may_inline and not self.pending and self._short > RECENT // 2
 
     def run_here(self, job: Callable[[], T]) -> T:
         """Run a job in the event loop, only while `is_quick`."""
@@ -52,9 +54,11 @@ class Lane(Generic[T]):
         return not self._thread.is_alive()
 
     def _timed(self, job: Callable[[], T]) -> T:
-        started_s = self._loop.time()
+        started_s = time.monotonic()
         result = job()
-        self._recent_s.append(self._loop.time() - started_s)
+        short = time.monotonic() - started_s < INLINE_S
+        self._short += short - self._recent[0]
+        self._recent.append(short)
         return result
 
     def _finish(self, done: Callable[[T], None], result: T) -> None:

@@ -18,7 +18,7 @@ from nodes.errors import BudgetExpired, NodesError, Overloaded
 from nodes.framing import Frame, Header, HopTiming, Kind
 from nodes.lane import Lane
 from nodes.stage_spec import StageSpec, Successor
-from nodes.stage_work import Encoded, Runs, Worked, fault_of, work
+from nodes.stage_work import Runs, Worked, fault_of, work
 
 REMEMBERED = 8192
 AHEAD = 2  # one job runs, one waits for the lane: the next starts without a turn of the loop in between
@@ -87,7 +87,7 @@ class StageRunner:
         """Take in a TENSORS frame; a duplicate of (request, attempt, sequence, position) is dropped."""
         header = frame.header
         key = (header.request, header.attempt, header.sequence, header.position)
-        if key in self._seen or (header.request, header.attempt) in self._cancelled:
+        if key in self._seen or self._is_cancelled(header):
             via.consumed(frame)
             return
         _remember(self._seen, key, via)
@@ -100,6 +100,9 @@ class StageRunner:
             via.consumed(frame)
         else:
             self._queue(request)
+
+    def _is_cancelled(self, header: Header) -> bool:
+        return bool(self._cancelled) and (header.request, header.attempt) in self._cancelled
 
     def _runs_at_once(self) -> bool:
         """Small work with nothing before it: no queue, no thread."""
@@ -202,26 +205,24 @@ class StageRunner:
 
     def _emit(self, request: _Request, worked: Worked, queue_s: float) -> None:
         header = request.frame.header
-        if (header.request, header.attempt) in self._cancelled:
+        if self._is_cancelled(header):
             return
         if worked.fault is not None:
             self._fail(request, header._replace(fault=worked.fault))
             return
-        self._observer.served(self.spec, queue_s, worked)
         spec, budget_s, timings = self.spec, header.budget_s, header.timings
         if request.deadline_s is not None:
             budget_s = max(0.0, request.deadline_s - time.monotonic())
         if timings is not None:
             timings = (*timings, HopTiming(spec.stage, queue_s, worked.decode_s, worked.compute_s, worked.encode_s))
-
-        def frame(stage: str, tensors: tuple[Encoded, ...]) -> Frame:
-            metas, buffers = zip(*tensors, strict=True)
-            return Frame(header._replace(stage=stage, budget_s=budget_s, timings=timings, tensors=metas), buffers)
-
         if spec.returns:
-            self._outlet.answer(frame(spec.stage, worked.returns), request.via)
+            metas, buffers = zip(*worked.returns, strict=True)
+            self._outlet.answer(Frame(header.passed_on(spec.stage, budget_s, metas, timings), buffers), request.via)
         if spec.successor is not None and spec.sends:
-            self._outlet.forward(spec.successor, frame(spec.successor.stage, worked.sends))
+            metas, buffers = zip(*worked.sends, strict=True)
+            passed_on = header.passed_on(spec.successor.stage, budget_s, metas, timings)
+            self._outlet.forward(spec.successor, Frame(passed_on, buffers))
+        self._observer.served(spec, queue_s, worked)  # last: the tensors are on their way
 
     def _refuse(self, refused: Refuse) -> None:
         ticket = refused.ticket

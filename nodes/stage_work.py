@@ -55,12 +55,12 @@ def work(spec: StageSpec, program: Runs, frames: Sequence[Frame]) -> list[Worked
         tensors = [_encode(spec, made, frame) for made, frame in zip(outputs, frames, strict=True)]
     except Exception as error:  # whatever an engine throws must end the request, not the worker
         return _faults(spec, program, frames, error)
-    busy_s = time.perf_counter() - started_s
+    encoded_s = time.perf_counter()
+    decode_s, compute_s, encode_s = decoded_s - started_s, computed_s - decoded_s, encoded_s - computed_s
     if spec.slowdown > 1:
-        time.sleep(busy_s * (spec.slowdown - 1))
-    decode_s, compute_s = decoded_s - started_s, computed_s - decoded_s
-    times = [each * spec.slowdown for each in (decode_s, compute_s, busy_s - decode_s - compute_s)]
-    return [Worked(sends, returns, None, *times) for sends, returns in tensors]
+        time.sleep((encoded_s - started_s) * (spec.slowdown - 1))
+        decode_s, compute_s, encode_s = (each_s * spec.slowdown for each_s in (decode_s, compute_s, encode_s))
+    return [Worked(sends, returns, None, decode_s, compute_s, encode_s) for sends, returns in tensors]
 
 
 def fault_of(error: BaseException) -> Fault:
@@ -78,10 +78,16 @@ def _faults(spec: StageSpec, program: Runs, frames: Sequence[Frame], error: Exce
 
 
 def _feeds(spec: StageSpec, program: Runs, frame: Frame) -> dict[str, Array]:
-    held = {meta.name: (meta, buffer) for meta, buffer in zip(frame.header.tensors, frame.buffers, strict=True)}
-    if missing := [tensor.name for tensor in program.inputs if tensor.name not in held]:
-        raise BadInput(f"stage {spec.stage!r} needs tensor {missing[0]!r}; the frame holds {', '.join(held) or 'none'}")
-    return {tensor.name: decode(*held[tensor.name]) for tensor in program.inputs}
+    held = _by_name(frame)
+    feeds = {tensor.name: decode(*held[tensor.name]) for tensor in program.inputs if tensor.name in held}
+    if len(feeds) < len(program.inputs):
+        missing = next(tensor.name for tensor in program.inputs if tensor.name not in held)
+        raise BadInput(f"stage {spec.stage!r} needs tensor {missing!r}; the frame holds {', '.join(held) or 'none'}")
+    return feeds
+
+
+def _by_name(frame: Frame) -> dict[str, Encoded]:
+    return {pair[0].name: pair for pair in zip(frame.header.tensors, frame.buffers, strict=True)}
 
 
 def _run(program: Runs, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
@@ -104,13 +110,11 @@ def _encode(
     spec: StageSpec, made: Mapping[str, Array], frame: Frame
 ) -> tuple[tuple[Encoded, ...], tuple[Encoded, ...]]:
     """Tensors for the successor and for the router; each is encoded once, those passed on not at all."""
-    done: dict[str, Encoded] = {
-        meta.name: (meta, buffer) for meta, buffer in zip(frame.header.tensors, frame.buffers, strict=True)
-    }
-    wanted = {*spec.sends, *spec.returns}
+    done = _by_name(frame)
     for name, array in made.items():
-        if name in wanted:
+        if name in spec.sends or name in spec.returns:
             done[name] = encode_named(name, array, spec.codecs.get(name, "raw"))
-    if missing := [name for name in (*spec.sends, *spec.returns) if name not in done]:
-        raise RunError(f"stage {spec.stage!r} was to pass on {missing[0]!r}, which it neither makes nor received")
-    return tuple(done[name] for name in spec.sends), tuple(done[name] for name in spec.returns)
+    try:
+        return tuple([done[name] for name in spec.sends]), tuple([done[name] for name in spec.returns])
+    except KeyError as missing:
+        raise RunError(f"stage {spec.stage!r} was to pass on {missing}, which it neither makes nor received") from None

@@ -128,13 +128,15 @@ class Agent:
 
     async def stop(self, node: str | None = None) -> None:
         """End the worker of a node, or of all, and wait until it is gone."""
-        for name in [node] if node is not None else list(self._clients):
-            watch, client = self._watches.pop(name, None), self._clients.pop(name, None)
-            if watch is not None:
-                watch.cancel()
-            if client is not None:
-                await _shut(client)
-                await client.close()
+        await asyncio.gather(*(self._stop(name) for name in ([node] if node is not None else list(self._clients))))
+
+    async def _stop(self, node: str) -> None:
+        watch, client = self._watches.pop(node, None), self._clients.pop(node, None)
+        if watch is not None:
+            watch.cancel()
+        if client is not None:
+            await _shut(client)
+            await client.close()
 
     def _announced(self, node: str) -> dict[str, Any] | None:
         """What a worker that still runs on this host has announced."""
@@ -215,7 +217,7 @@ async def _shut(client: WorkerClient) -> None:
     except (StreamClosed, NotAuthorised):
         return  # already gone, or another controller's by now
     deadline_s = time.monotonic() + 5.0
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline_s:
+    while _is_alive(pid) and time.monotonic() < deadline_s:
         await asyncio.sleep(0.02)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from orchestrator.errors import ClusterError
 
-START_S = 60.0
+START_S = 120.0
 _FREE = "from ray.scripts.scripts import main; main()"
 _TIED = "from orchestrator.local_cluster import end_with_parent; end_with_parent({parent}, {folder!r}); " + _FREE
 _started: dict[int, "subprocess.Popen[bytes]"] = {}  # heads that are this process's children, to be reaped
@@ -43,7 +43,8 @@ class LocalCluster:
 
     def stop(self) -> None:
         """End every process of this Ray's session, and the workers whose state lies in its folder."""
-        end_session(self.pid)
+        if self.is_alive():
+            end_session(self.pid)
         _end(lambda: worker_pids(self.folder), within_s=10.0)
 
     def remove(self) -> None:
@@ -52,8 +53,8 @@ class LocalCluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def is_alive(self) -> bool:
-        """Whether its head process is still there."""
-        return bool(session_pids(self.pid))
+        """Whether its head's session is still there; one whose id another process got since is not it."""
+        return any(self.folder.encode() in _command_line(pid) for pid in session_pids(self.pid))
 
 
 def start(*, tied: bool) -> LocalCluster:
@@ -147,14 +148,18 @@ def worker_pids(folder: str) -> list[int]:
     mark = f"--state={folder}/".encode()
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                line = (entry / "cmdline").read_bytes()
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended while we looked
-            if mark in line:
-                found.append(int(entry.name))
+        is_other = entry.name.isdigit() and int(entry.name) != os.getpid()
+        if is_other and mark in _command_line(int(entry.name)):
+            found.append(int(entry.name))
     return found
+
+
+def _command_line(pid: int) -> bytes:
+    """A process's command line; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def end_session(leader: int, *, within_s: float = 10.0) -> None:
@@ -200,10 +205,14 @@ def remembered() -> LocalCluster | None:
     path = state_folder() / "cluster.json"
     if not path.exists():
         return None
-    cluster = LocalCluster(**json.loads(path.read_text()))
-    if cluster.is_alive():
-        return cluster
-    path.unlink()
+    try:
+        cluster = LocalCluster(**json.loads(path.read_text()))
+        if cluster.is_alive():
+            return cluster
+    except (ValueError, TypeError):  # torn by a full disk, or another version's
+        forget()
+        return None
+    forget()
     return None
 
 

@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nodes.backend import BACKENDS, Array
+from nodes.errors import NodesError
 from nodes.store import Store
 from orchestrator.agent import Agent, describe
 from orchestrator.controller import Controller
-from orchestrator.errors import ClusterError, VersionMismatch
+from orchestrator.errors import ClusterError, OrchestratorError, VersionMismatch
 from orchestrator.fleet import AgentHandle, Fleet
 from orchestrator.local_cluster import state_folder
 from orchestrator.plan_json import plan_to_json
@@ -54,10 +55,14 @@ class _RayAgent:
         try:
             return await self._actor.run.remote(method, *args, **options)
         except RayActorError as error:
-            self.gone = True
+            self.gone = not isinstance(error, ActorUnavailableError)
             raise ClusterError(f"the agent on host {self.host} is gone: {_line(error)}") from None
         except RayTaskError as error:  # its text is a traceback; the cause is the error as it was raised there
-            raise error.cause from None
+            if isinstance(error.cause, NodesError | OrchestratorError):
+                raise error.cause from None
+            raise ClusterError(f"the agent on host {self.host}: {_line(error.cause)}") from None
+        except RayError as error:
+            raise ClusterError(f"the agent on host {self.host}: {_line(error)}") from None
 
 
 class AgentActor:
@@ -332,7 +337,7 @@ def check_versions(facts: Mapping[str, Any]) -> None:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def host_id() -> str:

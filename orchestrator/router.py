@@ -169,17 +169,18 @@ class Router:
 
     async def close(self) -> None:
         """Close every stream; requests in hand fail with RequestFailed."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-        for task in (*self._reopening, *self._watches):
+        tasks = [*self._reopening, *self._watches, *([self._ticker] if self._ticker is not None else [])]
+        for task in tasks:
             task.cancel()
         for held in self._deployments.values():
+            held.epochs.clear()  # so that nothing is reopened as streams close
             for waiting in list(held.waiting.values()):
                 if not waiting.future.done():
                     waiting.future.set_exception(RequestFailed("the client was closed before the answer came"))
         for connection in list(self._connections.values()):
             await connection.close()
         self._shaper.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _shape(self, routes: EpochRoutes) -> None:
         if routes.shaped:

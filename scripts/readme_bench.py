@@ -64,11 +64,16 @@ def table(reports: Iterable[Report]) -> str:
 
 def _row(benchmark: str, figure: Mapping[str, Any]) -> str:
     sign = "≤" if figure["better"] == "lower" else "≥"
-    spread = "" if figure["spread"] is None else " – ".join(f"{end:.3g}" for end in figure["spread"])
-    reached = f"{figure['value']:.3g} {figure['unit']}".strip()
-    target = f"{sign} {figure['target']:.3g} {figure['unit']}".strip()
+    spread = "" if figure["spread"] is None else " – ".join(_short(end) for end in figure["spread"])
+    reached = f"{_short(figure['value'])} {figure['unit']}".strip()
+    target = f"{sign} {_short(figure['target'])} {figure['unit']}".strip()
     holds = "yes" if figure["holds"] else "**no**"
     return f"| `{benchmark}.py` | {figure['name']} | {target} | {reached} | {spread} | {holds} |"
+
+
+def _short(value: float) -> str:
+    """Three significant digits, no exponent."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _machine(facts: Mapping[str, Any]) -> str:

@@ -15,13 +15,15 @@ import typer
 from pydantic import BaseModel
 
 from isthmus.cli import app
+from isthmus.demo.report import PREDICTION_PROMISE
+from isthmus.demo.scenario import SLOW_MBPS
 from nodes.worker import parse
 from orchestrator.control import DRIFT, Control
 from orchestrator.routing import Routing
 from orchestrator.spec import DeploymentModel, InputModel, OutputModel
 from orchestrator.topology_spec import LinkModel, NodeModel
-from scripts.readme_bench import Unpasteable, table
-from scripts.readme_demo import between_marks, console_block
+from scripts.readme_bench import table
+from scripts.readme_demo import Unpasteable, between_marks, console_block
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")))
@@ -147,7 +149,7 @@ def test_versions_are_those_of_the_project_and_its_lock() -> None:
     wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     ranges = {re.split(r"[\[<>=]", one)[0]: one for one in reversed(wanted)}
     locked = dict(re.findall(r"^([\w.-]+)==([\w.]+)$", (ROOT / "constraints.txt").read_text(), re.M))
-    (python, *packages) = rows(README, "")
+    python, *packages = rows(README, "package")
     assert python[1] == project["requires-python"]
     assert [(row[2], row[1]) for row in packages] == [
         (locked[row[0]], re.sub(r"^[\w-]+(\[\w+\])?", "", ranges[row[0]])) for row in packages
@@ -164,7 +166,17 @@ def test_architecture_s_packages_are_those_of_the_tree() -> None:
     told = [names(row[0])[0] for row in rows(ARCHITECTURE, "package")]
     there = [path.parent.name for path in ROOT.glob("*/__init__.py")]
     assert sorted(told) == sorted(there)
-    assert told == [layer for layer in PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]]
+    assert told == PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    (newest, *_) = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert newest == PROJECT["project"]["version"]
+
+
+def test_readme_tells_what_the_demo_promises() -> None:
+    assert f"off by more than {PREDICTION_PROMISE * 100:g} %" in README
+    assert f"drops to {SLOW_MBPS:g} Mbps" in README
 
 
 def test_thresholds_that_are_told_are_those_of_the_code() -> None:
@@ -179,7 +191,7 @@ def test_thresholds_that_are_told_are_those_of_the_code() -> None:
 @pytest.mark.slow
 def test_why_s_python_prints_what_why_says() -> None:
     why = (ROOT / "docs/why.md").read_text()
-    (code,), (said,) = blocks(why, "python"), blocks(why, "")
+    (code,), (said,) = blocks(why, "python"), blocks(why, "text")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout == said, done.stderr
 

@@ -5,17 +5,15 @@ The tests go from top to bottom over one cluster, and requests flow all the whil
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.eventually import eventually
 from tests.lab.hosts import DATA_PORT, TOKEN, Lab
 from tests.lab.told import Told
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
-T = TypeVar("T")
 KILLED = ("mec", "camera", "cloud", "mec", "camera")  # entry, middle and exit of the pipeline, each while it answers
 JOIN = "from orchestrator import ray_shell; ray_shell.connect('{address}')"
 REFUSED = """
@@ -39,14 +37,10 @@ def flowing(camera: Told, spec: str) -> Told:
     return camera
 
 
-def until(look: Callable[[], T], what: str, *, within_s: float = 40.0) -> T:
-    return eventually(look, within_s=within_s, what=what)
-
-
 def answered(told: Told, more: int) -> dict[str, Any]:
     """The counts after so many more answers; nothing may have been lost."""
     before = told.ask("counts")["answered"]
-    until(lambda: told.ask("counts")["answered"] >= before + more, f"{more} more answers", within_s=60)
+    told.until(lambda: told.ask("counts")["answered"] >= before + more, f"{more} more answers", within_s=60)
     counts: dict[str, Any] = told.ask("counts")
     assert counts["lost"] == []
     return counts
@@ -60,10 +54,10 @@ def test_answers_over_three_hosts_are_the_whole_models(flowing: Told) -> None:
 def test_a_slowed_link_moves_the_cut(flowing: Told, lab: Lab) -> None:
     before = operators_at(flowing, "camera")
     lab.slow("camera", "mec", 4)
-    until(lambda: operators_at(flowing, "camera") > before, "more of the model before the slow link")
+    flowing.until(lambda: operators_at(flowing, "camera") > before, "more of the model before the slow link")
     assert answered(flowing, 5)["difference"] < 1e-4
     lab.slow("camera", "mec", 100)
-    until(lambda: operators_at(flowing, "camera") == before, "the old cut again")
+    flowing.until(lambda: operators_at(flowing, "camera") == before, "the old cut again")
 
 
 def operators_at(told: Told, node: str) -> int:
@@ -73,26 +67,26 @@ def operators_at(told: Told, node: str) -> int:
 
 @pytest.mark.parametrize("node", KILLED)
 def test_a_killed_worker_loses_no_request_and_is_replaced(flowing: Told, node: str) -> None:
-    pid = until(lambda: flowing.worker(node), f"a worker on {node}")
+    pid = flowing.until(lambda: flowing.worker(node), f"a worker on {node}")
     os.kill(pid, signal.SIGKILL)
-    until(lambda: flowing.worker(node) not in (None, pid), f"another worker on {node}")
+    flowing.until(lambda: flowing.worker(node) not in (None, pid), f"another worker on {node}")
     answered(flowing, 20)
 
 
 def test_a_cut_cable_loses_no_request_and_the_host_returns(flowing: Told, lab: Lab) -> None:
-    until(lambda: "mec" in flowing.nodes_of("classify"), "mec in use")
+    flowing.until(lambda: "mec" in flowing.nodes_of("classify"), "mec in use")
     lab.cut("mec")
     try:
-        until(lambda: "mec" not in flowing.nodes_of("classify"), "a plan without mec")
+        flowing.until(lambda: "mec" not in flowing.nodes_of("classify"), "a plan without mec")
         answered(flowing, 20)
     finally:
         lab.mend("mec")
-    until(lambda: "mec" in flowing.nodes_of("classify"), "mec in use again")
+    flowing.until(lambda: "mec" in flowing.nodes_of("classify"), "mec in use again")
     answered(flowing, 20)
 
 
 def test_a_thousand_requests_and_all_of_that_lost_none(flowing: Told) -> None:
-    until(lambda: flowing.ask("counts")["answered"] >= 1000, "1,000 answers", within_s=90)
+    flowing.until(lambda: flowing.ask("counts")["answered"] >= 1000, "1,000 answers", within_s=90)
     counts = flowing.ask("stop")
     assert counts["lost"] == []
     assert counts["difference"] < 1e-4

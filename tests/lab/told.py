@@ -1,12 +1,15 @@
 """The test's side of driver.py: a client on a lab host, called by method name."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+from tests.eventually import eventually
 from tests.lab.hosts import Lab
 
+T = TypeVar("T")
 DRIVER = Path(__file__).with_name("driver.py")
 
 
@@ -34,6 +37,14 @@ class Told:
         reply = json.loads(line)
         assert "error" not in reply, f"{method}: {reply['error']}"
         return reply["value"]
+
+    def until(self, look: Callable[[], T], what: str, *, within_s: float = 40.0) -> T:
+        """What `look` sees once it is true; an AssertionError tells the controller's last decisions."""
+        try:
+            return eventually(look, within_s=within_s, what=what)
+        except AssertionError as late:
+            told = [f"{entry['what']} {entry['epoch']} {entry['why']}" for entry in self.ask("status")["history"]]
+            raise AssertionError("\n".join([str(late), *told[-12:]])) from None
 
     def nodes_of(self, name: str) -> list[str]:
         """The nodes that a deployment's requests go through now."""

@@ -1,0 +1,60 @@
+"""A plan's stages as artifacts and specs: what each worker is told, and that the pieces compute the whole."""
+
+from pathlib import Path
+
+import numpy as np
+
+from nodes import artifact
+from nodes.program import Program
+from nodes.store import Store
+from orchestrator.artifacts import Built, build, model_inputs, stage_artifact
+from orchestrator.routes import Reach
+from partitioner.plan import Plan
+from tests.orchestrator.small_site import WIDE, answer_of, blueprint_of
+
+REACHES = {name: Reach(node=name, address=f"{name}:1") for name in ("camera", "cloud")}
+
+
+def built_split(folder: Path, store: Store) -> dict[str, Built]:
+    blueprint = blueprint_of(folder)
+    plan = blueprint.find()
+    assert isinstance(plan, Plan)
+    return build(
+        plan, blueprint.model, store, deployment="two", epoch=3, topology=blueprint.spec.topology, reaches=REACHES
+    )
+
+
+def test_each_stage_is_told_its_successor_and_what_to_send(tmp_path: Path) -> None:
+    first, second = (each.spec for each in built_split(tmp_path, Store(tmp_path / "store")).values())
+    assert first.successor is not None
+    assert (first.successor.stage, first.successor.address, first.sends, first.returns) == (
+        second.stage, "cloud:1", ("narrow",), (),
+    )  # fmt: skip
+    assert (second.successor, second.sends, second.returns, second.epoch) == (None, (), ("y",), 3)
+    assert (first.slowdown, second.slowdown) == (10.0, 1.0)
+
+
+def test_stages_in_turn_compute_what_the_model_does(tmp_path: Path) -> None:
+    tensors = {"x": np.linspace(-1, 1, WIDE, dtype=np.float32)[None]}
+    for each in built_split(tmp_path, Store(tmp_path / "store")).values():
+        program = Program.load(each.folder, backend=each.spec.backend)
+        needed = {spec.name: tensors[spec.name] for spec in artifact.read(each.folder).inputs}
+        tensors |= program.run(needed)
+    assert np.allclose(tensors["y"], answer_of(tensors["x"]), atol=1e-3)
+
+
+def test_the_same_stage_is_the_same_artifact(tmp_path: Path) -> None:
+    model, store = blueprint_of(tmp_path).model, Store(tmp_path / "store")
+    one, again = (stage_artifact(model, ("first",), ("x",), ("narrow",), store) for _ in range(2))
+    other = stage_artifact(model, ("second",), ("narrow",), ("y",), store)
+    assert one == again != other
+    assert not list(store.root.glob(".building-*"))
+
+
+def test_the_router_is_told_what_to_take_in(tmp_path: Path) -> None:
+    blueprint = blueprint_of(tmp_path)
+    plan = blueprint.find()
+    assert isinstance(plan, Plan)
+    inputs, codecs = model_inputs(plan, blueprint.model)
+    assert [(spec.name, spec.dtype, spec.shape) for spec in inputs] == [("x", "float32", (1, WIDE))]
+    assert codecs == {"x": "raw"}

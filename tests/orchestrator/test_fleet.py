@@ -1,0 +1,76 @@
+"""The fleet over fake agents (no worker, no Ray): who is brought up, what each is offered, how links are emulated."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.errors import ClusterError
+from partitioner.topology import Link, Node, Tier, Topology
+from tests.orchestrator.fake_agents import FakeAgent, fleet_of
+from tests.orchestrator.small_site import site
+
+
+def test_a_worker_is_brought_up_once_per_node() -> None:
+    agent = FakeAgent()
+    fleet = fleet_of(agent)
+    asyncio.run(fleet.bring_up(site()))
+    asyncio.run(fleet.bring_up(site()))
+    assert agent.started == ["camera", "cloud"]
+
+
+def test_a_node_without_a_working_engine_is_named_with_the_way_to_one() -> None:
+    broken = {"onnxruntime": {"missing": 'import failed: pip install "isthmus[cpu]"'}}
+    fleet = fleet_of(FakeAgent(engines={"cloud": broken}))
+    with pytest.raises(
+        ClusterError, match=r"node cloud: none of its backends onnxruntime runs there: .*isthmus\[cpu\]"
+    ):
+        asyncio.run(fleet.bring_up(site()))
+
+
+def test_only_installed_engines_are_offered() -> None:
+    nodes = tuple(replace(node, backends=("openvino", "onnxruntime")) for node in site().nodes)
+    topology = Topology(nodes, site().links)
+    fleet = fleet_of(FakeAgent())
+    asyncio.run(fleet.bring_up(topology))
+    assert {key.backend for keys in fleet.engines(topology).values() for key in keys} == {"onnxruntime"}
+
+
+def test_nodes_of_one_machine_share_measurements_and_real_ones_do_not() -> None:
+    even = site(slowdown=1)
+    for emulated, classes in ((True, {"here"}), (False, {"camera", "cloud"})):
+        fleet = fleet_of(FakeAgent(), emulated=emulated)
+        asyncio.run(fleet.bring_up(even))
+        assert {key.node_class for keys in fleet.engines(even).values() for key in keys} == classes
+
+
+def test_a_slowdown_is_refused_on_real_machines() -> None:
+    with pytest.raises(ClusterError, match="node camera: slowdown is for one machine only; leave it out on a cluster"):
+        asyncio.run(fleet_of(FakeAgent(), emulated=False).bring_up(site(slowdown=2)))
+
+
+def test_a_node_that_was_never_brought_up_is_named() -> None:
+    with pytest.raises(ClusterError, match="no worker of node moon is held; deploy to it first"):
+        fleet_of(FakeAgent()).member("moon")
+
+
+def test_emulated_paths_lead_over_every_link_between() -> None:
+    names = ("camera", "mec", "cloud")
+    nodes = tuple(Node(name=name, tier=Tier.EDGE, backends=("onnxruntime",)) for name in names)
+    hops = (("camera", "mec"), ("mec", "camera"), ("mec", "cloud"), ("cloud", "mec"))
+    links = tuple(Link(source=a, target=b, bytes_per_s=1e6, propagation_s=1e-3) for a, b in hops)
+    fleet = fleet_of(FakeAgent())
+    asyncio.run(fleet.bring_up(Topology(nodes, links)))
+    shaped, paths = fleet.emulation()
+    assert len(shaped) == 4
+    assert paths["camera", "cloud"] == (("camera", "mec"), ("mec", "cloud"))
+
+
+def test_a_lost_worker_is_found_or_started_again() -> None:
+    agent = FakeAgent()
+    fleet = fleet_of(agent)
+    asyncio.run(fleet.bring_up(site()))
+    fleet.lose("cloud")
+    asyncio.run(fleet.rejoin(site().node("cloud")))
+    assert agent.started == ["camera", "cloud", "cloud"]
+    assert set(fleet.members()) == {"camera", "cloud"}

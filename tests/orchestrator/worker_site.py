@@ -1,0 +1,94 @@
+"""Real worker processes and a fleet to drive them, with an event loop in a thread: everything but Ray."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nodes.store import Store
+from orchestrator.agent import Agent
+from orchestrator.artifacts import build, model_inputs
+from orchestrator.fleet import AgentHandle, Fleet
+from orchestrator.routes import EpochRoutes
+from partitioner.plan import Plan
+from partitioner.topology import Node, Topology
+from tests.orchestrator.small_site import blueprint_of, site
+
+T = TypeVar("T")
+
+
+class OwnAgent:
+    """This process as the one host's agent; it keeps what workers tell."""
+
+    host, shares_disk = "here", True
+
+    def __init__(self, folder: Path) -> None:
+        self.told: list[tuple[str, Mapping[str, Any]]] = []
+        self.agent = Agent(
+            folder=folder, host="127.0.0.1", controller="tests", secret="s" * 32, token=None, tell=self._tell
+        )
+
+    async def run(self, method: str, *args: Any, **options: Any) -> Any:
+        return await getattr(self.agent, method)(*args, **options)
+
+    async def _tell(self, node: str, event: Mapping[str, Any]) -> None:
+        self.told.append((node, event))
+
+
+class WorkerSite:
+    """Workers for camera and cloud, brought up when first needed; `do` runs what is asynchronous."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="worker-site", daemon=True)
+        self._thread.start()
+        self.do(self._open())
+
+    async def _open(self) -> None:
+        self.agent = OwnAgent(self.folder / "workers")
+        self.fleet = Fleet(self._find_agent, emulated=True)
+        self.store = Store(self.folder / "artifacts")
+
+    async def _find_agent(self, _node: Node) -> AgentHandle:
+        return self.agent
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of asynchronous work, which must be there within a minute."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    async def load(self, name: str, epoch: int, topology: Topology | None = None) -> EpochRoutes:
+        """Plan, build and load an epoch of a deployment; the routes that lead into it."""
+        blueprint = blueprint_of(self.folder, topology or site(slowdown=2))
+        await self.fleet.bring_up(blueprint.spec.topology)
+        plan = blueprint.find()
+        assert isinstance(plan, Plan)
+        where = {node: member.found.reach for node, member in self.fleet.members().items()}
+        built = build(
+            plan, blueprint.model, self.store, deployment=name, epoch=epoch, topology=blueprint.spec.topology,
+            reaches=where,
+        )  # fmt: skip
+        for stage in plan.stages:
+            await self.fleet.give(stage.node, built[stage.name].folder, built[stage.name].spec.artifact)
+            await self.fleet.call(stage.node, "load_stage", built[stage.name].spec)
+        inputs, codecs = model_inputs(plan, blueprint.model)
+        shaped, paths = self.fleet.emulation()
+        return EpochRoutes(
+            deployment=name,
+            epoch=epoch,
+            source="camera",
+            stages=tuple((stage.name, where[stage.node]) for stage in plan.stages),
+            inputs=inputs,
+            codecs=codecs,
+            outputs=blueprint.model.graph.outputs,
+            shaped=shaped,
+            paths=paths,
+        )
+
+    def close(self) -> None:
+        """End the workers."""
+        self.do(self.fleet.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
