@@ -71,6 +71,7 @@ class Backend(Protocol):
 
 BACKENDS = {
     "onnxruntime": "nodes.backends.onnxruntime",
+    "onnxruntime-cuda": "nodes.backends.onnxruntime_cuda",
     "openvino": "nodes.backends.openvino",
 }
 

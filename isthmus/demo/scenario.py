@@ -53,10 +53,11 @@ def site(slowdown: float, uplink_mbps: float = FAST_MBPS) -> Topology:
     """Camera, MEC and cloud with the engines that are installed, and the links between."""
     here = installed_backends()
     edge = tuple(name for name in ("openvino", "onnxruntime") if name in here)
+    cloud = tuple(name for name in ("onnxruntime-cuda", "onnxruntime") if name in here)
     nodes = (
         Node(name="camera", tier=Tier.DEVICE, backends=("onnxruntime",), slowdown=slowdown),
         Node(name="mec", tier=Tier.EDGE, backends=edge[:1]),
-        Node(name="cloud", tier=Tier.CLOUD, backends=("onnxruntime",)),
+        Node(name="cloud", tier=Tier.CLOUD, backends=cloud[:1]),
     )
     uplink = both_ways("camera", "mec", uplink_mbps, RTT_MS)
     return Topology(nodes, (*uplink, *both_ways("mec", "cloud", CLOUD_MBPS, CLOUD_RTT_MS)))

@@ -16,7 +16,7 @@ once however many boundaries a tensor crosses, under one codec end to end; with 
 and bound (branch.py) closes what is left, as it does for memory limits and for a tensor decoded at several
 stages. Every plan's price comes from cost.py alone; the certificate says what was proven.
 
-Boykov, Kolmogorov: What metrics can be approximated by geo-cuts (2004) and Ishikawa: Exact optimization for
+Kolmogorov, Zabih: What energy functions can be minimized via graph cuts? (2004) and Ishikawa: Exact optimization for
 Markov random fields with convex priors (2003) hold the construction for ordered labels.
 """
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from nodes import artifact
+from nodes.backend import Array
 from nodes.program import Program
 from nodes.store import Store
 from orchestrator.artifacts import Built, build, model_inputs, stage_artifact
@@ -35,7 +36,7 @@ def test_each_stage_is_told_its_successor_and_what_to_send(tmp_path: Path) -> No
 
 
 def test_stages_in_turn_compute_what_the_model_does(tmp_path: Path) -> None:
-    tensors = {"x": np.linspace(-1, 1, WIDE, dtype=np.float32)[None]}
+    tensors: dict[str, Array] = {"x": np.linspace(-1, 1, WIDE, dtype=np.float32)[None]}
     for each in built_split(tmp_path, Store(tmp_path / "store")).values():
         program = Program.load(each.folder, backend=each.spec.backend)
         needed = {spec.name: tensors[spec.name] for spec in artifact.read(each.folder).inputs}

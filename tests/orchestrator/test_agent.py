@@ -1,0 +1,84 @@
+"""The agent with real workers: one that cannot start is told of with its own last words, one that runs is found."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.agent import Agent, WorkerWanted
+from orchestrator.errors import ClusterError
+from tests.eventually import eventually_here, processes_naming
+
+CAMERA = WorkerWanted(node="camera", emulated=True)
+
+
+def agent(folder: Path, *, secret: str = "s" * 32) -> Agent:
+    async def ignore(_node: str, _event: Mapping[str, Any]) -> None:
+        return
+
+    return Agent(folder=folder, host="127.0.0.1", controller="tests", secret=secret, token=None, tell=ignore)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_at_its_start_is_named_with_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "camera").mkdir()
+    (tmp_path / "camera" / "artifacts").write_text("a file where a folder should be")
+
+    async def story() -> None:
+        with pytest.raises(
+            ClusterError, match=r"the worker of node camera died at its start: isthmus worker: .*exists"
+        ):
+            await agent(tmp_path).ensure(CAMERA)
+
+    asyncio.run(story())
+    assert processes_naming(f"--state={tmp_path}") == {}
+
+
+@pytest.mark.slow
+def test_a_worker_outlives_its_agent_and_is_adopted_by_the_next(tmp_path: Path) -> None:
+    async def story() -> None:
+        first = await agent(tmp_path).ensure(CAMERA)
+        second = agent(tmp_path)
+        found = await second.ensure(CAMERA)
+        assert found.claimed.pid == first.claimed.pid
+        await second.stop()
+        await eventually_here(lambda: not processes_naming(f"--state={tmp_path}"), what="the worker's end")
+
+    asyncio.run(story())
+
+
+@pytest.mark.slow
+def test_a_worker_of_another_controller_is_not_taken(tmp_path: Path) -> None:
+    async def story() -> None:
+        owner = agent(tmp_path)
+        await owner.ensure(CAMERA)
+        with pytest.raises(ClusterError, match="node camera: .*claimed"):
+            await agent(tmp_path, secret="t" * 32).ensure(CAMERA)
+        await owner.stop()
+
+    asyncio.run(story())
+
+
+@pytest.mark.slow
+def test_an_announcement_of_a_dead_worker_is_passed_over(tmp_path: Path) -> None:
+    dead = {"address": "127.0.0.1:1", "pid": 2**22 + 1, "metrics_port": None}
+    (tmp_path / "camera.worker.json").write_text(json.dumps(dead))
+
+    async def story() -> None:
+        starting = agent(tmp_path)
+        found = await starting.ensure(CAMERA)
+        assert found.reach.address != "127.0.0.1:1"
+        await starting.stop()
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_is_not_there_is_told_with_its_address(tmp_path: Path) -> None:
+    async def story() -> None:
+        with pytest.raises(ClusterError, match=r"node board: .*127\.0\.0\.1:1"):
+            await agent(tmp_path).ensure(WorkerWanted(node="board", address="127.0.0.1:1"))
+
+    asyncio.run(story())

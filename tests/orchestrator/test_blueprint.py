@@ -1,0 +1,72 @@
+"""Blueprints: one question, planned anew under other links, without nodes, or as fixed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.blueprint import Blueprint, assignment, codecs_of, engine_keys, observed, private_tensors
+from orchestrator.events import LinkEstimate
+from partitioner.plan import Infeasible, Plan
+from partitioner.topology import Node, Tier
+from tests.orchestrator.small_site import blueprint_of, site
+
+SLOW = LinkEstimate(source="camera", target="cloud", bytes_per_s=10.0, propagation_s=1e-4)
+
+
+def nodes_of(plan: Plan | Infeasible) -> list[str]:
+    assert isinstance(plan, Plan)
+    return [stage.node for stage in plan.stages]
+
+
+@pytest.fixture
+def blueprint(tmp_path: Path) -> Blueprint:
+    return blueprint_of(tmp_path)
+
+
+def test_the_plan_follows_the_links(blueprint: Blueprint) -> None:
+    assert nodes_of(blueprint.find()) == ["camera", "cloud"]
+    assert nodes_of(blueprint.find([SLOW])) == ["camera"]
+
+
+def test_an_excluded_node_takes_no_part(blueprint: Blueprint) -> None:
+    assert nodes_of(blueprint.find((), ["cloud"])) == ["camera"]
+
+
+def test_a_plan_made_for_other_links_is_priced_under_these(blueprint: Blueprint) -> None:
+    plan = blueprint.find()
+    assert isinstance(plan, Plan)
+    assert blueprint.latency_s(plan, []) == pytest.approx(plan.predicted.latency_s)
+    assert blueprint.latency_s(plan, [SLOW]) > 1.0
+
+
+def test_a_fixed_plan_is_what_is_found_and_tells_itself_from_a_free_one(blueprint: Blueprint) -> None:
+    plan = blueprint.find()
+    assert isinstance(plan, Plan)
+    fixed = replace(blueprint, fixed=plan)
+    assert fixed.find([SLOW]) is plan
+    assert fixed.digest != blueprint.digest
+
+
+def test_a_plan_names_its_sites_and_codecs_again(blueprint: Blueprint) -> None:
+    plan = blueprint.find()
+    assert isinstance(plan, Plan)
+    assert [at.node for at in assignment(blueprint.problem(), plan)] == ["camera", "cloud"]
+    assert codecs_of(plan) == {"x": "raw", "narrow": "raw", "y": "raw"}
+
+
+def test_only_the_observed_direction_of_a_link_changes() -> None:
+    changed = observed(site(mbps=8), [SLOW])
+    assert [link.bytes_per_s for link in changed.links] == [10.0, 1e6]
+
+
+def test_a_private_input_keeps_its_pixel_forms(blueprint: Blueprint) -> None:
+    kept = replace(blueprint.spec.inputs[0], private=True)
+    assert "x" in private_tensors(replace(blueprint.spec, inputs=(kept,)), blueprint.model)
+    assert private_tensors(blueprint.spec, blueprint.model) == frozenset()
+
+
+def test_a_nodes_engines_are_those_it_lists_and_has() -> None:
+    node = Node(name="mec", tier=Tier.EDGE, backends=("openvino", "onnxruntime"), threads=2)
+    (key,) = engine_keys(node, "here", {"onnxruntime", "tvm"})
+    assert (key.backend, key.node_class, key.threads) == ("onnxruntime", "here", 2)
