@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cuts import chain_plan
-from figures import Figure, figure, report
+from kit.cuts import chain_plan
+from kit.figures import Figure, figure, report
 
 from isthmus import Client
 from isthmus.demo.scenario import blueprint, cases, site

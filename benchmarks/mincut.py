@@ -16,7 +16,7 @@ from time import perf_counter
 
 import networkx as nx
 import numpy as np
-from figures import Figure, figure, report
+from kit.figures import Figure, figure, report
 
 from partitioner.cost import additive_latency_s
 from partitioner.graph import Activation, Graph, Operator

@@ -16,15 +16,15 @@ from statistics import median
 from time import perf_counter
 
 import numpy as np
+from kit.cuts import chain_plan
+from kit.figures import Figure, figure, report
+from kit.serve_pipeline import serve_pipeline
 
-from benchmarks.cluster import Cluster, open_cluster
-from benchmarks.cuts import chain_plan
-from benchmarks.figures import Figure, figure, report
-from benchmarks.serve_pipeline import serve_pipeline
 from isthmus import zoo
 from nodes.backend import Array
 from nodes.profiler import profile_model
 from orchestrator.blueprint import pose
+from orchestrator.own_cluster import OwnCluster, open_cluster
 from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.load import Model, load
@@ -97,7 +97,7 @@ def link(source: str, target: str, bytes_per_s: float) -> Link:
     return Link(source=source, target=target, bytes_per_s=bytes_per_s, propagation_s=0.0)
 
 
-def subject_of(cluster: Cluster) -> Subject:
+def subject_of(cluster: OwnCluster) -> Subject:
     """Stages of about the same compute each, one a node."""
     path = zoo.build(MODEL)
     model = load(path)
@@ -114,7 +114,7 @@ def subject_of(cluster: Cluster) -> Subject:
     return Subject(model, {name: random.random(shape, np.float32) for name, shape in shapes.items()}, plans)
 
 
-async def alone(cluster: Cluster, name: str, feeds: Mapping[str, Array], count: int) -> Alone:
+async def alone(cluster: OwnCluster, name: str, feeds: Mapping[str, Array], count: int) -> Alone:
     answers: list[tuple[float, Answer]] = []
     for _ in range(count + 3):
         started_s = perf_counter()
@@ -127,7 +127,7 @@ async def alone(cluster: Cluster, name: str, feeds: Mapping[str, Array], count: 
     return Alone(busy, rest_s / (len(stages) + 1))
 
 
-async def flood(cluster: Cluster, case: Case, feeds: Mapping[str, Array], seconds: float) -> Flood:
+async def flood(cluster: OwnCluster, case: Case, feeds: Mapping[str, Array], seconds: float) -> Flood:
     """Keep the pipeline full, and count what it answers once it is."""
     pids = [os.getpid(), *(member.found.claimed.pid for member in cluster.fleet.members().values())]
     done, until_s = 0, perf_counter() + 0.5 + seconds
@@ -164,7 +164,7 @@ def machine_busy_s() -> float:
     return (sum(ticks) - ticks[3] - ticks[4]) / TICKS
 
 
-async def measured(cluster: Cluster, subject: Subject, case: Case, rounds: int, seconds: float) -> list[Figure]:
+async def measured(cluster: OwnCluster, subject: Subject, case: Case, rounds: int, seconds: float) -> list[Figure]:
     """A case's figures; a round times requests alone, many at once, and alone again."""
     plan, feeds = subject.plans[case.stages], subject.feeds
     await cluster.deploy(case.name, plan, subject.model, slowdown=case.slowdown)
@@ -188,7 +188,7 @@ async def measured(cluster: Cluster, subject: Subject, case: Case, rounds: int, 
     ]
 
 
-async def hops(cluster: Cluster, subject: Subject, rounds: int, count: int) -> list[Figure]:
+async def hops(cluster: OwnCluster, subject: Subject, rounds: int, count: int) -> list[Figure]:
     """Overhead of a hop of the three-stage pipeline, ours and Ray Serve's, taking turns, over the same artifacts."""
     plan, feeds = subject.plans[3], subject.feeds
     ours, serves = [], []

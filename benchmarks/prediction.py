@@ -14,14 +14,14 @@ from statistics import mean, median
 from time import perf_counter
 
 import numpy as np
+from kit.cuts import chain_plan
+from kit.figures import Figure, figure, report
 
-from benchmarks.cluster import Cluster, open_cluster
-from benchmarks.cuts import chain_plan
-from benchmarks.figures import Figure, figure, report
 from isthmus import zoo
 from nodes.backend import Array
 from orchestrator.blueprint import assignment, codecs_of, pose
 from orchestrator.calibration import message_costs
+from orchestrator.own_cluster import OwnCluster, open_cluster
 from orchestrator.profiling import Bench, first_look, look_closer
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.cost import evaluate
@@ -94,7 +94,7 @@ def topology(link: str) -> Topology:
     )
 
 
-async def subject_of(cluster: Cluster, name: str) -> Subject:
+async def subject_of(cluster: OwnCluster, name: str) -> Subject:
     """A model with its first profile; the cluster is the one that it is profiled on."""
     path = zoo.build(name)
     model = load(path)
@@ -112,7 +112,7 @@ async def subject_of(cluster: Cluster, name: str) -> Subject:
     return Subject(bench, feeds, plans, [await look_closer(bench, profile, plans.values(), title=name)])
 
 
-async def profiled_again(cluster: Cluster, subject: Subject) -> None:
+async def profiled_again(cluster: OwnCluster, subject: Subject) -> None:
     """Time messages and the plans' segments once more."""
     first = subject.profiles[0]
     each_s, byte_s = await message_costs(cluster.fleet, SOURCE, cluster.store)
@@ -164,7 +164,7 @@ def sample(model: Model) -> dict[str, Array]:
     return {name: random.random(shape, np.float32) for name, shape in shapes.items()}
 
 
-async def measured(cluster: Cluster, subjects: Sequence[Subject], requests: int) -> dict[str, float]:
+async def measured(cluster: OwnCluster, subjects: Sequence[Subject], requests: int) -> dict[str, float]:
     """Median seconds of each combination's requests, by name."""
     found = {}
     for link in LINKS:
@@ -177,7 +177,7 @@ async def measured(cluster: Cluster, subjects: Sequence[Subject], requests: int)
     return found
 
 
-async def timed(cluster: Cluster, deployment: str, feeds: Mapping[str, Array]) -> float:
+async def timed(cluster: OwnCluster, deployment: str, feeds: Mapping[str, Array]) -> float:
     started_s = perf_counter()
     await cluster.router.infer(deployment, feeds)
     return perf_counter() - started_s

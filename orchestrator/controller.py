@@ -101,6 +101,8 @@ class Controller:
             if node in self.fleet.members():  # it was brought up again for this deployment
                 self._handle(NodeJoined(node=node))
         links = tuple(_guess(link) for link in blueprint.spec.topology.links)
+        if self.fleet.emulated:
+            self._now_emulated(links)
         try:
             await self._ask(name, DeployRequested(deployment=name, spec=blueprint.digest, links=links))
         except DeploymentFailed:
@@ -109,6 +111,21 @@ class Controller:
             raise
         status: dict[str, Any] = self.status()["deployments"][name]
         return status
+
+    def _now_emulated(self, links: tuple[LinkEstimate, ...]) -> None:
+        """Links that were measured at other rates than those they now emulate are as if measured at these."""
+        measured = {(link["from"], link["to"]): link["bytes_per_s"] for link in self._control.status()["links"]}
+        for link in links:
+            if measured.get((link.source, link.target), link.bytes_per_s) != link.bytes_per_s:
+                self._handle(
+                    LinkObserved(
+                        source=link.source,
+                        target=link.target,
+                        bytes_per_s=link.bytes_per_s,
+                        propagation_s=link.propagation_s,
+                        samples=0,
+                    )
+                )
 
     async def delete(self, name: str) -> None:
         """Drain a deployment and unload it everywhere. UnknownDeployment for a name not here."""
@@ -298,8 +315,11 @@ class Controller:
                 self._answer(name, None)
 
     async def _find(self, wanted: FindPlan) -> None:
+        blueprint = self._blueprints.get(wanted.deployment)
+        if blueprint is None:  # deleted since it was asked
+            return
         try:
-            found = await asyncio.to_thread(self._blueprints[wanted.deployment].find, wanted.links, wanted.excluded)
+            found = await asyncio.to_thread(blueprint.find, wanted.links, wanted.excluded)
         except (OrchestratorError, PartitionerError) as error:
             self._handle(PlanNotFound(deployment=wanted.deployment, ticket=wanted.ticket, reason=str(error)))
             return
@@ -307,16 +327,16 @@ class Controller:
             reason = f"no plan fits: {found.constraint}: {found.detail}"
             self._handle(PlanNotFound(deployment=wanted.deployment, ticket=wanted.ticket, reason=reason))
             return
-        current_s = await asyncio.to_thread(self._current_s, wanted)
+        current_s = await asyncio.to_thread(self._current_s, blueprint, wanted)
         self._handle(PlanFound(deployment=wanted.deployment, ticket=wanted.ticket, plan=found, current_s=current_s))
 
-    def _current_s(self, wanted: FindPlan) -> float | None:
-        epoch = self._control.status()["deployments"][wanted.deployment]["epoch"]
+    def _current_s(self, blueprint: Blueprint, wanted: FindPlan) -> float | None:
+        epoch = self._control.status()["deployments"].get(wanted.deployment, {}).get("epoch")
         plan = self._plans.get((wanted.deployment, epoch))
         if plan is None or any(stage.node in wanted.excluded for stage in plan.stages):
             return None
         try:
-            return self._blueprints[wanted.deployment].latency_s(plan, wanted.links)
+            return blueprint.latency_s(plan, wanted.links)
         except InvalidProblem:
             return None  # the spec or the model has changed since
 

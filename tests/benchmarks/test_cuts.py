@@ -1,4 +1,5 @@
-from benchmarks.cuts import cut_at
+from kit.cuts import cut_at
+
 from tests.partitioner.builders import chain_graph, graph_of
 
 EVEN = {f"op{i}": 1.0 for i in range(4)}

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def figures(name: str) -> dict[str, Any]:
     """What a benchmark's quick run prints as JSON, by figure."""
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json"]
+    command = [sys.executable, f"benchmarks/{name}.py", "--quick", "--json"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
     return {figure["name"]: figure for figure in json.loads(ran.stdout)["figures"]}
 

@@ -69,3 +69,12 @@ def test_a_first_deployment_that_fails_leaves_no_cluster(start: Start, tmp_path:
     command.leaves_nothing()
     assert command.complained.read_text().startswith("isthmus: classify: no plan fits: memory: ")
     assert command.complained.read_text().count("\n") == 1
+
+
+def test_ctrl_c_during_the_demo_leaves_nothing(start: Start) -> None:
+    pytest.importorskip("skimage", reason="the demo's photographs")
+    command = start("demo", "--json")
+    command.until_runs(WORKER)
+    assert command.end(signal.SIGINT) == 1
+    command.leaves_nothing()
+    assert command.complained.read_text().endswith("isthmus: interrupted; what this command started is stopped\n")

@@ -55,7 +55,7 @@ def test_a_worker_of_another_controller_is_not_taken(tmp_path: Path) -> None:
     async def story() -> None:
         owner = agent(tmp_path)
         await owner.ensure(CAMERA)
-        with pytest.raises(ClusterError, match="node camera: .*claimed"):
+        with pytest.raises(ClusterError, match=r"node camera: .*claimed"):
             await agent(tmp_path, secret="t" * 32).ensure(CAMERA)
         await owner.stop()
 

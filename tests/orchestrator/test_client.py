@@ -104,7 +104,7 @@ def test_a_split_efficientnet_answers_as_the_whole(shared_client: Client) -> Non
         path = build("efficientnet_lite0")
     except ZooError as missing:
         pytest.skip(str(missing))
-    spec = named("classify", path, site(mbps=1000, slowdown=3), given="input", private=True)
+    spec = named("classify", path, site(mbps=80, slowdown=3), given="input", private=True)
     status = shared_client.deploy(spec, profile=decreed(spec, 1e-4))
     feed = {"input": np.random.default_rng(0).random((1, 3, 224, 224), dtype=np.float32)}
     split = shared_client.infer("classify", feed)
