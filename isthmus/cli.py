@@ -229,3 +229,5 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone, which is its right
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:  # a disk that is full, a file that may not be read
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))

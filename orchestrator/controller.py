@@ -315,11 +315,8 @@ class Controller:
                 self._answer(name, None)
 
     async def _find(self, wanted: FindPlan) -> None:
-        blueprint = self._blueprints.get(wanted.deployment)
-        if blueprint is None:  # deleted since it was asked
-            return
         try:
-            found = await asyncio.to_thread(blueprint.find, wanted.links, wanted.excluded)
+            found = await asyncio.to_thread(self._blueprints[wanted.deployment].find, wanted.links, wanted.excluded)
         except (OrchestratorError, PartitionerError) as error:
             self._handle(PlanNotFound(deployment=wanted.deployment, ticket=wanted.ticket, reason=str(error)))
             return
@@ -327,16 +324,16 @@ class Controller:
             reason = f"no plan fits: {found.constraint}: {found.detail}"
             self._handle(PlanNotFound(deployment=wanted.deployment, ticket=wanted.ticket, reason=reason))
             return
-        current_s = await asyncio.to_thread(self._current_s, blueprint, wanted)
+        current_s = await asyncio.to_thread(self._current_s, wanted)
         self._handle(PlanFound(deployment=wanted.deployment, ticket=wanted.ticket, plan=found, current_s=current_s))
 
-    def _current_s(self, blueprint: Blueprint, wanted: FindPlan) -> float | None:
-        epoch = self._control.status()["deployments"].get(wanted.deployment, {}).get("epoch")
+    def _current_s(self, wanted: FindPlan) -> float | None:
+        epoch = self._control.status()["deployments"][wanted.deployment]["epoch"]
         plan = self._plans.get((wanted.deployment, epoch))
         if plan is None or any(stage.node in wanted.excluded for stage in plan.stages):
             return None
         try:
-            return blueprint.latency_s(plan, wanted.links)
+            return self._blueprints[wanted.deployment].latency_s(plan, wanted.links)
         except InvalidProblem:
             return None  # the spec or the model has changed since
 

@@ -174,3 +174,10 @@ def test_a_token_file_that_is_not_there_is_named(isthmus: Isthmus, tmp_path: Pat
 def test_shutdown_of_nothing_is_no_fault(isthmus: Isthmus) -> None:
     ended = isthmus("shutdown")
     assert (ended.code, ended.out) == (0, "nothing runs on this machine\n")
+
+
+def test_a_file_that_the_system_refuses_is_named(isthmus: Isthmus, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file where the cache's folder should be")
+    ended = isthmus("plan", model_file(tmp_path), "-T", topology_file(tmp_path))
+    assert ended.code == 1
+    assert str(tmp_path / "home") in ended.line

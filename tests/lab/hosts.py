@@ -170,11 +170,11 @@ class Lab:
 
     def cut(self, name: str) -> None:
         """Pull a host's cable."""
-        _ip("-n", self._switch, "link", "set", name, "down")
+        _ip("-n", self._switch, "link", "set", "dev", name, "down")
 
     def mend(self, name: str) -> None:
         """Put it back."""
-        _ip("-n", self._switch, "link", "set", name, "up")
+        _ip("-n", self._switch, "link", "set", "dev", name, "up")
 
     def end_all(self, name: str) -> None:
         """Kill whatever runs on a host."""
@@ -187,7 +187,7 @@ class Lab:
     def _build(self) -> None:
         _ip("netns", "add", self._switch)
         _ip("-n", self._switch, "link", "add", "name", "lan", "type", "bridge")
-        _ip("-n", self._switch, "link", "set", "lan", "up")
+        _ip("-n", self._switch, "link", "set", "dev", "lan", "up")
         for host in self.hosts.values():
             host.home.mkdir()
             host.scratch.mkdir()
@@ -207,10 +207,10 @@ class Lab:
                 "netns",
                 host.namespace,
             )
-            _ip("-n", self._switch, "link", "set", host.name, "master", "lan", "up")
+            _ip("-n", self._switch, "link", "set", "dev", host.name, "master", "lan", "up")
             _ip("-n", host.namespace, "addr", "add", f"{host.address}/24", "dev", "eth0")
             for device in ("lo", "eth0"):
-                _ip("-n", host.namespace, "link", "set", device, "up")
+                _ip("-n", host.namespace, "link", "set", "dev", device, "up")
             _ip("-n", host.namespace, "route", "add", "default", "dev", "eth0")  # Ray asks for its address by it
             self._classify(host)
 

@@ -203,7 +203,8 @@ def test_a_link_that_drops_for_good_is_planned_for_anew(tmp_path: Path, monkeypa
 def test_a_changed_topology_counts_for_more_than_what_was_measured_before(tmp_path: Path) -> None:
     async def story(desk: Desk) -> None:
         await desk.deploy()
-        desk.controller.observe("camera", "cloud", 1e6, 2e-4, 20)
+        for source, target in (("camera", "cloud"), ("cloud", "camera")):
+            desk.controller.observe(source, target, 1e6, 2e-4, 20)
         changed = await desk.deploy(topology=site(mbps=8e-5), digest="e")
         assert [stage["node"] for stage in changed["plan"]["stages"]] == ["camera"]  # type: ignore[index]
 
