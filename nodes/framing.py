@@ -199,7 +199,7 @@ def decode(data: Buffer) -> Frame:
     view = memoryview(data)
     if not view.readonly:
         view = view.toreadonly()
-    header = _unpack_header(view[_LENGTH.size : start])
+    header = _unpack_header(bytes(view[_LENGTH.size : start]))
     if header.kind is Kind.PART:
         return Frame(header, (view[start:],))
     return Frame(header, _split_payload(header, view, start))
@@ -244,14 +244,80 @@ def _pack_common(header: Header, form: tuple[Any, ...]) -> bytes:
         for key, value, default in zip(_KEYS, header, _DEFAULTS, strict=True)
         if value != default and key not in _DIFFERING
     }
-    common = b"\xde" + struct.pack(">H", len(fields) + len(_DIFFERING)) + bytes(_PACKER.pack(fields)[1:])
+    common = _MAP16 + struct.pack(">H", len(fields) + len(_DIFFERING)) + bytes(_PACKER.pack(fields)[1:])
     if len(_forms) >= MAX_FORMS:
         _forms.clear()  # as when each request is traced
     _forms[form] = common
     return common
 
 
-def _unpack_header(packed: memoryview) -> Header:
+def _unpack_header(packed: bytes) -> Header:
+    """The header, read from what differs alone where its beginning is one that was seen and checked before."""
+    begin = packed[: packed.find(_FIRST_DIFFERING)]
+    common = _seen_begins.get(begin)
+    if common is not None:
+        header = _with_differing(common, packed[len(begin) :])
+        if header is not None:
+            return header
+    header = _unpack_whole(packed)
+    if common is None and len(begin) <= MAX_FORM_BYTES:
+        _learn(begin, header)
+    return header
+
+
+_seen_begins: dict[bytes, Header] = {}  # the mirror image of _forms
+
+
+def _learn(begin: bytes, header: Header) -> None:
+    """Remember the begin of a header that was read, if it is just the pairs that a form has in common."""
+    pairs = int.from_bytes(begin[1:3], "big") - len(_DIFFERING)
+    if begin[:1] != _MAP16 or not 0 <= pairs < 16:  # of a peer that orders its keys otherwise
+        return
+    try:
+        fields = msgpack.unpackb(bytes((_FIXMAP + pairs,)) + begin[3:], use_list=False)
+    except (ValueError, msgpack.UnpackException):
+        return
+    if len(fields) == pairs and fields.keys().isdisjoint(_DIFFERING):
+        if len(_seen_begins) >= MAX_FORMS:
+            _seen_begins.clear()
+        _seen_begins[begin] = header
+
+
+def _with_differing(common: Header, packed: bytes) -> Header | None:
+    """`common` with the fields in `packed`; None if they aren't just those, or not what they should be."""
+    try:
+        fields = msgpack.unpackb(_MAP_OF_DIFFERING + packed, use_list=False)
+        request, budget_s, number, acks, credit_bytes, _ = map(fields.__getitem__, _DIFFERING)
+        if (
+            type(request) is not str
+            or (budget_s is not None and type(budget_s) is not float)
+            or type(number) is not int
+            or type(acks) is not tuple
+            or type(credit_bytes) is not int
+            or credit_bytes < 0
+        ):
+            return None
+        if acks:
+            acks = tuple([(int(acknowledged), float(held_s)) for acknowledged, held_s in acks])
+    except (LookupError, TypeError, ValueError, msgpack.UnpackException):
+        return None
+    return _new(
+        Header,
+        (
+            *common[:_REQUEST],
+            request,
+            *common[_REQUEST + 1 : _BUDGET],
+            budget_s,
+            *common[_BUDGET + 1 : _NUMBER],
+            number,
+            acks,
+            credit_bytes,
+            common.version,
+        ),
+    )
+
+
+def _unpack_whole(packed: bytes) -> Header:
     try:
         fields = msgpack.unpackb(packed, use_list=False)
     except (ValueError, msgpack.UnpackException) as error:
@@ -269,11 +335,7 @@ def _unpack_header(packed: memoryview) -> Header:
         raise MalformedFrame(f"kind {values[0]!r} is unknown, or a count is below 0, in {values[:8]}")
     values[0] = kind
     try:
-        if values[_TENSORS]:
-            values[_TENSORS] = _seen_tensors.get(values[_TENSORS]) or _tensors(values[_TENSORS], len(packed))
-        if values[_ACKS]:
-            values[_ACKS] = tuple([(int(number), float(held_s)) for number, held_s in values[_ACKS]])
-        for place, read in _RARE:
+        for place, read in _INNER:
             if values[place] is not None:
                 values[place] = read(values[place])
     except (TypeError, ValueError) as error:
@@ -292,18 +354,11 @@ def _check_types(values: Sequence[Any], types: tuple[type, ...]) -> None:
         _seen_types.add(types)
 
 
-_seen_tensors: dict[tuple[Any, ...], tuple[TensorMeta, ...]] = {}  # likewise: a stage gets the same few shapes
-
-
-def _tensors(given: tuple[Any, ...], header_bytes: int) -> tuple[TensorMeta, ...]:
+def _tensors(given: tuple[Any, ...]) -> tuple[TensorMeta, ...]:
     metas = tuple(map(TensorMeta._make, given))
     for meta in metas:
         if tuple(map(type, meta)) != _TENSOR_TYPES or meta.nbytes < 0:
             raise TypeError(f"tensor {str(meta.name)[:40]!r} is not [name, dtype, shape, codec, scales, nbytes]")
-    if len(_seen_tensors) >= MAX_FORMS:
-        _seen_tensors.clear()
-    if header_bytes <= MAX_FORM_BYTES:
-        _seen_tensors[given] = metas
     return metas
 
 
@@ -321,6 +376,10 @@ def _part(given: tuple[Any, ...]) -> PartOf:
     if min(part) < 0 or part.place >= part.parts:
         raise ValueError(f"part {part.place} of {part.parts}")
     return part
+
+
+def _acks(given: tuple[Any, ...]) -> tuple[tuple[int, float], ...]:
+    return tuple((int(number), float(held_s)) for number, held_s in given)
 
 
 _TENSOR_TYPES = (str, str, tuple, str, bytes, int)
@@ -350,12 +409,14 @@ _FIELDS: Mapping[str, tuple[str, tuple[type, ...]]] = {  # in the order of Heade
 }
 _KEYS = tuple(_FIELDS)
 _DIFFERING = ("r", "b", "n", "c", "g", _FILLER)
+_MAP16, _FIXMAP = b"\xde", 0x80  # msgpack's first bytes of maps: two bytes of length follow, or it is in the byte
+_MAP_OF_DIFFERING = bytes((_FIXMAP + len(_DIFFERING),))
+_FIRST_DIFFERING = bytes(_PACKER.pack(_DIFFERING[0]))
 _new = tuple.__new__  # a named tuple from values, without its keyword handling
 _EPOCH, _REQUEST, _ATTEMPT, _POSITION = map(Header._fields.index, ("epoch", "request", "attempt", "position"))
-_BUDGET, _TENSORS, _NUMBER, _ACKS, _CREDIT = map(
-    Header._fields.index, ("budget_s", "tensors", "number", "acks", "credit_bytes")
-)
-_RARE: tuple[tuple[int, Callable[[Any], Any]], ...] = tuple(
-    (Header._fields.index(name), read) for name, read in (("timings", _timings), ("fault", _fault), ("part", _part))
+_BUDGET, _TENSORS, _NUMBER, _CREDIT = map(Header._fields.index, ("budget_s", "tensors", "number", "credit_bytes"))
+_READERS = {"tensors": _tensors, "timings": _timings, "fault": _fault, "part": _part, "acks": _acks}
+_INNER: tuple[tuple[int, Callable[[Any], Any]], ...] = tuple(
+    (Header._fields.index(name), read) for name, read in _READERS.items()
 )
 _DEFAULTS = tuple(None if name in ("kind", "version") else getattr(Header(), name) for name, _ in _FIELDS.values())

@@ -308,13 +308,15 @@ def test_inputs_that_do_not_fit_are_named(backend: Backend) -> None:
         session.run({"ids": np.zeros(2, np.int32), "more": np.zeros(1, np.float32)})
 
 
-def test_free_shapes_that_contradict_each_other_are_a_run_error(backend: Backend) -> None:
-    if backend.capabilities().backend == "openvino":
-        pytest.skip("openvino gives empty outputs; normalised models have fixed shapes, which are checked")
+def test_free_shapes_that_contradict_each_other_are_a_run_error_or_empty_with_openvino(backend: Backend) -> None:
     model = model_of([node("Add", ["x", "z"], ["y"])], [info("x", "m"), info("z", "n")], [info("y", "k")])
     session = backend.compile(model.SerializeToString())
+    feeds: dict[str, Array] = {"x": np.zeros(3, np.float32), "z": np.zeros(4, np.float32)}
+    if backend.capabilities().backend == "openvino":  # no error of its own; normalised models have no free shapes
+        assert session.run(feeds)["y"].size == 0
+        return
     with pytest.raises(RunError) as caught:
-        session.run({"x": np.zeros(3, np.float32), "z": np.zeros(4, np.float32)})
+        session.run(feeds)
     assert "\n" not in str(caught.value)
     assert not isinstance(caught.value, BadInput)
 

@@ -9,7 +9,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 
 from nodes.backend import Array, load_backend
-from nodes.normalise import normalise
+from nodes.normalise import FORM, NORMALISED_KEY, is_normalised, normalise
 from nodes.timing import sample_feeds
 from partitioner.load import load
 from tests.contracts.backend_models import transformer
@@ -159,7 +159,15 @@ def test_two_operators_of_one_name_get_two() -> None:
 def test_metadata_stays() -> None:
     model = dense()
     model.metadata_props.add(key="character", value="abc")
-    assert [(entry.key, entry.value) for entry in normalise(model).proto.metadata_props] == [("character", "abc")]
+    kept = {entry.key: entry.value for entry in normalise(model).proto.metadata_props}
+    assert kept == {"character": "abc", NORMALISED_KEY: FORM}
+
+
+def test_what_was_normalised_is_known_by_its_file(tmp_path: Path) -> None:
+    raw, done = tmp_path / "raw.onnx", tmp_path / "done.onnx"
+    raw.write_bytes(dense().SerializeToString())
+    normalise(raw).save(done)
+    assert (is_normalised(raw), is_normalised(done)) == (False, True)
 
 
 def test_weights_listed_as_inputs_are_weights() -> None:

@@ -1,4 +1,4 @@
-"""The local Ray: what is remembered of it, and that it ends whole. Stand-ins replace Ray but in one test."""
+"""The local Ray: what is remembered of it, and that it ends whole. Stand-ins replace Ray."""
 
 import signal
 import stat
@@ -84,7 +84,8 @@ def test_another_process_under_a_recycled_id_is_not_taken_for_it(tmp_path: Path)
         stranger.kill()
 
 
-def test_a_ray_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_cluster, "_short_folder", lambda: str(tmp_path))
     monkeypatch.setattr(local_cluster, "_FREE", "import sys; sys.exit('no room for Ray')")
     with pytest.raises(ClusterError, match=r"Ray did not start on port \d+: no room for Ray \(see .*start\.log\)"):
         local_cluster.start(tied=False)
