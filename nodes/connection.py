@@ -182,8 +182,6 @@ class Connection:
         try:
             while (data := await self._wire.read()) is not None:
                 self._receive(data)
-                if not self._manual_credit and getattr(self,"_yields",True):
-                    await asyncio.sleep(0)  # whoever waits for the frame goes on before the next read is asked for
         except StreamClosed as error:
             reason = str(error)
         finally:

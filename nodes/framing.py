@@ -2,144 +2,37 @@
 
 `encode` and `decode` turn a Frame into bytes and back without copying a payload more than once (encoding) or at
 all (decoding). Payload and tensors start on 16-byte boundaries of the frame. This file knows neither sockets nor
-what a codec means, and does not cut large messages: parts.py does.
-
-The values here are NamedTuples where the house has dataclasses: one is made several times a message, a frozen
-dataclass of this size takes five times as long (5 µs), and msgpack packs tuples as they are.
+what a codec means, and does not cut large messages: parts.py does. Headers are headers.py's.
 """
 
-import struct
-from collections.abc import Callable, Mapping, Sequence
-from enum import IntEnum
-from typing import Any, NamedTuple
-
-import msgpack
+from typing import NamedTuple
 
 from nodes.errors import MalformedFrame
+from nodes.headers import (
+    ALIGNMENT,
+    LENGTH,
+    SPOKEN,
+    VERSION,
+    Carried,
+    Fault,
+    Header,
+    HopTiming,
+    Kind,
+    PartOf,
+    TensorMeta,
+    pack_header,
+    unpack_header,
+)
 
-VERSION = 1
-SPOKEN = (VERSION - 1, VERSION)
-ALIGNMENT = 16
+__all__ = [
+    "SPOKEN", "VERSION", "Buffer", "Carried", "Fault", "Frame", "Header", "HopTiming", "Kind", "PartOf", "TensorMeta",
+    "decode", "encode", "encode_chunks",
+]  # fmt: skip
+
 MAX_HEADER_BYTES = 1 << 20
-MAX_FORMS = 256  # remembered, so that headers alike are neither packed nor checked field by field again
-MAX_FORM_BYTES = 4096
+NOTHING_CARRIED = Carried()
 Buffer = bytes | bytearray | memoryview
-
-_LENGTH = struct.Struct("<I")
-_FILLER = "_"
 _ZEROS = bytes(ALIGNMENT)
-_FILLED = tuple(bytes((short,)) + _ZEROS[:short] for short in range(ALIGNMENT))  # the end of a bin8: length, zeros
-_PACKER = msgpack.Packer()  # one for all: msgpack.packb would allocate its buffer anew for each frame
-
-
-class Kind(IntEnum):
-    """What a frame is for."""
-
-    TENSORS = 1
-    PART = 2
-    ACK = 3
-    ERROR = 4
-    CANCEL = 5
-    CREDIT = 6
-    PING = 7
-
-
-class TensorMeta(NamedTuple):
-    """One tensor of a frame; `nbytes` counts its encoded bytes, `scales` are little-endian float32."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    codec: str = "raw"
-    scales: bytes = b""
-    nbytes: int = 0
-
-
-class HopTiming(NamedTuple):
-    """Where one stage's time went, in seconds; collected only for requests that are traced."""
-
-    stage: str
-    queue_s: float
-    decode_s: float
-    compute_s: float
-    encode_s: float
-
-
-class PartOf(NamedTuple):
-    """Which piece of which message a PART frame holds; `nbytes` is the whole message's length."""
-
-    message: int
-    place: int
-    parts: int
-    nbytes: int
-
-
-class Fault(NamedTuple):
-    """Why a request failed: an error's class name, one line, and whether the caller can mend it."""
-
-    kind: str
-    message: str
-    caller_fault: bool = False
-
-
-class Header(NamedTuple):
-    """Everything a frame says besides tensor bytes; build it by keywords. A field at its default is not sent.
-
-    `budget_s` is what remains of the request's time, reduced at each hop (clocks are never compared).
-    `timings` is None unless the request is traced. `number`, `acks` (number, seconds held) and `credit_bytes`
-    belong to one connection: they are read here, and written by it as Carried.
-    """
-
-    kind: Kind = Kind.TENSORS
-    deployment: str = ""
-    epoch: int = 0
-    stage: str = ""
-    request: str = ""
-    attempt: int = 0
-    sequence: str = ""
-    position: int = 0
-    last: bool = True
-    budget_s: float | None = None
-    tensors: tuple[TensorMeta, ...] = ()
-    trace: str = ""
-    origin: str = ""
-    timings: tuple[HopTiming, ...] | None = None
-    fault: Fault | None = None
-    part: PartOf | None = None
-    number: int = 0
-    acks: tuple[tuple[int, float], ...] = ()
-    credit_bytes: int = 0
-    version: int = VERSION
-
-    def holding(self, tensors: tuple[TensorMeta, ...]) -> "Header":
-        """The same with other tensors; a fifth of what `_replace` takes."""
-        return _new(Header, (*self[:_TENSORS], tensors, *self[_TENSORS + 1 :]))
-
-    def passed_on(
-        self,
-        stage: str,
-        budget_s: float | None,
-        tensors: tuple[TensorMeta, ...],
-        timings: tuple[HopTiming, ...] | None,
-    ) -> "Header":
-        """The header of what a stage makes of this one's frame, made as in `holding`."""
-        _, deployment, epoch, _, request, attempt, sequence, position, last, _, _, trace, origin, *_ = self
-        return Header(
-            self.kind,
-            deployment,
-            epoch,
-            stage,
-            request,
-            attempt,
-            sequence,
-            position,
-            last,
-            budget_s,
-            tensors,
-            trace,
-            origin,
-            timings,
-        )
 
 
 class Frame(NamedTuple):
@@ -154,17 +47,6 @@ class Frame(NamedTuple):
         return sum(map(len, self.buffers))
 
 
-class Carried(NamedTuple):
-    """What a connection adds to a frame as it leaves: its number and what is due to the peer."""
-
-    number: int = 0
-    acks: tuple[tuple[int, float], ...] = ()
-    credit_bytes: int = 0
-
-
-NOTHING_CARRIED = Carried()
-
-
 def encode(frame: Frame, carried: Carried = NOTHING_CARRIED) -> bytes:
     """The frame's bytes, each payload written once. MalformedFrame if buffers and metas disagree."""
     return b"".join(encode_chunks(frame, carried))
@@ -173,7 +55,7 @@ def encode(frame: Frame, carried: Carried = NOTHING_CARRIED) -> bytes:
 def encode_chunks(frame: Frame, carried: Carried = NOTHING_CARRIED) -> list[Buffer]:
     """The frame as chunks to be joined: header first, then buffers with alignment between them."""
     header, buffers = frame
-    chunks: list[Buffer] = _pack_header(header, carried)
+    chunks: list[Buffer] = [*pack_header(header, carried)]
     if header.kind is Kind.PART:
         return [*chunks, *buffers]  # slices of one frame, which has its alignment already
     if [len(buffer) for buffer in buffers] != [meta[-1] for meta in header.tensors]:
@@ -190,16 +72,16 @@ def encode_chunks(frame: Frame, carried: Carried = NOTHING_CARRIED) -> list[Buff
 
 def decode(data: Buffer) -> Frame:
     """The frame in `data`, whose buffers are views of `data`. MalformedFrame names the fault."""
-    if len(data) < _LENGTH.size:
+    if len(data) < LENGTH.size:
         raise MalformedFrame(f"frame of {len(data)} bytes is shorter than its length field")
-    (length,) = _LENGTH.unpack_from(data)
-    start = _LENGTH.size + length
+    (length,) = LENGTH.unpack_from(data)
+    start = LENGTH.size + length
     if length > MAX_HEADER_BYTES or start > len(data):
         raise MalformedFrame(f"header of {length} bytes in a frame of {len(data)}")
     view = memoryview(data)
     if not view.readonly:
         view = view.toreadonly()
-    header = _unpack_header(bytes(view[_LENGTH.size : start]))
+    header = unpack_header(bytes(view[LENGTH.size : start]))
     if header.kind is Kind.PART:
         return Frame(header, (view[start:],))
     return Frame(header, _split_payload(header, view, start))
@@ -218,205 +100,3 @@ def _split_payload(header: Header, view: memoryview, start: int) -> tuple[memory
     if start != len(view):
         raise MalformedFrame(f"request {header.request!r}: frame of {len(view)} bytes, its tensors end at {start}")
     return tuple(buffers)
-
-
-def _pack_header(header: Header, carried: Carried) -> list[Buffer]:
-    """Length and msgpack map: what a form of header has in common, what differs, and a filler to align what follows."""
-    form = (*header[:_REQUEST], *header[_REQUEST + 1 : _BUDGET], *header[_BUDGET + 1 : _NUMBER])
-    common = _forms.get(form) or _pack_common(header, form)
-    number, acks, credit_bytes = carried
-    packed: bytes = _PACKER.pack(
-        {"r": header.request, "b": header.budget_s, "n": number, "c": acks, "g": credit_bytes, _FILLER: b""}
-    )
-    differing = packed[1:-1]  # without the map's own first byte, and the filler's length, which comes anew
-    nbytes = len(common) + len(differing) + 1
-    short = -(_LENGTH.size + nbytes) % ALIGNMENT
-    return [_LENGTH.pack(nbytes + short), common, differing, _FILLED[short]]
-
-
-_forms: dict[tuple[Any, ...], bytes] = {}  # a stream's headers differ in few fields; the rest is packed once
-
-
-def _pack_common(header: Header, form: tuple[Any, ...]) -> bytes:
-    """The first byte of the whole map and the pairs that headers of this form share."""
-    fields: dict[str, Any] = {
-        key: value
-        for key, value, default in zip(_KEYS, header, _DEFAULTS, strict=True)
-        if value != default and key not in _DIFFERING
-    }
-    common = _MAP16 + struct.pack(">H", len(fields) + len(_DIFFERING)) + bytes(_PACKER.pack(fields)[1:])
-    if len(_forms) >= MAX_FORMS:
-        _forms.clear()  # as when each request is traced
-    _forms[form] = common
-    return common
-
-
-def _unpack_header(packed: bytes) -> Header:
-    """The header, read from what differs alone where its beginning is one that was seen and checked before."""
-    begin = packed[: packed.find(_FIRST_DIFFERING)]
-    common = _seen_begins.get(begin)
-    if common is not None:
-        header = _with_differing(common, packed[len(begin) :])
-        if header is not None:
-            return header
-    header = _unpack_whole(packed)
-    if common is None and len(begin) <= MAX_FORM_BYTES:
-        _learn(begin, header)
-    return header
-
-
-_seen_begins: dict[bytes, Header] = {}  # the mirror image of _forms
-
-
-def _learn(begin: bytes, header: Header) -> None:
-    """Remember the begin of a header that was read, if it is just the pairs that a form has in common."""
-    pairs = int.from_bytes(begin[1:3], "big") - len(_DIFFERING)
-    if begin[:1] != _MAP16 or not 0 <= pairs < 16:  # of a peer that orders its keys otherwise
-        return
-    try:
-        fields = msgpack.unpackb(bytes((_FIXMAP + pairs,)) + begin[3:], use_list=False)
-    except (ValueError, msgpack.UnpackException):
-        return
-    if len(fields) == pairs and fields.keys().isdisjoint(_DIFFERING):
-        if len(_seen_begins) >= MAX_FORMS:
-            _seen_begins.clear()
-        _seen_begins[begin] = header
-
-
-def _with_differing(common: Header, packed: bytes) -> Header | None:
-    """`common` with the fields in `packed`; None if they aren't just those, or not what they should be."""
-    try:
-        fields = msgpack.unpackb(_MAP_OF_DIFFERING + packed, use_list=False)
-        request, budget_s, number, acks, credit_bytes, _ = map(fields.__getitem__, _DIFFERING)
-        if (
-            type(request) is not str
-            or (budget_s is not None and type(budget_s) is not float)
-            or type(number) is not int
-            or type(acks) is not tuple
-            or type(credit_bytes) is not int
-            or credit_bytes < 0
-        ):
-            return None
-        if acks:
-            acks = tuple([(int(acknowledged), float(held_s)) for acknowledged, held_s in acks])
-    except (LookupError, TypeError, ValueError, msgpack.UnpackException):
-        return None
-    return _new(
-        Header,
-        (
-            *common[:_REQUEST],
-            request,
-            *common[_REQUEST + 1 : _BUDGET],
-            budget_s,
-            *common[_BUDGET + 1 : _NUMBER],
-            number,
-            acks,
-            credit_bytes,
-            common.version,
-        ),
-    )
-
-
-def _unpack_whole(packed: bytes) -> Header:
-    try:
-        fields = msgpack.unpackb(packed, use_list=False)
-    except (ValueError, msgpack.UnpackException) as error:
-        raise MalformedFrame(f"header is not msgpack: {error}") from None
-    if type(fields) is not dict:
-        raise MalformedFrame(f"header is a {type(fields).__name__}, not a map")
-    if fields.get("v") not in SPOKEN:
-        raise MalformedFrame(f"protocol version {fields.get('v')!r}; this peer speaks {SPOKEN[0]} and {SPOKEN[1]}")
-    values: list[Any] = list(map(fields.get, _KEYS, _DEFAULTS))  # keys of a newer peer fall away
-    types = tuple(map(type, values))
-    if types not in _seen_types:
-        _check_types(values, types)
-    kind = _KINDS.get(values[0])
-    if kind is None or min(values[_EPOCH], values[_ATTEMPT], values[_POSITION], values[_CREDIT]) < 0:
-        raise MalformedFrame(f"kind {values[0]!r} is unknown, or a count is below 0, in {values[:8]}")
-    values[0] = kind
-    try:
-        for place, read in _INNER:
-            if values[place] is not None:
-                values[place] = read(values[place])
-    except (TypeError, ValueError) as error:
-        raise MalformedFrame(f"request {fields.get('r')!r}: {error}") from None
-    return _new(Header, values)
-
-
-_seen_types: set[tuple[type, ...]] = set()  # headers of a fleet have few forms; one seen is not checked by field again
-
-
-def _check_types(values: Sequence[Any], types: tuple[type, ...]) -> None:
-    for (key, (name, allowed)), value in zip(_FIELDS.items(), values, strict=True):
-        if type(value) not in allowed:
-            raise MalformedFrame(f"header key {key!r} ({name}) holds {str(value)[:60]!r}, a {type(value).__name__}")
-    if len(_seen_types) < MAX_FORMS:
-        _seen_types.add(types)
-
-
-def _tensors(given: tuple[Any, ...]) -> tuple[TensorMeta, ...]:
-    metas = tuple(map(TensorMeta._make, given))
-    for meta in metas:
-        if tuple(map(type, meta)) != _TENSOR_TYPES or meta.nbytes < 0:
-            raise TypeError(f"tensor {str(meta.name)[:40]!r} is not [name, dtype, shape, codec, scales, nbytes]")
-    return metas
-
-
-def _timings(given: tuple[Any, ...]) -> tuple[HopTiming, ...]:
-    return tuple(HopTiming(str(stage), *map(float, times)) for stage, *times in given)
-
-
-def _fault(given: tuple[Any, ...]) -> Fault:
-    kind, message, caller_fault = given
-    return Fault(str(kind), str(message), bool(caller_fault))
-
-
-def _part(given: tuple[Any, ...]) -> PartOf:
-    part = PartOf(*map(int, given))
-    if min(part) < 0 or part.place >= part.parts:
-        raise ValueError(f"part {part.place} of {part.parts}")
-    return part
-
-
-def _acks(given: tuple[Any, ...]) -> tuple[tuple[int, float], ...]:
-    return tuple((int(number), float(held_s)) for number, held_s in given)
-
-
-_TENSOR_TYPES = (str, str, tuple, str, bytes, int)
-_KINDS = {kind.value: kind for kind in Kind}
-_NONE = type(None)
-_FIELDS: Mapping[str, tuple[str, tuple[type, ...]]] = {  # in the order of Header's fields
-    "k": ("kind", (int,)),
-    "d": ("deployment", (str,)),
-    "e": ("epoch", (int,)),
-    "s": ("stage", (str,)),
-    "r": ("request", (str,)),
-    "a": ("attempt", (int,)),
-    "q": ("sequence", (str,)),
-    "p": ("position", (int,)),
-    "l": ("last", (bool,)),
-    "b": ("budget_s", (float, int, _NONE)),
-    "t": ("tensors", (tuple,)),
-    "i": ("trace", (str,)),
-    "o": ("origin", (str,)),
-    "m": ("timings", (tuple, _NONE)),
-    "x": ("fault", (tuple, _NONE)),
-    "j": ("part", (tuple, _NONE)),
-    "n": ("number", (int,)),
-    "c": ("acks", (tuple,)),
-    "g": ("credit_bytes", (int,)),
-    "v": ("version", (int,)),
-}
-_KEYS = tuple(_FIELDS)
-_DIFFERING = ("r", "b", "n", "c", "g", _FILLER)
-_MAP16, _FIXMAP = b"\xde", 0x80  # msgpack's first bytes of maps: two bytes of length follow, or it is in the byte
-_MAP_OF_DIFFERING = bytes((_FIXMAP + len(_DIFFERING),))
-_FIRST_DIFFERING = bytes(_PACKER.pack(_DIFFERING[0]))
-_new = tuple.__new__  # a named tuple from values, without its keyword handling
-_EPOCH, _REQUEST, _ATTEMPT, _POSITION = map(Header._fields.index, ("epoch", "request", "attempt", "position"))
-_BUDGET, _TENSORS, _NUMBER, _CREDIT = map(Header._fields.index, ("budget_s", "tensors", "number", "credit_bytes"))
-_READERS = {"tensors": _tensors, "timings": _timings, "fault": _fault, "part": _part, "acks": _acks}
-_INNER: tuple[tuple[int, Callable[[Any], Any]], ...] = tuple(
-    (Header._fields.index(name), read) for name, read in _READERS.items()
-)
-_DEFAULTS = tuple(None if name in ("kind", "version") else getattr(Header(), name) for name, _ in _FIELDS.values())

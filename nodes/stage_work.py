@@ -110,10 +110,10 @@ def _encode(
     spec: StageSpec, made: Mapping[str, Array], frame: Frame
 ) -> tuple[tuple[Encoded, ...], tuple[Encoded, ...]]:
     """Tensors for the successor and for the router; each is encoded once, those passed on not at all."""
-    done = _by_name(frame)
-    for name, array in made.items():
-        if name in spec.sends or name in spec.returns:
-            done[name] = encode_named(name, array, spec.codecs.get(name, "raw"))
+    codecs, wanted = spec.codecs, {*spec.sends, *spec.returns}
+    done = {name: encode_named(name, array, codecs.get(name, "raw")) for name, array in made.items() if name in wanted}
+    if len(done) < len(wanted):
+        done = _by_name(frame) | done
     try:
         return tuple([done[name] for name in spec.sends]), tuple([done[name] for name in spec.returns])
     except KeyError as missing:
