@@ -251,16 +251,16 @@ class Controller:
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
             case FindPlan():
-                self._spawn(self._find(instruction))
+                self._spawn(self._find(instruction), instruction.deployment)
             case OpenEpoch(deployment=name, epoch=epoch, plan=plan):
                 self._plans[name, epoch] = plan
                 self._bases[name, epoch] = self._blueprints[name]
                 self._builds[name, epoch] = asyncio.create_task(self._build(name, epoch, plan))
                 self._note("open", name, epoch, instruction.reason)
             case LoadStage():
-                self._spawn(self._load(instruction))
+                self._spawn(self._load(instruction), instruction.deployment)
             case DropStage():
-                self._spawn(self._drop(instruction))
+                self._spawn(self._drop(instruction), instruction.deployment)
             case SwitchRouters() | DrainEpoch():
                 self._tell_routers(instruction)
             case _:
@@ -315,8 +315,11 @@ class Controller:
                 self._answer(name, None)
 
     async def _find(self, wanted: FindPlan) -> None:
+        blueprint = self._blueprints.get(wanted.deployment)
+        if blueprint is None:
+            return  # deleted since it was asked
         try:
-            found = await asyncio.to_thread(self._blueprints[wanted.deployment].find, wanted.links, wanted.excluded)
+            found = await asyncio.to_thread(blueprint.find, wanted.links, wanted.excluded)
         except (OrchestratorError, PartitionerError) as error:
             self._handle(PlanNotFound(deployment=wanted.deployment, ticket=wanted.ticket, reason=str(error)))
             return
@@ -324,16 +327,16 @@ class Controller:
             reason = f"no plan fits: {found.constraint}: {found.detail}"
             self._handle(PlanNotFound(deployment=wanted.deployment, ticket=wanted.ticket, reason=reason))
             return
-        current_s = await asyncio.to_thread(self._current_s, wanted)
+        current_s = await asyncio.to_thread(self._current_s, blueprint, wanted)
         self._handle(PlanFound(deployment=wanted.deployment, ticket=wanted.ticket, plan=found, current_s=current_s))
 
-    def _current_s(self, wanted: FindPlan) -> float | None:
-        epoch = self._control.status()["deployments"][wanted.deployment]["epoch"]
-        plan = self._plans.get((wanted.deployment, epoch))
+    def _current_s(self, blueprint: Blueprint, wanted: FindPlan) -> float | None:
+        facts = self._control.status()["deployments"].get(wanted.deployment, {})
+        plan = self._plans.get((wanted.deployment, facts.get("epoch")))
         if plan is None or any(stage.node in wanted.excluded for stage in plan.stages):
             return None
         try:
-            return self._blueprints[wanted.deployment].latency_s(plan, wanted.links)
+            return blueprint.latency_s(plan, wanted.links)
         except InvalidProblem:
             return None  # the spec or the model has changed since
 
@@ -448,8 +451,8 @@ class Controller:
                 self.leave(router)
             self._handle(Tick())
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None], deployment: str = "") -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=deployment)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 
@@ -457,9 +460,9 @@ class Controller:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             fault = task.exception()
-            self._note("fault", "", None, f"{type(fault).__name__}: {fault}")
-            for name in list(self._waiting):
-                self._answer(name, DeploymentFailed(f"{name}: {type(fault).__name__}: {fault}"))
+            self._note("fault", task.get_name(), None, f"{type(fault).__name__}: {fault}")
+            name = task.get_name()  # of the deployment that it worked for
+            self._answer(name, DeploymentFailed(f"{name}: {type(fault).__name__}: {fault}"))
 
 
 def _guess(link: Link) -> LinkEstimate:

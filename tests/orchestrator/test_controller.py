@@ -13,6 +13,7 @@ from nodes.store import Store
 from orchestrator import controller as shell
 from orchestrator.controller import Controller
 from orchestrator.errors import DeploymentFailed, UnknownDeployment
+from orchestrator.instructions import FindPlan
 from orchestrator.routers import Command, Drain, Reshape, Switch
 from tests.eventually import eventually_here
 from tests.orchestrator.fake_agents import FakeAgent, fleet_of
@@ -248,3 +249,11 @@ def _wrapped(ask: Callable[[str], object], name: str) -> Callable[[], Awaitable[
         return ask(name)
 
     return asked
+
+
+def test_a_search_for_a_deployment_deleted_meanwhile_is_given_up(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.controller._find(FindPlan(deployment="gone", ticket=1, links=()))
+        assert desk.controller.status()["deployments"] == {}
+
+    at_desk(tmp_path, story)
