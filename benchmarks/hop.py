@@ -21,8 +21,8 @@ from typing import Any
 
 import grpc
 import numpy as np
+from kit.figures import Figure, figure, report
 
-from benchmarks.figures import Figure, figure, report
 from nodes.backend import Array, TensorSpec
 from nodes.codec import pack, unpack
 from nodes.connection import Connection
@@ -31,7 +31,7 @@ from nodes.framing import Frame, Header, decode, encode
 from nodes.host import Host, HostSettings
 from nodes.memory import keep_memory
 from nodes.stage_spec import StageSpec
-from nodes.stream import OPTIONS, SERVER_OPTIONS, open_connection
+from nodes.stream import CLIENT_OPTIONS, SERVER_OPTIONS, open_connection
 
 SIZES = {"64 B": 64, "150 KB": 150_000, "1 MB": 1_000_000}
 TARGET = 1.35
@@ -105,7 +105,7 @@ class SyncEcho:
 
     def __init__(self, address: str) -> None:
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._channel = grpc.insecure_channel(address, options=CLIENT_OPTIONS)
         self._call = self._channel.stream_stream(ECHO)(iter(self._queue.get, None))
 
     async def times(self, nbytes: int, count: int) -> list[float]:
@@ -128,7 +128,7 @@ class AioEcho:
     """One stream of grpc's aio API."""
 
     def __init__(self, address: str) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        self._channel = grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
         self._call = self._channel.stream_stream(ECHO)()
 
     async def times(self, nbytes: int, count: int) -> list[float]:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from nodes.emulation import LinkShaper
@@ -37,7 +38,7 @@ class Wire(Protocol):
         ...
 
     def write(self, data: bytes) -> Coroutine[Any, Any, None]:
-        """Send one message, waiting for the transport. StreamClosed if it broke."""
+        """Send one message, waiting for the transport, and for nothing but futures. StreamClosed if it broke."""
         ...
 
 
@@ -99,6 +100,7 @@ class Connection:
         self._number = 0
         self._acks: list[tuple[int, float]] = []
         self._credit_bytes = 0
+        self._due_since_s = 0.0  # when the oldest of these came
         self._flush_at: asyncio.TimerHandle | None = None
         self._pings: dict[int, tuple[asyncio.Future[float], float]] = {}
         self._roomy: list[Callable[[], None]] = []
@@ -168,6 +170,8 @@ class Connection:
         """Let the peer send as many bytes again (only with `manual_credit`; else this happens by itself)."""
         if self.closed or not frame.nbytes:
             return
+        if not (self._acks or self._credit_bytes):
+            self._due_since_s = time.monotonic()
         self._credit_bytes += frame.nbytes
         if self._credit_bytes >= WINDOW_BYTES // 4:
             self._flush()
@@ -220,13 +224,9 @@ class Connection:
             self._enqueue(going, express)
             return
         going = going._replace(carried=self._carried(going))  # on the emulated link this side no longer holds it
-        self._shaper.send(
-            self.node,
-            self.peer_node,
-            going.nbytes + HEADER_BYTES,
-            lambda: self._enqueue(going, express),
-            express=express,
-        )
+        charged_bytes = going.nbytes + HEADER_BYTES
+        enqueue = partial(self._enqueue, going, express)
+        self._shaper.send(self.node, self.peer_node, charged_bytes, enqueue, express=express)
 
     def _enqueue(self, going: _Outgoing, express: bool) -> None:
         (self._express if express else self._outbox).append(going)
@@ -261,10 +261,10 @@ class Connection:
         try:
             if self._waits(writing):
                 return
-        except StreamClosed as error:
-            self._end(str(error))
-            return
-        self._write()
+        except (StreamClosed, asyncio.CancelledError) as error:
+            self._end(str(error) or "a write was cancelled")
+        else:
+            self._write()
 
     def _next(self) -> bytes | None:
         """The next bytes to write: control first, then the rest of a message begun, then the next in credit."""
@@ -310,11 +310,20 @@ class Connection:
 
     def _flush_later(self) -> None:
         if self._flush_at is None:
-            self._flush_at = self._loop.call_later(ACK_DELAY_S, self._flush)
+            self._flush_at = self._loop.call_later(ACK_DELAY_S, self._flush_old)
+
+    def _flush_old(self) -> None:
+        """Flush once the oldest has waited its time; the timer was set for one that an answer has carried since."""
+        self._flush_at = None
+        self._digest()  # a link that has become known as fast lets large answers carry acknowledgements
+        left_s = self._due_since_s + ACK_DELAY_S - time.monotonic()
+        if left_s > 0 and (self._acks or self._credit_bytes) and not self.closed:
+            self._flush_at = self._loop.call_later(left_s, self._flush_old)
+        else:
+            self._flush()
 
     def _flush(self) -> None:
         """Acknowledge and credit in a frame of its own."""
-        self._flush_at = None
         if self.closed or not (self._acks or self._credit_bytes):
             return
         frame = _ACK if self._acks else _CREDIT
@@ -340,6 +349,8 @@ class Connection:
         if header.acks or header.credit_bytes:
             self._heard(header, now_s)
         if header.number:
+            if not (self._acks or self._credit_bytes):
+                self._due_since_s = now_s
             self._acks.append((header.number, now_s))
             if header.kind is Kind.PING:
                 self._flush()

@@ -96,8 +96,8 @@ class StageRunner:
         request = _Request(frame, via, key, now_s, deadline_s)
         if self._runs_at_once() and (deadline_s is None or deadline_s > now_s):
             worked = self._lane.run_here(lambda: work(self.spec, self.program, (frame,)))[0]
+            via.consumed(frame)  # before the answer, which carries the credit along
             self._emit(request, worked, 0.0)
-            via.consumed(frame)
         else:
             self._queue(request)
 

@@ -51,6 +51,29 @@ def test_what_a_connection_carries_replaces_what_came_with_the_frame() -> None:
     assert (header.number, header.acks, header.credit_bytes) == (4, ((3, 0.25),), 16)
 
 
+def test_headers_alike_differ_in_what_differs() -> None:
+    for number, request in enumerate(("first", "second", "third"), 1):
+        header = Header(stage="alike", request=request, budget_s=number / 2)
+        found = decode(encode(pack(header, arrays(), {}), Carried(number, ((number, 0.5),), 16))).header
+        assert (found.stage, found.request, found.budget_s, found.number) == ("alike", request, number / 2, number)
+        assert [meta.name for meta in found.tensors] == ["a", "b", "c"]
+
+
+def test_a_field_of_the_wrong_type_is_refused_though_the_rest_was_seen_before() -> None:
+    data = encode(Frame(Header(stage="seen", request="r")), Carried(5))
+    assert decode(data).header.number == 5
+    with pytest.raises(MalformedFrame, match="number"):
+        decode(data.replace(b"\xa1n\x05", b"\xa1n\xc3"))
+
+
+def test_keys_may_come_in_any_order() -> None:
+    fields = {"v": 1, "k": 1, "s": "s", "r": "r", "n": 3, "b": 1.5, "c": [[2, 0.5]], "g": 4}
+    found = [decode(raw_frame(dict(order))).header for order in (fields.items(), reversed(fields.items()))]
+    assert (
+        found[0] == found[1] == Header(stage="s", request="r", number=3, budget_s=1.5, acks=((2, 0.5),), credit_bytes=4)
+    )
+
+
 def test_tensors_survive_under_their_names() -> None:
     found = unpack(decode(encode(pack(Header(request="r"), arrays(), {}))))
     for name, array in arrays().items():

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from nodes import stream
+from nodes.connection import Connection, Ends
 from nodes.errors import NodesError, NotAuthorised, StreamClosed
-from nodes.framing import Kind
+from nodes.framing import Kind, decode
 from nodes.stream import check_listen, check_version, has_token, open_connection
-from tests.nodes.wires import Inbox, pair, request_frame, run
+from tests.nodes.wires import Inbox, SlowWire, pair, request_frame, run
 
 
 def test_nobody_listening_is_stream_closed_naming_the_address() -> None:
@@ -30,6 +31,44 @@ def test_bytes_that_are_no_frame_get_an_error_and_harm_nothing() -> None:
         assert answer.fault is not None
         assert "header of" in answer.fault.message
         await made.close()
+
+    run(scenario)
+
+
+def test_a_message_is_on_the_wire_before_post_returns() -> None:
+    async def scenario() -> None:
+        made = pair()
+        made.a.post(request_frame("now"))
+        assert [decode(data).header.request for data in made.wire.written] == ["now"]
+        await made.close()
+
+    run(scenario)
+
+
+def test_writes_go_one_at_a_time_and_in_order() -> None:
+    async def scenario() -> None:
+        wire = SlowWire()
+        connection = Connection(wire, Ends(), **Inbox().settings())
+        for name in ("r1", "r2", "r3"):
+            connection.post(request_frame(name))
+        for count in (1, 2, 3):
+            assert len(wire.written) == count
+            wire.waits[-1].set_result(None)
+            await asyncio.sleep(0)
+        assert [decode(data).header.request for data in wire.written] == ["r1", "r2", "r3"]
+
+    run(scenario)
+
+
+def test_a_broken_write_ends_the_stream_but_not_within_post() -> None:
+    async def scenario() -> None:
+        wire, inbox = SlowWire(), Inbox()
+        connection = Connection(wire, Ends(), **inbox.settings())
+        wire.broken = True
+        connection.post(request_frame())
+        assert inbox.closed == []
+        await asyncio.sleep(0)
+        assert inbox.closed == ["broken"]
 
     run(scenario)
 

@@ -10,7 +10,7 @@ import numpy as np
 from nodes.backend import Array, TensorSpec
 from nodes.codec import pack
 from nodes.connection import Connection, Ends
-from nodes.errors import BadInput
+from nodes.errors import BadInput, StreamClosed
 from nodes.framing import Frame, Header
 
 TIMEOUT_S = 10.0
@@ -62,6 +62,27 @@ class MemoryWire:
         """To the other end."""
         self.written.append(data)
         self.other.incoming.put_nowait(data)
+
+
+@dataclass
+class SlowWire:
+    """Takes what is written, and each write waits for its own future in `waits`; nothing is ever read."""
+
+    written: list[bytes] = field(default_factory=list)
+    waits: list[asyncio.Future[None]] = field(default_factory=list)
+    broken: bool = False
+
+    async def read(self) -> bytes | None:
+        """The next message."""
+        return None
+
+    async def write(self, data: bytes) -> None:
+        """To the list."""
+        if self.broken:
+            raise StreamClosed("broken")
+        self.written.append(data)
+        self.waits.append(asyncio.get_running_loop().create_future())
+        await self.waits[-1]
 
 
 @dataclass
