@@ -211,6 +211,11 @@ class Client:
             environ, address, folder = cluster.environ(), cluster.address, str(Path(cluster.folder) / "isthmus")
         try:
             ray_shell.connect(address, environ)
+        except BaseException:  # a connection that this process has to another cluster stays
+            if self._own is not None:
+                self._own.remove()
+            raise
+        try:
             settings = {"folder": folder, "emulated": cluster is not None, "token": token}
             actor = ray_shell.controller(settings)
             facts: dict[str, Any] = ray.get(actor.ready.remote())

@@ -29,6 +29,7 @@ from partitioner.problem import Problem
 from partitioner.search.branch import Candidate, Found, search, unsplit
 from partitioner.search.chains import Chain, chains_of
 from partitioner.search.explain import reason, unsplit_plans, why_none
+from partitioner.search.prefixes import fitting
 from partitioner.tables import Prices, price_list
 
 EFFORT = 600_000  # vertices of all cuts before a gap is admitted; two or three seconds
@@ -46,6 +47,8 @@ def solve(problem: Problem, *, effort: int = EFFORT) -> Plan | Infeasible:
     chains = chains_of(prices)
     measured = any(engine.segment_s for engine in problem.profile.engines.values())
     found = _each(prices, chains, effort) if measured else _together(prices, chains, effort)
+    if not found.candidates:
+        found = fitting(prices, chains)
     if not found.candidates:
         return why_none(prices)
     plans = [price_stages(prices, one.placed) for one in found.candidates]

@@ -233,3 +233,14 @@ def test_a_weight_that_nothing_reads_takes_no_memory() -> None:
     problem = simple_problem(replace(graph, weights_bytes={"a": 100, "unread": 10**9}), line_of([1e6]))
     nodes = tuple(replace(one, memory_bytes=100) for one in problem.topology.nodes)
     assert not solved(replace(problem, topology=replace(problem.topology, nodes=nodes))).is_split
+
+
+def test_without_effort_left_a_plan_that_fits_is_still_found_with_its_gap_told() -> None:
+    graph = replace(chain_graph(6), weights_bytes={f"w{i}": 100 for i in range(6)})
+    operators = tuple(replace(one, weights=(f"w{i}",)) for i, one in enumerate(graph.operators))
+    problem = simple_problem(replace(graph, operators=operators), line_of([1e6]))
+    nodes = tuple(replace(one, memory_bytes=400) for one in problem.topology.nodes)
+    plan = solve(replace(problem, topology=replace(problem.topology, nodes=nodes)), effort=0)
+    assert isinstance(plan, Plan)
+    assert max(stage.weights_bytes for stage in plan.stages) <= 400
+    assert plan.certificate is not None and plan.certificate.lower_bound <= plan.predicted.latency_s
