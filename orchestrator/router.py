@@ -71,7 +71,7 @@ class Router:
         self._opening: dict[str, asyncio.Lock] = {}
         self._shaper = LinkShaper()
         self._ticker: asyncio.Task[None] | None = None
-        self._idle: list[str] = []
+        self._idle: dict[str, list[str]] = {}  # deployment → addresses that it only watches
         self._news = asyncio.Event()
         self._reopening: set[asyncio.Task[None]] = set()
         self._watches: set[asyncio.Task[None]] = set()
@@ -80,7 +80,7 @@ class Router:
         """Open the streams that this epoch needs, then send new requests into it."""
         self._shape(routes)
         unreached = await self._connect_all(routes)
-        self._idle = [reach.address for reach in routes.watched]
+        self._idle[routes.deployment] = [reach.address for reach in routes.watched]
         held = self._deployments.setdefault(routes.deployment, _Deployment())
         held.epochs[routes.epoch] = routes
         known = Routes(epoch=routes.epoch, nodes=routes.nodes, outputs=routes.outputs)
@@ -160,7 +160,8 @@ class Router:
 
     async def probe(self, padding_bytes: int) -> None:
         """Ping the links that no stage uses with a padded frame, so that they are measured too."""
-        for connection in [self._connections[a] for a in self._idle if a in self._connections]:
+        watched = dict.fromkeys(address for addresses in self._idle.values() for address in addresses)
+        for connection in [self._connections[a] for a in watched if a in self._connections]:
             try:
                 await connection.ping(0)
                 await connection.ping(padding_bytes)
