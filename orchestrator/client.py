@@ -22,7 +22,7 @@ from orchestrator import local_cluster, ray_shell
 from orchestrator.errors import ClusterError
 from orchestrator.model_file import files_of, prepare
 from orchestrator.router import Answer, Router
-from orchestrator.routers import Command, Drain, Reshape, Switch
+from orchestrator.routers import Command, Drain, Renew, Switch
 from orchestrator.samples import load_samples
 from orchestrator.spec import DeploymentSpec, load_spec
 from partitioner.plan import Infeasible, Plan
@@ -272,8 +272,8 @@ class Client:
                 await self._controller.switched.remote(self._router.name, routes.deployment, routes.epoch)
             case Drain(deployment=deployment, epoch=epoch):
                 self._router.drain(deployment, epoch)
-            case Reshape(routes=routes):
-                self._router.reshape(routes)
+            case Renew(routes=routes):
+                self._router.renew(routes)
 
     def _drained(self, deployment: str, epoch: int) -> None:
         self._controller.drained.remote(self._router.name, deployment, epoch)

@@ -51,7 +51,7 @@ from orchestrator.instructions import (
 )
 from orchestrator.journal import Journal
 from orchestrator.plan_json import plan_to_json
-from orchestrator.routers import Command, Drain, Reshape, Routers, Switch
+from orchestrator.routers import Command, Drain, Renew, Routers, Switch
 from orchestrator.routes import EpochRoutes
 from partitioner.errors import InvalidProblem, PartitionerError
 from partitioner.plan import Infeasible, Plan
@@ -153,11 +153,14 @@ class Controller:
     async def shape(self, links: tuple[Link, ...]) -> None:
         """Change emulated links, for one-machine deployments: what a failing network does elsewhere."""
         await self.fleet.shape(links)
-        for router in self._routers.names():
-            for name in self._blueprints:
-                routes = self._current_routes(name)
-                if router in self._routers.of(name) and routes is not None:
-                    self._routers.tell(router, Reshape(routes=routes))
+        self._renew_routes()
+
+    def _renew_routes(self) -> None:
+        """Tell every router what has changed about the epoch it sends to."""
+        for name in self._blueprints:
+            routes = self._current_routes(name)
+            for router in self._routers.of(name) if routes is not None else ():
+                self._routers.tell(router, Renew(routes=routes))
 
     # What routers ask and tell
 
@@ -404,6 +407,7 @@ class Controller:
                     await asyncio.sleep(TICK_S)
                 else:
                     self._handle(NodeJoined(node=node))
+                    self._renew_routes()  # its worker may have another address than the one that is watched
                     return
         finally:
             self._returning.discard(node)
@@ -413,8 +417,10 @@ class Controller:
         return next((topology.node(name) for topology in topologies if name in topology.by_name), None)
 
     def _current_routes(self, name: str) -> EpochRoutes | None:
-        epoch = self._control.status()["deployments"].get(name, {}).get("epoch")
-        return self._routes(name, epoch) if (name, epoch) in self._plans else None
+        """Of the epoch that a deployment runs; None if there is none, or it has lost a stage."""
+        facts = self._control.status()["deployments"].get(name, {})
+        epoch = facts.get("epoch")
+        return self._routes(name, epoch) if (name, epoch) in self._plans and not facts["lost_stage"] else None
 
     def _routes(self, name: str, epoch: int) -> EpochRoutes:
         blueprint, plan = self._bases[name, epoch], self._plans[name, epoch]

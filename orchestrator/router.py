@@ -71,7 +71,6 @@ class Router:
         self._opening: dict[str, asyncio.Lock] = {}
         self._shaper = LinkShaper()
         self._ticker: asyncio.Task[None] | None = None
-        self._idle: dict[str, list[str]] = {}  # deployment → addresses that it only watches
         self._news = asyncio.Event()
         self._reopening: set[asyncio.Task[None]] = set()
         self._watches: set[asyncio.Task[None]] = set()
@@ -80,14 +79,12 @@ class Router:
         """Open the streams that this epoch needs, then send new requests into it."""
         self._shape(routes)
         unreached = await self._connect_all(routes)
-        self._idle[routes.deployment] = [reach.address for reach in routes.watched]
         held = self._deployments.setdefault(routes.deployment, _Deployment())
         held.epochs[routes.epoch] = routes
         known = Routes(epoch=routes.epoch, nodes=routes.nodes, outputs=routes.outputs)
         lost = tuple(reach.node for reach in unreached)
         self._carry_out(routes.deployment, held.core.switch(known, time.monotonic(), lost=lost))
-        for reach in unreached:
-            self._reopen(reach.address)
+        self._reopen_lost()
         self._news.set()
         if self._ticker is None:
             self._ticker = asyncio.create_task(self._tick(), name="router-tick")
@@ -95,8 +92,8 @@ class Router:
     async def _connect_all(self, routes: EpochRoutes) -> list[Reach]:
         """Open what is not open; the stages' workers that can't be reached now."""
         unreached = []
-        stages = {reach.address: reach for _, reach in routes.stages}
-        for reach in (*stages.values(), *routes.watched):
+        stages = {reach.address for _, reach in routes.stages}
+        for reach in {reach.address: reach for reach in routes.reaches}.values():
             try:
                 await self._connect(reach, routes.source)
             except NodesError as fault:
@@ -115,9 +112,13 @@ class Router:
         """What the deployment's newest epoch takes in."""
         return next(reversed(self._deployments[deployment].epochs.values())).inputs
 
-    def reshape(self, routes: EpochRoutes) -> None:
-        """The emulated links have new rates; the epoch stays."""
+    def renew(self, routes: EpochRoutes) -> None:
+        """The emulated links have new rates, or a watched worker a new address; the epoch stays."""
         self._shape(routes)
+        held = self._deployments.get(routes.deployment)
+        if held is not None and routes.epoch in held.epochs:
+            held.epochs[routes.epoch] = routes
+            self._reopen_lost()
 
     def drain(self, deployment: str, epoch: int) -> None:
         """Send nothing more into this epoch; `on_drained` follows."""
@@ -160,7 +161,8 @@ class Router:
 
     async def probe(self, padding_bytes: int) -> None:
         """Ping the links that no stage uses with a padded frame, so that they are measured too."""
-        watched = dict.fromkeys(address for addresses in self._idle.values() for address in addresses)
+        newest = [next(reversed(held.epochs.values())) for held in self._deployments.values() if held.epochs]
+        watched = dict.fromkeys(reach.address for routes in newest for reach in routes.watched)
         for connection in [self._connections[a] for a in watched if a in self._connections]:
             try:
                 await connection.ping(0)
@@ -314,22 +316,31 @@ class Router:
     def _on_closed(self, connection: Connection, reason: str) -> None:
         for address in [a for a, held in self._connections.items() if held is connection]:
             del self._connections[address]
-            self._reopen(address)
         self._lost(connection.peer_node, reason)
+        self._reopen_lost()
 
-    def _reopen(self, address: str) -> None:
-        """Try to reach the worker again while an epoch still needs it; a cut cable is not a dead worker."""
-        needing = [r for held in self._deployments.values() for r in held.epochs.values()]
-        found = next(
-            ((routes, reach) for routes in needing for _, reach in routes.stages if reach.address == address), None
-        )
-        if found is not None and address not in {task.get_name() for task in self._reopening}:
-            task = asyncio.create_task(self._keep_trying(found[0].source, found[1]), name=address)
-            self._reopening.add(task)
-            task.add_done_callback(self._reopening.discard)
+    def _needed(self) -> dict[str, tuple[str, Reach]]:
+        """What epochs send to or watch: by address, the source node and the worker."""
+        routes = [routes for held in self._deployments.values() for routes in held.epochs.values()]
+        return {reach.address: (each.source, reach) for each in routes for reach in each.reaches}
 
-    async def _keep_trying(self, source: str, reach: Reach) -> None:
-        while self._is_needed(reach.address):
+    def _reopen_lost(self) -> None:
+        """Try to reach workers again while an epoch still needs them; a cut cable is not a dead worker."""
+        under_way = {task.get_name() for task in self._reopening}
+        for address in self._needed():
+            if address not in self._connections and address not in under_way:
+                task = asyncio.create_task(self._keep_trying(address), name=address)
+                self._reopening.add(task)
+                task.add_done_callback(self._reopened)
+
+    def _reopened(self, task: "asyncio.Task[None]") -> None:
+        self._reopening.discard(task)
+        if not task.cancelled():
+            self._reopen_lost()  # it may have been lost again before this was called
+
+    async def _keep_trying(self, address: str) -> None:
+        while (needed := self._needed().get(address)) is not None:
+            source, reach = needed
             try:
                 await self._connect(reach, source)
             except (NodesError, OSError):
@@ -338,10 +349,6 @@ class Router:
             for name, held in self._deployments.items():
                 self._carry_out(name, held.core.worker_found(reach.node, time.monotonic()))
             return
-
-    def _is_needed(self, address: str) -> bool:
-        routes = [routes for held in self._deployments.values() for routes in held.epochs.values()]
-        return any(reach.address == address for each in routes for _, reach in each.stages)
 
     async def _look_after(self, connection: DialledConnection) -> None:
         """Ping a stage's worker while requests are in hand; end the stream that does not answer."""

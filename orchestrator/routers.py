@@ -28,13 +28,13 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reshape:
-    """The emulated links changed."""
+class Renew:
+    """The emulated links changed, or where a watched worker is; the epoch stays."""
 
     routes: EpochRoutes
 
 
-Command = Switch | Drain | Reshape
+Command = Switch | Drain | Renew
 
 
 @dataclass(slots=True)

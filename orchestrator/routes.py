@@ -42,6 +42,11 @@ class EpochRoutes:
         return self.stages[0]
 
     @property
+    def reaches(self) -> tuple[Reach, ...]:
+        """Every worker that the router keeps a stream to: the stages', then the watched ones."""
+        return (*(reach for _, reach in self.stages), *self.watched)
+
+    @property
     def nodes(self) -> tuple[NodeId, ...]:
         """Nodes that a request of this epoch meets, each once."""
         return tuple(dict.fromkeys(reach.node for _, reach in self.stages))

@@ -14,7 +14,7 @@ from orchestrator import controller as shell
 from orchestrator.controller import Controller
 from orchestrator.errors import DeploymentFailed, UnknownDeployment
 from orchestrator.instructions import FindPlan
-from orchestrator.routers import Command, Drain, Reshape, Switch
+from orchestrator.routers import Command, Drain, Renew, Switch
 from tests.eventually import eventually_here
 from tests.orchestrator.fake_agents import FakeAgent, fleet_of
 from tests.orchestrator.small_site import blueprint_of, site
@@ -219,7 +219,7 @@ def test_an_emulated_link_is_shaped_on_workers_and_at_routers(tmp_path: Path) ->
         await desk.obey()
         await desk.controller.shape(tuple(replace(link, bytes_per_s=5.0) for link in site().links))
         (told,) = await desk.obey()
-        assert isinstance(told, Reshape)
+        assert isinstance(told, Renew)
         assert {link.bytes_per_s for link in told.routes.shaped} == {5.0}
         assert {link.bytes_per_s for link in desk.agent.shaped["cloud"][0]} == {5.0}
 

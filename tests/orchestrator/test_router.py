@@ -160,6 +160,43 @@ def test_a_lost_worker_holds_requests_back_until_another_epoch_serves_them(route
         held.close()
 
 
+def test_a_watched_worker_is_found_again_where_it_comes_back(tmp_path: Path) -> None:
+    held = WorkerSite(tmp_path)
+
+    async def story() -> None:
+        mine = Router(on_drained=lambda *_: None)
+        here = await held.load("watching", 1, at_rate(1e-6))
+        cloud = held.fleet.member("cloud").found
+        await mine.switch(replace(here, watched=(cloud.reach,), shaped=(), paths={}))
+        await mine.probe(1 << 16)
+        assert ("camera", "cloud") in mine.estimates()
+        os.kill(cloud.claimed.pid, signal.SIGKILL)
+        await eventually_here(lambda: ("camera", "cloud") not in mine.estimates(), what="the stream's end")
+        held.fleet.lose("cloud")
+        await held.fleet.bring_up(site())
+        mine.renew(replace(here, watched=(held.fleet.member("cloud").found.reach,)))
+        await eventually_here(lambda: ("camera", "cloud") in mine.estimates(), what="the way back")
+        await mine.close()
+
+    try:
+        held.do(story())
+    finally:
+        held.close()
+
+
+def test_a_watched_stream_that_breaks_is_opened_again(workers: WorkerSite, router: Router) -> None:
+    async def story() -> None:
+        here = await workers.load("broken", 1, at_rate(1e-6))
+        reach = workers.fleet.member("cloud").found.reach
+        await router.switch(replace(here, watched=(reach,)))
+        first = router._connections[reach.address]
+        first.call.cancel()
+        await eventually_here(lambda: first.closed, what="the stream's end")
+        await eventually_here(lambda: ("camera", "cloud") in router.estimates(), what="the stream again")
+
+    workers.do(story())
+
+
 def test_workers_end_with_their_fleet(tmp_path: Path) -> None:
     held = WorkerSite(tmp_path)
     held.do(held.fleet.bring_up(site()))
