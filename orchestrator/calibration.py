@@ -27,7 +27,7 @@ from partitioner.topology import NodeId
 SIZES = (1, 1 << 18)  # float32 elements: next to nothing, and a mebibyte
 WIDTH = 512  # of the square matrix that the stage multiplies by itself
 WARM_UPS, RUNS = 3, 25
-IDLE_S = 0.005  # between requests: long enough for processes to fall asleep, as they do while others compute
+IDLE_S = 0.025  # between requests: long enough for processes to fall asleep, as they do while others compute
 
 
 async def message_costs(fleet: Fleet, node: NodeId, store: Store) -> tuple[float, float]:

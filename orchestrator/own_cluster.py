@@ -71,7 +71,7 @@ class OwnCluster:
         await self.fleet.shape(links)
         shaped, paths = self.fleet.emulation()
         for routes in self._routes.values():
-            self.router.reshape(replace(routes, shaped=shaped, paths=paths))
+            self.router.renew(replace(routes, shaped=shaped, paths=paths))
 
 
 @asynccontextmanager
