@@ -3,8 +3,10 @@
 EfficientNet-Lite0 in two and three stages, each in a worker process of its own: as they are (the cores bind), slowed
 (a slowdown sleeps, so the slowest stage binds on any machine), and slowed behind a link that takes as long as a stage
 (compute and transfer must overlap). The bound is min(1 / slowest stage or link, cores / CPU-seconds per request),
-where cores are those that other processes of the machine left free meanwhile. Beside it the same stages composed in
-Ray Serve: a hop's overhead is the latency of one request alone, less the stages' runs, over the messages it takes.
+where cores are those that other processes of the machine left free meanwhile, and a stage takes what it took in the
+full pipeline: there stages share caches and memory, and a slowdown multiplies what that costs. What they take alone
+is shown beside it. Then the same stages composed in Ray Serve: a hop's overhead is the latency of one request alone,
+less the stages' runs, over the messages it takes.
 """
 
 import argparse
@@ -12,7 +14,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 from time import perf_counter
 
 import numpy as np
@@ -75,6 +77,7 @@ class Flood:
     """What a pipeline did when never idle: requests per second, and what bounds them."""
 
     rate: float
+    slowest_s: float  # mean busy seconds of the slowest stage
     cpu_s: float  # per request, of workers and router
     cores: float  # left free by others
 
@@ -121,33 +124,38 @@ async def alone(cluster: OwnCluster, name: str, feeds: Mapping[str, Array], coun
         answer = await cluster.router.infer(name, feeds, trace=True)
         answers.append((perf_counter() - started_s, answer))
     kept = answers[3:]
-    stages = range(len(kept[0][1].hops))
-    busy = tuple(median(a.hops[i].decode_s + a.hops[i].compute_s + a.hops[i].encode_s for _, a in kept) for i in stages)
+    busy = tuple(median(seconds) for seconds in zip(*(busy_s(answer) for _, answer in kept), strict=True))
     rest_s = median(seconds - sum(hop.compute_s for hop in answer.hops) for seconds, answer in kept)
-    return Alone(busy, rest_s / (len(stages) + 1))
+    return Alone(busy, rest_s / (len(busy) + 1))
+
+
+def busy_s(answer: Answer) -> tuple[float, ...]:
+    """Seconds that each stage had to do with a request."""
+    return tuple(hop.decode_s + hop.compute_s + hop.encode_s for hop in answer.hops)
 
 
 async def flood(cluster: OwnCluster, case: Case, feeds: Mapping[str, Array], seconds: float) -> Flood:
     """Keep the pipeline full, and count what it answers once it is."""
     pids = [os.getpid(), *(member.found.claimed.pid for member in cluster.fleet.members().values())]
-    done, until_s = 0, perf_counter() + 0.5 + seconds
+    done: list[tuple[float, ...]] = []
+    until_s = perf_counter() + 0.5 + seconds
 
     async def ask() -> None:
-        nonlocal done
         while perf_counter() < until_s:
-            await cluster.router.infer(case.name, feeds)
-            done += 1
+            done.append(busy_s(await cluster.router.infer(case.name, feeds, trace=True)))
 
     tasks = [asyncio.create_task(ask()) for _ in range(IN_FLIGHT * case.stages)]
     await asyncio.sleep(0.5)  # until every stage has work
-    before, began_s, busy_s, ours_s = done, perf_counter(), machine_busy_s(), sum(map(process_s, pids))
+    before, began_s, machine_s, ours_s = len(done), perf_counter(), machine_busy_s(), sum(map(process_s, pids))
     await asyncio.sleep(seconds)
-    answered, took_s = done - before, perf_counter() - began_s
+    answered, took_s = done[before:], perf_counter() - began_s
     used_s = sum(map(process_s, pids)) - ours_s
-    others_s = max(machine_busy_s() - busy_s - used_s, 0.0)
+    others_s = max(machine_busy_s() - machine_s - used_s, 0.0)
     await asyncio.gather(*tasks)
     cores = len(os.sched_getaffinity(0)) - others_s / took_s
-    return Flood(rate=answered / took_s, cpu_s=used_s / answered, cores=cores)
+    slowest_s = max(mean(stage) for stage in zip(*answered, strict=True))
+    count = len(answered)
+    return Flood(rate=count / took_s, slowest_s=slowest_s, cpu_s=used_s / count, cores=cores)
 
 
 def process_s(pid: int) -> float:
@@ -169,20 +177,21 @@ async def measured(cluster: OwnCluster, subject: Subject, case: Case, rounds: in
     plan, feeds = subject.plans[case.stages], subject.feeds
     await cluster.deploy(case.name, plan, subject.model, slowdown=case.slowdown)
     onward = next(crossing for crossing in plan.crossings if crossing.sender == "s1")
-    ratios, rates, bounds = [], [], []
+    ratios, rates, bounds, apart = [], [], [], []
     for _ in range(rounds):
-        before_s = max((await alone(cluster, case.name, feeds, ALONE)).stage_s)
+        alone_s = max((await alone(cluster, case.name, feeds, ALONE)).stage_s)
         if case.link_bound:
-            await cluster.shape(link(onward.source, onward.target, onward.nbytes / before_s))
+            await cluster.shape(link(onward.source, onward.target, onward.nbytes / alone_s))
         found = await flood(cluster, case, feeds, seconds)
         await cluster.shape(link(onward.source, onward.target, FAST))
-        after_s = max((await alone(cluster, case.name, feeds, ALONE)).stage_s)
-        slowest_s = max((before_s + after_s) / 2, before_s if case.link_bound else 0.0)
+        slowest_s = max(found.slowest_s, alone_s if case.link_bound else 0.0)
         bounds.append(min(1 / slowest_s, found.cores / found.cpu_s))
         rates.append(found.rate)
         ratios.append(found.rate / bounds[-1])
+        apart.append(found.rate / min(1 / alone_s, found.cores / found.cpu_s))
     return [
         figure(f"{case.name}: throughput over bound", median(ratios), "", TARGET, "higher", _ends(ratios)),
+        figure(f"{case.name}: over the bound of stages alone", median(apart), "", None, "higher", _ends(apart)),
         figure(f"{case.name}: throughput", median(rates), "1/s", None, "higher", _ends(rates)),
         figure(f"{case.name}: bound", median(bounds), "1/s", None, "higher", _ends(bounds)),
     ]
