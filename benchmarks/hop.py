@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from queue import SimpleQueue
-from statistics import median
+from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import numpy as np
@@ -37,6 +38,7 @@ SIZES = {"64 B": 64, "150 KB": 150_000, "1 MB": 1_000_000}
 TARGET = 1.35
 ECHO = "/x.Echo/Stream"
 WARM_UP = 20
+LARGE_BYTES, PARTS_KIB = 32 << 20, (64, 256, 1024, 4096, 16384)
 
 
 class Identity:
@@ -152,11 +154,12 @@ class Ours:
     def __init__(self) -> None:
         self._answer: asyncio.Future[Frame]
         self._request = 0
+        self._name = uuid4().hex  # request ids are unique across clients: a worker drops what it has seen
 
-    async def open(self, address: str) -> "Ours":
+    async def open(self, address: str, **settings: Any) -> "Ours":
         """Dial the worker."""
         self._connection = await open_connection(
-            address, node="client", origin="bench", on_frame=self._received, on_closed=lambda *_: None
+            address, node="client", origin="bench", on_frame=self._received, on_closed=lambda *_: None, **settings
         )
         return self
 
@@ -171,7 +174,9 @@ class Ours:
             self._answer = loop.create_future()
             self._request += 1
             started = perf_counter()
-            header = Header(deployment="d", epoch=1, stage="s", request=f"{self._request}", origin="bench", budget_s=9)
+            header = Header(
+                deployment="d", epoch=1, stage="s", request=f"{self._name}-{self._request}", origin="bench", budget_s=9
+            )
             self._connection.post(pack(header, {"x": array}, {}))
             answer = unpack(await self._answer)
             seconds.append(perf_counter() - started)
@@ -214,6 +219,26 @@ def _microseconds(seconds: list[float]) -> tuple[float, float]:
     return min(seconds) * 1e6, max(seconds) * 1e6
 
 
+async def parts(port: int, rounds: int) -> list[Figure]:
+    """Milliseconds that a large message takes there and back, by the size of the parts that it is cut into there."""
+    clients = {kib: await Ours().open(f"127.0.0.1:{port}", part_bytes=kib << 10) for kib in PARTS_KIB}
+    spent: dict[int, list[float]] = {kib: [] for kib in clients}
+    for _ in range(rounds):
+        for kib, client in clients.items():
+            spent[kib] += (await client.times(LARGE_BYTES, 3))[1:]
+    for client in clients.values():
+        await client.close()
+    return [
+        figure(f"{LARGE_BYTES >> 20} MiB, parts of {kib} KiB", median(seconds) * 1e3, "ms", spread=_quartiles(seconds))
+        for kib, seconds in spent.items()
+    ]
+
+
+def _quartiles(seconds: list[float]) -> tuple[float, float]:
+    low, _, high = quantiles(seconds, n=4)
+    return low * 1e3, high * 1e3
+
+
 def decode_allocation() -> Figure:
     """Bytes allocated at most while a 1 MB frame becomes arrays, over the tensor's own bytes."""
     data = encode(pack(Header(request="r"), {"x": np.zeros(1_000_000, np.uint8)}, {}))
@@ -240,6 +265,7 @@ def main() -> None:
     try:
         rounds, count = (6, 150) if options.quick else (20, 400)
         figures = asyncio.run(measure(ports, rounds, count))
+        figures += asyncio.run(parts(ports[2], rounds))
     finally:
         for process in processes:
             process.terminate()

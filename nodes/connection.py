@@ -15,10 +15,9 @@ from typing import Any, NamedTuple, Protocol
 from nodes.emulation import LinkShaper
 from nodes.errors import MalformedFrame, StreamClosed
 from nodes.framing import Carried, Fault, Frame, Header, Kind, TensorMeta, decode, encode
-from nodes.links import LARGE_BYTES, LinkEstimate, LinkEstimator
+from nodes.links import FIRST_PART_BYTES, LARGE_BYTES, LinkEstimate, LinkEstimator, part_bytes
 from nodes.parts import MAX_MESSAGE_BYTES, Assembler, split
 
-PART_BYTES = 4 << 20
 WINDOW_BYTES = 64 << 20  # tensor bytes a peer may send before it hears that some were used
 OUTBOX_BYTES = 64 << 20
 OUTBOX_FRAMES = 1024
@@ -65,7 +64,10 @@ OnClosed = Callable[["Connection", str], None]
 
 
 class Connection:
-    """A live stream. Not thread-safe: use it from its event loop only."""
+    """A live stream. Not thread-safe: use it from its event loop only.
+
+    Messages larger than `part_bytes` go in parts; if None, than suits the goodput measured so far.
+    """
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class Connection:
         on_closed: OnClosed,
         shaper: LinkShaper | None = None,
         manual_credit: bool = False,
-        part_bytes: int = PART_BYTES,
+        part_bytes: int | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         self.node, self.peer_node, self.origin = ends.node, ends.peer_node, ends.origin
@@ -89,7 +91,8 @@ class Connection:
         self._wire, self._shaper = wire, shaper
         self._on_frame, self._on_closed = on_frame, on_closed
         self._manual_credit = manual_credit
-        self._part_bytes, self._max_message_bytes = part_bytes, max_message_bytes
+        self._fixed_part_bytes, self._max_message_bytes = part_bytes, max_message_bytes
+        self._part_bytes = part_bytes or FIRST_PART_BYTES
         self._assembler = Assembler(max_message_bytes)
         self._loop = asyncio.get_running_loop()
         self._express: deque[_Outgoing] = deque()
@@ -159,6 +162,7 @@ class Connection:
         """Estimate from what was noted. Messages only note: digested in bulk, the arithmetic is off their path."""
         notes, self._notes = self._notes, []
         goodput = self._estimator.estimate.goodput_bytes_per_s
+        self._part_bytes = self._fixed_part_bytes or part_bytes(goodput)
         self._carrying_bytes = self._part_bytes if goodput and goodput > FAST_BYTES_PER_S else LARGE_BYTES
         for is_sent, number, value, at_s in notes:
             if is_sent:

@@ -116,7 +116,7 @@ def test_a_cancel_passes_between_the_parts_of_a_large_message(opened: Opened) ->
         assert (await ends.at_b.frames.get()).header.kind is Kind.CANCEL
         assert (await ends.at_b.frames.get()).header.request == "large"
 
-    with_ends(opened, scenario, part_bytes=50_000)
+    with_ends(opened, scenario)
 
 
 @both

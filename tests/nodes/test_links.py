@@ -2,7 +2,7 @@
 
 import pytest
 
-from nodes.links import LinkEstimator
+from nodes.links import LEAST_PART_BYTES, MOST_PART_BYTES, LinkEstimator, part_bytes
 
 
 def fed(*, rate: float, rtt_s: float, sizes: list[int], gap_s: float = 0.0) -> LinkEstimator:
@@ -43,3 +43,9 @@ def test_an_acknowledgement_of_nothing_sent_is_ignored() -> None:
     link = LinkEstimator()
     assert link.acknowledged(5, 0.0, 1.0) is None
     assert link.estimate.samples == 0
+
+
+def test_a_part_is_as_much_as_the_link_takes_in_a_twentieth_of_a_second() -> None:
+    assert part_bytes(2e6) == 100_000
+    assert [part_bytes(rate) for rate in (1e3, 1e12)] == [LEAST_PART_BYTES, MOST_PART_BYTES]
+    assert LEAST_PART_BYTES < part_bytes(None) < MOST_PART_BYTES
