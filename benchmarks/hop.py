@@ -154,12 +154,12 @@ class Ours:
     def __init__(self) -> None:
         self._answer: asyncio.Future[Frame]
         self._request = 0
-        self._name = uuid4().hex  # request ids are unique across clients: a worker drops what it has seen
+        self._name = uuid4().hex  # of the router that it stands for; request ids are unique across them
 
     async def open(self, address: str, **settings: Any) -> "Ours":
         """Dial the worker."""
         self._connection = await open_connection(
-            address, node="client", origin="bench", on_frame=self._received, on_closed=lambda *_: None, **settings
+            address, node="client", origin=self._name, on_frame=self._received, on_closed=lambda *_: None, **settings
         )
         return self
 
@@ -175,7 +175,12 @@ class Ours:
             self._request += 1
             started = perf_counter()
             header = Header(
-                deployment="d", epoch=1, stage="s", request=f"{self._name}-{self._request}", origin="bench", budget_s=9
+                deployment="d",
+                epoch=1,
+                stage="s",
+                request=f"{self._name}-{self._request}",
+                origin=self._name,
+                budget_s=9,
             )
             self._connection.post(pack(header, {"x": array}, {}))
             answer = unpack(await self._answer)

@@ -15,8 +15,8 @@ RECENT_SMALL = 32
 MAX_PENDING = 4096  # unacknowledged messages remembered; a peer that never acknowledges costs no more than this
 
 
-# Parts as large as a twentieth of a second holds: a cancel or ping waits no longer. On loopback, parts of 256 KiB to
-# 4 MiB are equally fast, 64 KiB take 1.4 times as long (`benchmarks/hop.py`).
+# Parts as large as a twentieth of a second holds: a cancel or ping waits no longer. On loopback, parts of 1 MiB are
+# fastest, 64 KiB take 1.6 times as long (`benchmarks/hop.py`).
 PART_S = 0.05
 FIRST_PART_BYTES, LEAST_PART_BYTES, MOST_PART_BYTES = 256 << 10, 16 << 10, 1 << 20
 

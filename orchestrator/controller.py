@@ -158,9 +158,9 @@ class Controller:
     def _renew_routes(self) -> None:
         """Tell every router what has changed about the epoch it sends to."""
         for name in self._blueprints:
-            routes = self._current_routes(name)
-            for router in self._routers.of(name) if routes is not None else ():
-                self._routers.tell(router, Renew(routes=routes))
+            if (routes := self._current_routes(name)) is not None:
+                for router in self._routers.of(name):
+                    self._routers.tell(router, Renew(routes=routes))
 
     # What routers ask and tell
 
