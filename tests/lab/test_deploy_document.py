@@ -59,6 +59,7 @@ def test_the_document_names_a_machine_for_every_step() -> None:
 def test_what_deploy_md_says_can_be_typed(machines: Lab) -> None:
     said = {number: typed(machines, host, commands) for number, (host, commands) in enumerate(blocks(), 1)}
     told = "\n".join(said.values())
+    assert "found.yaml: 3 nodes, 6 links" in told
     assert "classify serves" in told
     assert "onboard serves" in told
     assert "everything is shut down" in told
