@@ -191,12 +191,13 @@ def shutdown(address: Address = None, as_json: AsJson = False) -> None:
 def topology(
     address: Annotated[str, typer.Option("--address", help="HOST:PORT of a Ray head")],
     output: Annotated[Path, typer.Option("--output", "-o")] = Path("topology.yaml"),
+    token_file: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Write topology.yaml from the nodes found and the links measured."""
     from isthmus.verbs.cluster import write_topology
 
-    write_topology(address, output, as_json=as_json)
+    write_topology(address, output, token_file, as_json=as_json)
 
 
 @app.command()

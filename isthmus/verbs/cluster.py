@@ -221,9 +221,10 @@ def _end(address: str | None) -> None:
             local_cluster.forget()
 
 
-def write_topology(address: str, output: Path, *, as_json: bool) -> None:
+def write_topology(address: str, output: Path, token_file: Path | None, *, as_json: bool) -> None:
     """Find labelled nodes, measure the links between them, and write the file."""
-    with progress("measuring links"), Client(address) as client:
+    token = None if token_file is None else _token(token_file)
+    with progress("measuring links"), Client(address, token=token) as client:
         topology = client.discover()
     plain = topology_to_plain(topology)
     if as_json:
