@@ -32,3 +32,30 @@ def test_pipeline_compares_with_what_binds_and_with_ray_serve() -> None:
     found = figures("pipeline")
     assert sum(name.endswith("throughput over bound") for name in found) == 5
     assert found["hop overhead over Ray Serve's"]["value"] > 0
+
+
+def instance(**changes: object) -> str:
+    node = {"cpuLatency": 10.0, "size": 5.0, "supportedOnFpga": 1, "isBackwardNode": 0, "colorClass": None}
+    nodes = [node | {"id": number, "fpgaLatency": seconds} for number, seconds in ((4, 1.0), (5, 2.0), (6, 3.0))]
+    edges = [{"sourceId": a, "destId": a + 1, "cost": 0.5} for a in (4, 5)]
+    return json.dumps({"maxSizePerFPGA": 50.0, "maxFPGAs": 2, "maxCPUs": 1, "nodes": nodes, "edges": edges} | changes)
+
+
+@pytest.mark.slow
+def test_planner_tells_of_every_instance_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_text(instance())
+    (tmp_path / "full.json").write_text(instance(maxSizePerFPGA=1.0, maxCPUs=0))
+    (tmp_path / "bad.json").write_text("[")
+    command = [sys.executable, "benchmarks/planner.py", str(tmp_path), "--json"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
+    bad, full, good = json.loads(ran.stdout)
+    assert "not JSON" in bad["error"]
+    assert full["error"].startswith("memory: ")
+    assert good["optimal"]
+    assert good["max_load"] == good["lower_bound"] == 3.5
+    assert good["assignment"] == {"4": "acc0", "5": "acc0", "6": "acc1"}
+
+
+@pytest.mark.slow
+def test_planner_proves_the_optimum_of_made_instances() -> None:
+    assert all("optimum proven" in name for name in figures("planner"))
