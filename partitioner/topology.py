@@ -11,6 +11,7 @@ import networkx as nx
 from partitioner.errors import InvalidTopology
 
 NodeId = str
+ROUTING_BYTES = 1 << 20  # paths are the fastest for a message of this size
 
 
 class Tier(IntEnum):
@@ -107,8 +108,8 @@ class Topology:
     def _paths(self) -> Mapping[NodeId, Mapping[NodeId, list[NodeId]]]:
         graph = nx.DiGraph()
         graph.add_nodes_from(self.by_name)
-        for link in self.links:  # the fastest route for a mebibyte, ties broken by name through order
-            graph.add_edge(link.source, link.target, weight=link.transfer_s(1 << 20))
+        for link in self.links:  # ties broken by name through order
+            graph.add_edge(link.source, link.target, weight=link.transfer_s(ROUTING_BYTES))
         return dict(nx.all_pairs_dijkstra_path(graph))
 
     @cached_property

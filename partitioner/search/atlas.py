@@ -1,0 +1,236 @@
+"""Every optimal plan over a range of one link's goodput, so that planning again is looking up.
+
+For a fixed placement and fixed codecs latency is a + b·x, where x is the inverse of the goodput and b the bytes that
+cross the link; the optimum over all plans is the lower envelope of such lines, concave in x. Its corners are found
+by Eisner's and Severance's recursion: between two optimal lines, ask for the optimum where they cross; if it lies on
+both, that is a corner, else it splits the question in two. 2k + 1 minimum cuts for k plans. (Eisner, Severance:
+Mathematical techniques for efficient record segmentation in large shared databases, 1976.)
+
+Exact under the additive model, for one link, every tensor under its cheapest admissible codec, no load. A message's
+path may change with the goodput; between two such changes latency is linear, so each stretch is an envelope by itself.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from math import inf
+
+import networkx as nx
+
+from partitioner.cost import evaluate, without_segments
+from partitioner.errors import InvalidProblem
+from partitioner.plan import Infeasible, Plan, Stage
+from partitioner.problem import Problem, Site
+from partitioner.search.mincut import solve
+from partitioner.topology import ROUTING_BYTES, Link, NodeId, Topology
+
+CLOSE = 1e-9  # relative; lines that differ by less are one
+INSET = 1e-7  # relative; how far within a stretch its ends are asked about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtlasEntry:
+    """A plan that is optimal from this goodput up to the next entry's; `fixed_s + link_bytes / goodput` is its latency.
+
+    `plan` is priced at the lowest goodput of its stretch, with the certificate of a question asked within it.
+    """
+
+    from_bytes_per_s: float
+    plan: Plan
+    fixed_s: float
+    link_bytes: float
+
+    def latency_s(self, bytes_per_s: float) -> float:
+        """Seconds of one request at this goodput, under the additive model."""
+        return self.fixed_s + self.link_bytes / bytes_per_s
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Entries by ascending goodput of the link between `ends`, for `low`…`high` bytes/s; `cuts`: plans asked for."""
+
+    ends: tuple[NodeId, NodeId]
+    low: float
+    high: float
+    entries: tuple[AtlasEntry, ...]
+    cuts: int
+
+    @cached_property
+    def _starts(self) -> list[float]:
+        return [entry.from_bytes_per_s for entry in self.entries]
+
+    def at(self, bytes_per_s: float) -> AtlasEntry:
+        """The optimal entry at a goodput; InvalidProblem outside the range."""
+        if not self.low <= bytes_per_s <= self.high:
+            raise InvalidProblem(
+                f"the atlas holds goodputs of {self.low * 8e-6:g} to {self.high * 8e-6:g} Mbps, not "
+                f"{bytes_per_s * 8e-6:g}; make one with a wider range"
+            )
+        return self.entries[max(bisect_right(self._starts, bytes_per_s) - 1, 0)]
+
+    @property
+    def gap(self) -> float:
+        """The largest relative gap of its plans' certificates; 0 if every one is proven optimal."""
+        return max((entry.plan.certificate.gap for entry in self.entries if entry.plan.certificate), default=0.0)
+
+    def shared_stages(self, entry: AtlasEntry) -> dict[float, tuple[Stage, ...]]:
+        """Stages of an entry that its neighbours, by their `from_bytes_per_s`, run just so: they may stay loaded."""
+        at = self.entries.index(entry)
+        near = (*self.entries[max(at - 1, 0) : at], *self.entries[at + 1 : at + 2])
+        return {
+            other.from_bytes_per_s: tuple(
+                stage for stage in entry.plan.stages if any(_same(stage, one) for one in other.plan.stages)
+            )
+            for other in near
+        }
+
+
+def _same(one: Stage, other: Stage) -> bool:
+    keys = [(stage.node, stage.backend, stage.precision, stage.operators, stage.outputs) for stage in (one, other)]
+    return keys[0] == keys[1]
+
+
+def atlas(problem: Problem, ends: tuple[NodeId, NodeId], low: float, high: float) -> Atlas | Infeasible:
+    """The optimal plans for goodputs of `low` to `high` bytes/s on the link between two nodes.
+
+    InvalidProblem for a link that is not there or a range that is none.
+    """
+    if not 0 < low <= high < inf:
+        raise InvalidProblem(f"an atlas wants a range of goodputs above 0, not {low:g} to {high:g} bytes/s")
+    survey = _Survey(without_segments(problem), _link(problem.topology, ends))
+    corners = sorted({1 / high, 1 / low, *(x for x in survey.turns() if 1 / high < x < 1 / low)})
+    found: list[_Point] = []
+    for first, last in pairwise(corners) if len(corners) > 1 else [(corners[0],) * 2]:
+        stretch = survey.stretch(first, last)
+        if isinstance(stretch, Infeasible):
+            return stretch
+        found.extend(stretch)
+    return Atlas(ends=ends, low=low, high=high, entries=tuple(_entries(survey, found)), cuts=survey.cuts)
+
+
+def _link(topology: Topology, ends: tuple[NodeId, NodeId]) -> Link:
+    link = next((one for one in topology.links if (one.source, one.target) == ends), None)
+    if link is None:
+        there = ", ".join(f"{one.source} → {one.target}" for one in topology.links) or "none"
+        raise InvalidProblem(f"no link {ends[0]} → {ends[1]} in the topology; there is {there}")
+    return link
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Point:
+    """A plan that was found optimal at x, with its line; `to_x` is where the next one takes over."""
+
+    x: float
+    plan: Plan
+    fixed_s: float
+    slope: float
+    to_x: float = inf
+
+    def at(self, x: float) -> float:
+        return self.fixed_s + self.slope * x
+
+    def is_line_of(self, other: "_Point") -> bool:
+        same_slope = abs(self.slope - other.slope) <= CLOSE * max(self.slope, other.slope, 1.0)
+        return same_slope and abs(self.fixed_s - other.fixed_s) <= CLOSE * max(self.fixed_s, other.fixed_s)
+
+
+class _Survey:
+    """Asks for optimal plans at one value of x after another, and counts how often."""
+
+    def __init__(self, problem: Problem, link: Link) -> None:
+        self._problem, self._link = problem, link
+        self._sites = {(s.node, s.engine.backend, s.engine.precision): s for s in problem.sites}
+        self._index = {operator.name: i for i, operator in enumerate(problem.graph.operators)}
+        self.cuts = 0
+
+    def posed(self, x: float) -> Problem:
+        """The problem where the link's goodput is 1/x."""
+        topology = self._problem.topology.with_links([replace(self._link, bytes_per_s=1 / x)])
+        return replace(self._problem, topology=topology)
+
+    def turns(self) -> Iterator[float]:
+        """Where a path between two nodes takes up the link, or leaves it."""
+        graph: nx.DiGraph[NodeId] = nx.DiGraph()
+        graph.add_nodes_from(node.name for node in self._problem.topology.nodes)
+        for link in self._problem.topology.links:
+            if link != self._link:
+                graph.add_edge(link.source, link.target, weight=link.transfer_s(ROUTING_BYTES))
+        far: Mapping[NodeId, Mapping[NodeId, float]] = dict(nx.all_pairs_dijkstra_path_length(graph))
+        for source in graph:
+            for target in graph:
+                way_s = far[source].get(self._link.source, inf) + far[self._link.target].get(target, inf)
+                spare_s = far[source].get(target, inf) - way_s - self._link.propagation_s
+                if 0 < spare_s < inf:
+                    yield spare_s / ROUTING_BYTES
+
+    def stretch(self, first: float, last: float) -> "list[_Point] | Infeasible":
+        """The envelope's lines between two turns, by ascending x."""
+        inset = INSET * (last - first)
+        left = self._ask(first + inset)
+        right = self._ask(last - inset) if last > first else left
+        for end in (left, right):
+            if isinstance(end, Infeasible):
+                return end
+        assert isinstance(left, _Point)
+        assert isinstance(right, _Point)
+        points = [*self._between(left, right), right]
+        return [*points[:-1], replace(points[-1], to_x=last)]
+
+    def _between(self, left: _Point, right: _Point) -> list[_Point]:
+        """The lines from `left` up to, and without, `right`'s, each with where it ends."""
+        if left.is_line_of(right):
+            return []
+        x = (right.fixed_s - left.fixed_s) / (left.slope - right.slope) if left.slope > right.slope else inf
+        if not left.x < x < right.x:  # as good as each other to rounding
+            return [replace(left, to_x=min(max(x, left.x), right.x))]
+        middle = self._ask(x)
+        if isinstance(middle, Infeasible) or middle.at(x) >= left.at(x) * (1 - CLOSE):
+            return [replace(left, to_x=x)]
+        return [*self._between(left, middle), *self._between(middle, right)]
+
+    def _ask(self, x: float) -> "_Point | Infeasible":
+        self.cuts += 1
+        posed = self.posed(x)
+        plan = solve(posed)
+        if isinstance(plan, Infeasible):
+            return plan
+        slope = self._bytes_over(posed, plan)
+        return _Point(x=x, plan=plan, fixed_s=plan.predicted.latency_s - slope * x, slope=slope)
+
+    def _bytes_over(self, posed: Problem, plan: Plan) -> float:
+        ends = (self._link.source, self._link.target)
+        total = 0
+        for crossing in plan.crossings:
+            path = posed.topology.path(crossing.source, crossing.target)
+            if path is not None and any((link.source, link.target) == ends for link in path.links):
+                total += crossing.nbytes
+        return float(total)
+
+    def priced(self, plan: Plan, x: float) -> Plan:
+        """The same plan where the link's goodput is 1/x."""
+        sites: dict[int, Site] = {}
+        for stage in plan.stages:
+            site = self._sites[stage.node, stage.backend, stage.precision]
+            sites.update((self._index[name], site) for name in stage.operators)
+        codecs = {name: codec for c in plan.crossings for name, codec in zip(c.tensors, c.codecs, strict=True)}
+        anew = evaluate(self.posed(x), sites, codecs)
+        return replace(anew, certificate=plan.certificate, unsplit_s=plan.unsplit_s, reason=plan.reason)
+
+
+def _entries(survey: _Survey, points: Sequence[_Point]) -> Iterator[AtlasEntry]:
+    """By ascending goodput; neighbours with the same line are one."""
+    merged: list[_Point] = []
+    for point in points:
+        if merged and merged[-1].is_line_of(point):
+            merged[-1] = replace(merged[-1], to_x=point.to_x)
+        else:
+            merged.append(point)
+    for point in reversed(merged):
+        yield AtlasEntry(
+            from_bytes_per_s=1 / point.to_x,
+            plan=survey.priced(point.plan, point.to_x * (1 - INSET)),
+            fixed_s=point.fixed_s,
+            link_bytes=point.slope,
+        )
