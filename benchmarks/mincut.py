@@ -6,10 +6,8 @@ from a seed: how long a cut takes depends on the graph, not on the engine. It ju
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from statistics import median
 from time import perf_counter
@@ -17,22 +15,18 @@ from time import perf_counter
 import networkx as nx
 import numpy as np
 from kit.figures import Figure, figure, report
+from kit.problems import two_tiers, zoo_graphs
 
 from partitioner.cost import additive_latency_s
 from partitioner.graph import Activation, Graph, Operator
-from partitioner.load import load
-from partitioner.problem import Problem, Site
-from partitioner.profile import EngineKey, EngineProfile, Profile
 from partitioner.search.chains import Chain, chains_of
 from partitioner.search.cut import CutProblem, Network, network, solve_cut
 from partitioner.search.mincut import solve
 from partitioner.search.terms import terms_of
 from partitioner.tables import Prices, price_list
-from partitioner.topology import Link, Node, Tier, Topology
 
 TARGET_MS = 2.0
 LARGE, LARGE_TARGET_MS = 100_000, 1000.0
-ZOO = ("efficientnet_lite0", "efficientnet_lite0_frame", "efficientnet_lite0_jpeg", "ocr_detect", "ocr_read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +55,6 @@ def main() -> None:
     figures = [one for name, graph in zoo_graphs() for one in small(name, graph, repeats)]
     figures.extend(large(2 if options.quick else 5, peers=not options.quick))
     report("mincut", figures, options.json)
-
-
-def zoo_graphs() -> list[tuple[str, Graph]]:
-    """Each zoo model's graph; one that cannot be built here is told on stderr and left out."""
-    from isthmus import zoo
-
-    found = []
-    for name in ZOO:
-        try:
-            path: Path = zoo.build(name)
-        except (Exception, SystemExit) as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
-            continue
-        found.append((name, load(path).graph))
-    return found
 
 
 def small(name: str, graph: Graph, repeats: int) -> list[Figure]:
@@ -177,29 +156,6 @@ def by_scipy(net: Network) -> int:
     matrix = csr_matrix((whole, (net.tail, net.head)), shape=(net.source + 2,) * 2, dtype=np.int32)
     value: int = maximum_flow(matrix, net.source, net.source + 1).flow_value
     return value
-
-
-def two_tiers(graph: Graph) -> Problem:
-    """A camera eight times slower than the MEC behind 100 Mbps; inputs stay with their first readers."""
-    draw = Random(1)
-    nodes = (
-        Node(name="camera", tier=Tier.DEVICE, backends=("drawn",), slowdown=8.0),
-        Node(name="mec", tier=Tier.EDGE, backends=("drawn",)),
-    )
-    ends = (("camera", "mec"), ("mec", "camera"))
-    links = tuple(Link(source=a, target=b, bytes_per_s=12.5e6, propagation_s=0.004) for a, b in ends)
-    key = EngineKey(node_class="drawn", backend="drawn")
-    mean_s = 0.01 / len(graph.operators)
-    engine = EngineProfile(operator_s={one.name: draw.uniform(0, 2 * mean_s) for one in graph.operators}, call_s=5e-5)
-    return Problem(
-        graph=graph,
-        topology=Topology(nodes, links),
-        profile=Profile(model=graph.name, engines={key: engine}, message_s=2e-4, message_s_per_byte=2e-10),
-        sites=tuple(Site(node=node.name, engine=key) for node in nodes),
-        source="camera",
-        outputs_to=dict.fromkeys(graph.outputs, "camera"),
-        private=frozenset(graph.inputs),
-    )
 
 
 def generated(count: int) -> Graph:

@@ -59,3 +59,10 @@ def test_planner_tells_of_every_instance_in_a_folder(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_planner_proves_the_optimum_of_made_instances() -> None:
     assert all("optimum proven" in name for name in figures("planner"))
+
+
+@pytest.mark.slow
+def test_atlas_proves_the_plans_of_every_model_that_can_be_built() -> None:
+    found = [name for name in figures("atlas") if ": atlas of" in name]
+    assert len(found) >= 2
+    assert all("proven" in name for name in found)

@@ -1,0 +1,79 @@
+"""How long it takes to find every plan that is optimal at some uplink of 1 to 1000 Mbps, and to look one up.
+
+Each zoo model over two tiers, raw and with codecs whose speed, ratio and error are set to what they typically are.
+Beside it, what planning anew takes. Operator seconds are drawn from a seed, as in mincut.py.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import median
+from time import perf_counter
+
+from kit.figures import Figure, figure, report
+from kit.problems import two_tiers, zoo_graphs
+
+from partitioner.problem import Problem
+from partitioner.profile import CodecFigure, TensorFigure
+from partitioner.search.atlas import Atlas, atlas
+from partitioner.search.mincut import solve
+
+ENDS = ("camera", "mec")
+LOW, HIGH = 1e6 / 8, 1e9 / 8  # bytes per second
+TARGET_S, LOOK_UP_TARGET_US = 0.5, 50.0
+LOOK_UPS = 1000
+SPEEDS = {"raw": 0.0, "fp16": 3e-10, "int8": 1e-9}  # seconds per byte, each way
+FIGURES = {"fp16": TensorFigure(ratio=0.5, error=0.001), "int8": TensorFigure(ratio=0.26, error=0.01)}
+
+
+def with_codecs(problem: Problem) -> Problem:
+    """The problem where floats may also cross as fp16 and int8."""
+    codecs = {name: CodecFigure(encode_s_per_byte=speed, decode_s_per_byte=speed) for name, speed in SPEEDS.items()}
+    floats = [name for name, one in problem.graph.activations.items() if one.dtype == "float32"]
+    profile = replace(problem.profile, codecs=codecs, tensors={name: dict(FIGURES) for name in floats})
+    return replace(problem, profile=profile, codecs=tuple(SPEEDS), max_error=0.02)
+
+
+def timed(call: Callable[[], object], repeats: int) -> tuple[float, tuple[float, float]]:
+    """Median seconds and spread."""
+    spent = []
+    for _ in range(repeats):
+        began_s = perf_counter()
+        call()
+        spent.append(perf_counter() - began_s)
+    return median(spent), (min(spent), max(spent))
+
+
+def figures_of(name: str, problem: Problem, repeats: int) -> list[Figure]:
+    found = atlas(problem, ENDS, LOW, HIGH)
+    if not isinstance(found, Atlas):
+        raise SystemExit(f"{name}: {found.detail}")
+    spent_s, spread = timed(lambda: atlas(problem, ENDS, LOW, HIGH), repeats)
+    solve_s, _ = timed(lambda: solve(problem), repeats)
+    rates = [LOW * (HIGH / LOW) ** (n / LOOK_UPS) for n in range(LOOK_UPS)]
+    look_s, looks = timed(lambda: [found.at(rate) for rate in rates], repeats)
+    proven = "proven" if found.gap == 0 else f"gap {found.gap:.1%}"
+    told = f"{name}: atlas of {len(found.entries)} plans ({found.cuts} asked for, {proven})"
+    each_us = (looks[0] / LOOK_UPS * 1e6, looks[1] / LOOK_UPS * 1e6)
+    return [
+        figure(told, spent_s, "s", TARGET_S, spread=spread),
+        figure(f"{name}: looking up", look_s / LOOK_UPS * 1e6, "µs", LOOK_UP_TARGET_US, spread=each_us),
+        figure(f"{name}: planning anew / looking up", solve_s / (look_s / LOOK_UPS), "×", better="higher"),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    repeats = 3 if options.quick else 10
+    found = []
+    for name, graph in zoo_graphs():
+        found += figures_of(f"{name}, raw", two_tiers(graph), repeats)
+        found += figures_of(f"{name}, codecs", with_codecs(two_tiers(graph)), repeats)
+    report("atlas", found, options.json)
+
+
+if __name__ == "__main__":
+    main()
