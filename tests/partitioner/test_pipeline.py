@@ -126,6 +126,40 @@ def answered(instance: PipelineInstance) -> PipelineAnswer:
     return answer
 
 
+def weighed(reads: tuple[tuple[int, int], ...], transfer_s: tuple[float, ...], **changes: object) -> PipelineInstance:
+    """The operators before the last two are weights: they take no time and read nothing."""
+    free = len(transfer_s) - 2
+    instance = PipelineInstance(
+        name="weighed",
+        operators=tuple("abcdefgh"[: free + 2]),
+        reads=reads,
+        transfer_s=transfer_s,
+        nbytes=(5.0,) * free + (4.0, 4.0),
+        pools=(Pool(name="acc", count=3, seconds=(0.0,) * free + (1.0, 1.0)),),
+    )
+    return replace(instance, **changes)  # type: ignore[arg-type]
+
+
+def test_a_weight_stands_with_its_first_reader() -> None:
+    answer = answered(weighed(((0, 1), (0, 2), (1, 2)), (0.5, 0.25, 0.0)))
+    assert [piece.operators for piece in answer.pieces] == [(0, 1), (2,)]
+    assert answer.largest_load_s == 1.75  # both devices pay for a's and b's results
+    assert answered(weighed(((0, 2),), (0.5, 0.0, 0.0))).largest_load_s == 1.0
+
+
+def test_a_weight_stands_elsewhere_if_its_readers_device_is_full() -> None:
+    full = Pool(name="acc", count=3, seconds=(0.0, 1.0, 1.0), memory_bytes=6.0)
+    answer = answered(weighed(((0, 1),), (0.5, 0.0, 0.0), pools=(full,)))
+    assert answer.largest_load_s == 1.5
+    assert list(faults(weighed(((0, 1),), (0.5, 0.0, 0.0), pools=(full,)), answer.pieces)) == []
+
+
+def test_weights_that_belong_together_are_not_parted_by_their_readers() -> None:
+    apart = weighed(((0, 2), (1, 3)), (100.0, 100.0, 0.0, 0.0))
+    assert answered(apart).largest_load_s == 1.0
+    assert answered(replace(apart, together=((0, 1),))).largest_load_s == 2.0
+
+
 def test_a_replicated_piece_takes_its_share_of_the_requests() -> None:
     two = replace(line(1.0, 4.0, count=3), most_replicas=2)
     assert answered(line(1.0, 4.0, count=3)).largest_load_s == 4.0
