@@ -93,9 +93,12 @@ def plan(
     max_error: MaxError = 0.0,
     shape: Shapes = None,
     samples: Samples = None,
+    atlas: Annotated[
+        str | None, typer.Option(help="SOURCE:TARGET[:LOW:HIGH]: every optimal plan over that link's goodput in Mbps")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The plan, its prediction and its certificate."""
+    """The plan, its prediction and its certificate; with --atlas, every plan that is optimal at some goodput."""
     from isthmus.verbs.planning import Question, print_plan
 
     question = Question(
@@ -108,7 +111,7 @@ def plan(
         shapes=tuple(shape or ()),
         samples=tuple(samples or ()),
     )
-    print_plan(question, profile_file, as_json=as_json)
+    print_plan(question, profile_file, atlas, as_json=as_json)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from nodes.framing import HopTiming
 from partitioner.plan import ROUTER, Crossing, Plan, Stage
+from partitioner.search.atlas import Atlas
 
 
 def plan_picture(plan: Plan) -> RenderableType:
@@ -59,6 +60,18 @@ def unsplit_table(plan: Plan) -> Table:
     for node, seconds in plan.unsplit_s.items():
         table.add_row(f"all on {node}", milliseconds(seconds))
     table.add_row(Text("this plan", style="bold"), Text(milliseconds(plan.predicted.latency_s), style="bold"))
+    return table
+
+
+def atlas_table(atlas: Atlas) -> Table:
+    """Which plan is best from which goodput of the link on, and what a request takes there."""
+    proof = "proven" if not atlas.gap else f"gap {atlas.gap:.1%}"
+    told = f"{atlas.ends[0]} → {atlas.ends[1]}, {proof} under the additive model"
+    table = Table("from goodput", "plan", "crosses the link", "latency there", box=None, pad_edge=True, title=told)
+    for entry in atlas.entries:
+        stages = " | ".join(f"{stage.node} {len(stage.operators)}" for stage in entry.plan.stages)
+        latency = milliseconds(entry.latency_s(entry.from_bytes_per_s))
+        table.add_row(f"{entry.from_bytes_per_s * 8e-6:.4g} Mbps", stages, f"{entry.link_bytes:,.0f} bytes", latency)
     return table
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from partitioner.plan import Certificate, Crossing, Plan, Predicted, Stage
+from partitioner.search.atlas import Atlas
 
 
 def plan_to_json(plan: Plan, *, objective: str = "latency") -> dict[str, Any]:
@@ -74,4 +75,23 @@ def _certificate(certificate: Certificate) -> dict[str, Any]:
         "lower_bound": certificate.lower_bound,
         "gap": certificate.gap,
         "method": certificate.method,
+    }
+
+
+def atlas_to_json(atlas: Atlas) -> dict[str, Any]:
+    """An atlas as plain values: each entry's latency is `fixed_s` + `link_bytes` / goodput."""
+    return {
+        "link": list(atlas.ends),
+        "low_bytes_per_s": atlas.low,
+        "high_bytes_per_s": atlas.high,
+        "gap": atlas.gap,
+        "entries": [
+            {
+                "from_bytes_per_s": entry.from_bytes_per_s,
+                "fixed_s": entry.fixed_s,
+                "link_bytes": entry.link_bytes,
+                "plan": plan_to_json(entry.plan),
+            }
+            for entry in atlas.entries
+        ],
     }

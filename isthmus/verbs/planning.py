@@ -5,19 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isthmus.render import plan_picture, unsplit_table
+from isthmus.render import atlas_table, plan_picture, unsplit_table
 from isthmus.terminal import fail, note, progress, show, show_json
 from nodes.errors import EngineMissing
 from orchestrator.blueprint import pose
 from orchestrator.errors import SpecError
 from orchestrator.own_host import blueprint_here
-from orchestrator.plan_json import plan_to_json
+from orchestrator.plan_json import atlas_to_json, plan_to_json
 from orchestrator.profile_file import load_profile, profile_to_json, save_profile
 from orchestrator.spec import DeploymentSpec, InputSpec
 from orchestrator.topology_spec import load_topology
-from partitioner.plan import Infeasible, Plan
+from partitioner.plan import Infeasible
+from partitioner.problem import Problem
 from partitioner.profile import Profile
+from partitioner.search.atlas import Atlas, atlas
+from partitioner.search.mincut import solve
 from partitioner.topology import Node, Tier, Topology
+
+MBPS = 125_000.0  # bytes per second
+ATLAS_MBPS = (1.0, 1000.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +77,37 @@ class Question:
         )
 
 
-def print_plan(question: Question, profile_file: Path | None, *, as_json: bool) -> None:
-    """Plan, from a profile file or by measuring here, and print it. Exit 1 with the constraint if none fits."""
+def print_plan(question: Question, profile_file: Path | None, over: str | None = None, *, as_json: bool) -> None:
+    """Plan, from a profile file or by measuring here, and print it, or the atlas `over` a link as SOURCE:TARGET.
+
+    Exit 1 with the constraint if no plan fits.
+    """
     spec = question.spec()
+    ends = None if over is None else _range_of(over)
     with progress("profiling and planning"):
-        plan = _from_file(spec, profile_file) if profile_file else _measured(spec)
-    if isinstance(plan, Infeasible):
-        fail(f"no plan fits: {plan.constraint}: {plan.detail}")
-    if as_json:
-        show_json(plan_to_json(plan))
-        return
-    show(plan_picture(plan))
-    show(unsplit_table(plan))
+        problem = _from_file(spec, profile_file) if profile_file else _measured(spec)
+        found = solve(problem) if ends is None else atlas(problem, *ends)
+    if isinstance(found, Infeasible):
+        fail(f"no plan fits: {found.constraint}: {found.detail}")
+    if isinstance(found, Atlas):
+        show_json(atlas_to_json(found)) if as_json else show(atlas_table(found))
+    elif as_json:
+        show_json(plan_to_json(found))
+    else:
+        show(plan_picture(found))
+        show(unsplit_table(found))
+
+
+def _range_of(text: str) -> tuple[tuple[str, str], float, float]:
+    """SOURCE:TARGET or SOURCE:TARGET:LOW:HIGH in Mbps, as the link's ends and bytes per second."""
+    parts = text.split(":")
+    try:
+        low, high = (float(part) for part in parts[2:]) if len(parts) > 2 else ATLAS_MBPS
+    except ValueError:
+        parts = []
+    if len(parts) not in (2, 4):
+        raise SpecError(f"--atlas {text}: should be SOURCE:TARGET, or SOURCE:TARGET:LOW:HIGH with goodputs in Mbps")
+    return (parts[0], parts[1]), low * MBPS, high * MBPS
 
 
 def profile_model(
@@ -147,22 +172,21 @@ def refuse_early(spec: DeploymentSpec, address: str | None) -> None:
             )
 
 
-def _from_file(spec: DeploymentSpec, path: Path) -> Plan | Infeasible:
+def _from_file(spec: DeploymentSpec, path: Path) -> Problem:
     from isthmus.planning import engines_of
     from orchestrator.model_file import prepare
     from partitioner.load import load
-    from partitioner.search.mincut import solve
 
     profile = load_profile(path)
     model = load(prepare(spec).path)
     if profile.model != model.sha256:
         raise SpecError(f"{path} is the profile of another model than {spec.model}; profile this one")
-    return solve(pose(spec, model, profile, engines_of(profile, spec.topology)))
+    return pose(spec, model, profile, engines_of(profile, spec.topology))
 
 
-def _measured(spec: DeploymentSpec) -> Plan | Infeasible:
+def _measured(spec: DeploymentSpec) -> Problem:
     refuse_early(spec, None)
-    return asyncio.run(blueprint_here(spec, note)).find()
+    return asyncio.run(blueprint_here(spec, note)).problem()
 
 
 def _pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
