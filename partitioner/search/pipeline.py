@@ -8,17 +8,19 @@ best chains along some orders of the operators stand for them, and the gap to th
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 
 import numpy as np
 
+from partitioner.errors import InvalidProblem
 from partitioner.pipelines import Piece, PipelineInstance, largest_load_s
 from partitioner.search.chain_kernels import Devices, Reached, Sums, cheapest_chains
 from partitioner.search.ideal_kernels import frontiers, holds, ideal_sums, loose_sums, producer_bits
 from partitioner.search.lattice import MOST_IDEALS, Bits, Elements, Floats, all_ideals, chain_of_ideals, elements_of
 
-FIRST_STEP, GROWTH, LAST_STEP = 0.01, 1.4, 2.0**20  # thresholds above the bound: 1 %, 2 %, 4 %…
+FIRST_STEP, GROWTH, LAST_STEP = 0.01, 1.4, 2.0**20  # thresholds above the bound: 1 %, 1.4 %, 2 %…
 MANY = 5_000  # fewer ideals are searched at once up to what is known
+MOST_STATES, MOST_CELLS = 100_000, 20_000_000  # a cell, of an ideal in a state, takes 24 bytes
 CLOSE, LEAST_S = 1e-9, 1e-12  # sums of doubles in another order agree to about this
 
 
@@ -42,7 +44,16 @@ class NoPipeline:
 
 
 def fastest_pipeline(instance: PipelineInstance, most_ideals: int = MOST_IDEALS) -> PipelineAnswer | NoPipeline:
-    """The pieces with the smallest largest load. InvalidProblem if operators read each other in a circle."""
+    """The pieces with the smallest largest load.
+
+    InvalidProblem if operators read each other in a circle, or if there are too many ways to take devices.
+    """
+    states = prod(pool.count + 1 for pool in instance.pools)
+    if states > MOST_STATES:
+        raise InvalidProblem(
+            f"{instance.name}: its devices can be taken in {states:,} ways, {MOST_STATES:,} at most are searched; "
+            f"put equal devices into one pool"
+        )
     elements = elements_of(instance)
     if (refused := _impossible(instance, elements)) is not None:
         return refused
@@ -52,7 +63,7 @@ def fastest_pipeline(instance: PipelineInstance, most_ideals: int = MOST_IDEALS)
     quick: _Found | None = None
     for order in orders:
         quick = _search(elements, devices, _sums(elements, chain_of_ideals(order)), _load(quick)) or quick
-    ideals = all_ideals(elements, most_ideals)
+    ideals = all_ideals(elements, min(most_ideals, MOST_CELLS // states))
     if ideals is None:
         if quick is None:
             return NoPipeline(constraint="memory", detail=f"{instance.name}: no pieces that fit were found")
