@@ -20,7 +20,7 @@ from partitioner.search.lattice import MOST_IDEALS, Bits, Elements, Floats, all_
 
 FIRST_STEP, GROWTH, LAST_STEP = 0.01, 1.4, 2.0**20  # thresholds above the bound: 1 %, 1.4 %, 2 %…
 MANY = 5_000  # fewer ideals are searched at once up to what is known
-MOST_STATES, MOST_CELLS = 100_000, 20_000_000  # a cell, of an ideal in a state, takes 24 bytes
+MOST_STATES, MOST_CELLS = 20_000, 20_000_000  # a cell, of an ideal in a state, takes 24 bytes
 CLOSE, LEAST_S = 1e-9, 1e-12  # sums of doubles in another order agree to about this
 
 

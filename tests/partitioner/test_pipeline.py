@@ -181,7 +181,7 @@ def test_what_cannot_be_is_named() -> None:
     with pytest.raises(InvalidProblem, match="circle: a → b"):
         fastest_pipeline(replace(line(1.0, 1.0), reads=((0, 1), (1, 0))))
     many = tuple(Pool(name=f"p{number}", count=9, seconds=(1.0,)) for number in range(6))
-    with pytest.raises(InvalidProblem, match="1,000,000 ways, 100,000 at most are searched; put equal devices"):
+    with pytest.raises(InvalidProblem, match="1,000,000 ways, 20,000 at most are searched; put equal devices"):
         fastest_pipeline(replace(line(1.0), pools=many))
 
 
