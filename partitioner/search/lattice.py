@@ -40,8 +40,11 @@ class Elements:
     flows: Flows
 
 
-def elements_of(instance: PipelineInstance) -> Elements:
-    """The instance's elements. InvalidProblem if operators read each other in a circle."""
+def elements_of(instance: PipelineInstance, *, loosely: bool = True) -> Elements:
+    """The instance's elements. InvalidProblem if operators read each other in a circle.
+
+    Not `loosely`: weights with bytes are elements too, as they may have to stand elsewhere than with a reader.
+    """
     graph: nx.DiGraph[int] = nx.DiGraph()
     graph.add_nodes_from(range(len(instance.operators)))
     graph.add_edges_from(instance.reads)
@@ -49,7 +52,7 @@ def elements_of(instance: PipelineInstance) -> Elements:
     for group in instance.together:
         graph.add_edges_from((*pairwise(group), (group[-1], group[0])) if len(group) > 1 else ())
     whole = nx.condensation(graph)
-    loose = {part for part in whole if _is_loose(instance, whole, part)}
+    loose = {part for part in whole if _is_loose(instance, whole, part, loosely)}
     order = [part for part in nx.lexicographical_topological_sort(whole) if part not in loose]
     return _numbered(instance, whole, order, loose)
 
@@ -60,20 +63,19 @@ def _refuse_circles(instance: PipelineInstance, graph: Any) -> None:
         raise InvalidProblem(f"{instance.name}: operators read each other in a circle: {circle}")
 
 
-def _is_loose(instance: PipelineInstance, whole: Any, part: int) -> bool:
-    """Whether it costs nothing anywhere, reads nothing, and its memory cannot matter.
+def _is_loose(instance: PipelineInstance, whole: Any, part: int, loosely: bool) -> bool:
+    """Whether it costs nothing anywhere and reads nothing, so that it does best with its first reader.
 
-    With one result its first reader sends on what it would have received, so standing there never costs more.
+    With one result that reader sends on what it would have received: standing there never costs more, but memory.
     """
     members = whole.nodes[part]["members"]
     free = all(pool.seconds[operator] == 0 for pool in instance.pools for operator in members)
-    plenty = sum(instance.nbytes) <= min(pool.memory_bytes for pool in instance.pools)
     return bool(
         free
         and len(members) == 1
         and whole.in_degree(part) == 0
         and whole.out_degree(part) > 0
-        and (plenty or not any(instance.nbytes[operator] for operator in members))
+        and (loosely or not any(instance.nbytes[operator] for operator in members))
     )
 
 

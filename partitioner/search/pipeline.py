@@ -7,7 +7,7 @@ best chains along some orders of the operators stand for them, and the gap to th
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, prod
 
 import numpy as np
@@ -54,16 +54,48 @@ def fastest_pipeline(instance: PipelineInstance, most_ideals: int = MOST_IDEALS)
             f"{instance.name}: its devices can be taken in {states:,} ways, {MOST_STATES:,} at most are searched; "
             f"put equal devices into one pool"
         )
-    elements = elements_of(instance)
+    most_ideals = min(most_ideals, MOST_CELLS // states)
+    elements = elements_of(instance, loosely=False)
     if (refused := _impossible(instance, elements)) is not None:
         return refused
+    loose = elements_of(instance)
+    if sum(instance.nbytes) <= min(pool.memory_bytes for pool in instance.pools) or not loose.flows.loose_bytes.any():
+        return _solved(instance, loose, most_ideals)
+    return _where_memory_binds(instance, loose, elements, most_ideals)
+
+
+def _where_memory_binds(
+    instance: PipelineInstance, loose: Elements, elements: Elements, most_ideals: int
+) -> PipelineAnswer | NoPipeline:
+    """Where memory may part a weight from its readers: proven if it need not, else searched with weights as elements.
+
+    Weights that stand with their first readers but weigh nothing give a bound; weighing what they do, a pipeline.
+    """
+    weightless = loose.flows._replace(loose_bytes=np.zeros_like(loose.flows.loose_bytes))
+    bound = _solved(instance, replace(loose, flows=weightless), most_ideals)
+    if isinstance(bound, NoPipeline):
+        return bound
+    found = _solved(instance, loose, most_ideals)
+    if isinstance(found, PipelineAnswer) and found.largest_load_s <= bound.lower_bound_s * (1 + CLOSE):
+        return replace(found, lower_bound_s=found.largest_load_s, is_optimal=True)
+    exact = _solved(instance, elements, most_ideals)
+    answers = [one for one in (exact, found) if isinstance(one, PipelineAnswer)]
+    if not answers or (isinstance(exact, PipelineAnswer) and exact.is_optimal):
+        return exact
+    best = min(answers, key=lambda answer: answer.largest_load_s)
+    lower_s = min(best.largest_load_s, bound.lower_bound_s)
+    return replace(best, lower_bound_s=lower_s, is_optimal=lower_s >= best.largest_load_s * (1 - CLOSE))
+
+
+def _solved(instance: PipelineInstance, elements: Elements, most_ideals: int) -> PipelineAnswer | NoPipeline:
+    """The best chain of these elements' ideals, or of some orders' where ideals are too many."""
     devices = _devices(instance, elements)
     bound_s = _bound_s(instance, elements, devices)
     orders = list(_orders(elements))
     quick: _Found | None = None
     for order in orders:
         quick = _search(elements, devices, _sums(elements, chain_of_ideals(order)), _load(quick)) or quick
-    ideals = all_ideals(elements, min(most_ideals, MOST_CELLS // states))
+    ideals = all_ideals(elements, most_ideals)
     if ideals is None:
         if quick is None:
             return NoPipeline(constraint="memory", detail=f"{instance.name}: no pieces that fit were found")

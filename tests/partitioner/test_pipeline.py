@@ -131,7 +131,7 @@ def weighed(reads: tuple[tuple[int, int], ...], transfer_s: tuple[float, ...], *
     free = len(transfer_s) - 2
     instance = PipelineInstance(
         name="weighed",
-        operators=tuple("abcdefgh"[: free + 2]),
+        operators=tuple(map(str, range(free + 2))),
         reads=reads,
         transfer_s=transfer_s,
         nbytes=(5.0,) * free + (4.0, 4.0),
@@ -152,6 +152,19 @@ def test_a_weight_stands_elsewhere_if_its_readers_device_is_full() -> None:
     answer = answered(weighed(((0, 1),), (0.5, 0.0, 0.0), pools=(full,)))
     assert answer.largest_load_s == 1.5
     assert list(faults(weighed(((0, 1),), (0.5, 0.0, 0.0), pools=(full,)), answer.pieces)) == []
+
+
+def test_many_weights_that_fit_with_their_readers_need_no_search_of_their_own() -> None:
+    many = 30  # as elements they would make a billion ideals
+    reads = (*((weight, many) for weight in range(many)), (many, many + 1))
+    pool = Pool(name="acc", count=2, seconds=(0.0,) * many + (1.0, 1.0), memory_bytes=155.0)  # 158 in all
+    answer = answered(weighed(reads, (0.5,) * (many + 2), pools=(pool,)))
+    assert answer.is_optimal
+    assert answer.largest_load_s == 1.5
+    tight = replace(pool, memory_bytes=149.0)  # one weight has to stand elsewhere, and there are too many ideals
+    crowded = answered(weighed(reads, (0.5,) * (many + 2), pools=(replace(tight, count=3),)))
+    assert crowded.lower_bound_s == 1.5 <= crowded.largest_load_s
+    assert not crowded.is_optimal
 
 
 def test_weights_that_belong_together_are_not_parted_by_their_readers() -> None:
