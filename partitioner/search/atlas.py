@@ -49,13 +49,17 @@ class AtlasEntry:
 
 @dataclass(frozen=True)
 class Atlas:
-    """Entries by ascending goodput of the link between `ends`, for `low`…`high` bytes/s; `cuts`: plans asked for."""
+    """Entries by ascending goodput of the link between `ends`, for `low`…`high` bytes/s; `cuts`: plans asked for.
+
+    `gap` is the largest relative gap of any answer that the map was drawn from; 0 if every one was proven optimal.
+    """
 
     ends: tuple[NodeId, NodeId]
     low: float
     high: float
     entries: tuple[AtlasEntry, ...]
     cuts: int
+    gap: float
 
     @cached_property
     def _starts(self) -> list[float]:
@@ -69,11 +73,6 @@ class Atlas:
                 f"{bytes_per_s * 8e-6:g}; make one with a wider range"
             )
         return self.entries[max(bisect_right(self._starts, bytes_per_s) - 1, 0)]
-
-    @property
-    def gap(self) -> float:
-        """The largest relative gap of its plans' certificates; 0 if every one is proven optimal."""
-        return max((entry.plan.certificate.gap for entry in self.entries if entry.plan.certificate), default=0.0)
 
     def shared_stages(self, entry: AtlasEntry) -> dict[float, tuple[Stage, ...]]:
         """Stages of an entry that its neighbours, by their `from_bytes_per_s`, run just so: they may stay loaded."""
@@ -107,7 +106,8 @@ def atlas(problem: Problem, ends: tuple[NodeId, NodeId], low: float, high: float
         if isinstance(stretch, Infeasible):
             return stretch
         found.extend(stretch)
-    return Atlas(ends=ends, low=low, high=high, entries=tuple(_entries(survey, found)), cuts=survey.cuts)
+    entries = tuple(_entries(survey, found))
+    return Atlas(ends=ends, low=low, high=high, entries=entries, cuts=survey.cuts, gap=survey.gap)
 
 
 def _link(topology: Topology, ends: tuple[NodeId, NodeId]) -> Link:
@@ -137,13 +137,14 @@ class _Point:
 
 
 class _Survey:
-    """Asks for optimal plans at one value of x after another, and counts how often."""
+    """Asks for optimal plans at one value of x after another; counts how often, and how far any was from proven."""
 
     def __init__(self, problem: Problem, link: Link) -> None:
         self._problem, self._link = problem, link
         self._sites = {(s.node, s.engine.backend, s.engine.precision): s for s in problem.sites}
         self._index = {operator.name: i for i, operator in enumerate(problem.graph.operators)}
         self.cuts = 0
+        self.gap = 0.0
 
     def posed(self, x: float) -> Problem:
         """The problem where the link's goodput is 1/x."""
@@ -170,11 +171,10 @@ class _Survey:
         inset = INSET * (last - first)
         left = self._ask(first + inset)
         right = self._ask(last - inset) if last > first else left
-        for end in (left, right):
-            if isinstance(end, Infeasible):
-                return end
-        assert isinstance(left, _Point)
-        assert isinstance(right, _Point)
+        if isinstance(left, Infeasible):
+            return left
+        if isinstance(right, Infeasible):
+            return right
         points = [*self._between(left, right), right]
         return [*points[:-1], replace(points[-1], to_x=last)]
 
@@ -195,7 +195,9 @@ class _Survey:
         posed = self.posed(x)
         plan = solve(posed)
         if isinstance(plan, Infeasible):
+            self.gap = 1.0  # of no use where it is a corner that was asked about: nothing is proven there
             return plan
+        self.gap = max(self.gap, 0.0 if plan.certificate is None else plan.certificate.gap)
         slope = self._bytes_over(posed, plan)
         return _Point(x=x, plan=plan, fixed_s=plan.predicted.latency_s - slope * x, slope=slope)
 

@@ -1,8 +1,9 @@
-"""The ideals of an instance: all sets of operators that are closed under "what it reads", smallest first.
+"""The ideals of an instance: all sets of operators that are closed under "what it reads".
 
 A pipeline is a chain of ideals; what lies between two of them is a piece. Before counting, operators that must share
 a device become one element, with everything on the paths between them; and an operator that costs nothing and reads
-nothing (a weight, say) is no element of its own: it stands with its first reader, where it never does worse.
+nothing (a weight, say) is no element of its own: it stands with its first reader, where it never does worse while
+memory lasts.
 """
 
 from collections import defaultdict

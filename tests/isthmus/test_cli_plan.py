@@ -43,7 +43,6 @@ def test_an_atlas_for_people_has_a_line_for_each_plan(isthmus: Isthmus, asked: t
     ended = isthmus(*asked, "--atlas", "camera:cloud:0.0001:1000")
     assert ended.code == 0
     assert "camera → cloud, proven" in ended.out
-    assert "1000" not in ended.out.splitlines()[-1]  # the last plan begins long before
     assert ended.out.splitlines()[-1].split()[1:4] == ["Mbps", "cloud", "2"]
 
 
