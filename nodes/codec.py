@@ -1,10 +1,13 @@
-"""Codecs of tensors on the wire: raw, fp16, int8 per channel, each with or without zstd. Pure.
+"""Codecs of tensors on the wire: raw, fp16, int8 and, for images, 8-bit pixels and JPEG; many with zstd on top. Pure.
 
-Lossy codecs take float32 and float64 (int8 also float16). Whatever they can't represent (integers; for int8
-tensors with NaN or infinity) is sent raw instead and the meta says so: a receiver trusts the meta, never the plan.
+Lossy codecs take float32 and float64 (int8 and images also float16, JPEG also uint8). Whatever they can't represent
+(integers; NaN or infinity in int8; what is no image as pixels) is sent raw instead and the meta says so: a receiver
+trusts the meta, never the plan. How values become bytes is quantise.py's, pixels.py's and jpeg.py's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -13,12 +16,47 @@ import numpy as np
 from nodes.backend import Array
 from nodes.errors import MalformedFrame, NodesError
 from nodes.framing import Buffer, Frame, Header, TensorMeta
+from nodes.jpeg import from_jpegs, pillow_installed, to_jpegs
+from nodes.pixels import from_pixels, is_image, to_pixels
+from nodes.quantise import FLOATS, dequantise, quantise
 
 ZSTD = "+zstd"
 ZSTD_LEVEL = 1  # links of 10–100 Mbps are outrun by level 1 already; higher levels cost more than they save
-CODECS = ("raw", "fp16", "int8", "raw+zstd", "fp16+zstd", "int8+zstd")
+FREE_BYTES, LARGEST_RATIO = 64 << 20, 128  # what a tensor may unpack to: that, or so many times its coded bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codec:
+    """What planning may hope of a codec before it was tried: coded bytes per raw byte of a float32 tensor.
+
+    `images_only`: on anything but an image it sends raw.
+    """
+
+    nominal_ratio: float
+    images_only: bool = False
+
+
+KINDS: Mapping[str, Codec] = {
+    "raw": Codec(nominal_ratio=1.0),
+    "fp16": Codec(nominal_ratio=0.5),
+    "int8": Codec(nominal_ratio=0.25),  # per channel
+    "raw+zstd": Codec(nominal_ratio=0.9),
+    "fp16+zstd": Codec(nominal_ratio=0.45),
+    "int8+zstd": Codec(nominal_ratio=0.18),
+    "int8-tensor": Codec(nominal_ratio=0.25),
+    "int8-tensor+zstd": Codec(nominal_ratio=0.18),
+    "int8-token": Codec(nominal_ratio=0.25),
+    "int8-token+zstd": Codec(nominal_ratio=0.18),
+    "uint8": Codec(nominal_ratio=0.25, images_only=True),
+    "uint8+zstd": Codec(nominal_ratio=0.2, images_only=True),
+    "jpeg95": Codec(nominal_ratio=0.06, images_only=True),
+    "jpeg85": Codec(nominal_ratio=0.03, images_only=True),
+}
+CODECS = tuple(KINDS)
 _BFLOAT16 = "bfloat16"
-_FLOATS = ("float32", "float64")
+_WIDE_FLOATS = ("float32", "float64")
+_JPEGS = {"jpeg95": 95, "jpeg85": 85}  # name → quality
+MAX_RANK = 64  # numpy's
 _DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(name)
     for name in (
@@ -27,7 +65,6 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     )
 } | {_BFLOAT16: np.dtype("uint16")}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items() if name != _BFLOAT16}  # numpy works a dtype's name out anew
-_STORED = {"raw": None, "fp16": np.dtype(np.float16), "int8": np.dtype(np.int8)}
 
 
 class Encoded(NamedTuple):
@@ -49,17 +86,18 @@ def encode(array: Array, codec: str) -> Encoded:
     if codec not in CODECS:
         raise NodesError(f"no codec {codec!r}; known are {', '.join(CODECS)}")
     base, _, packed = codec.partition("+")
-    scales = b""
-    if base == "fp16" and array.dtype.name in _FLOATS:
-        with np.errstate(over="ignore"):
-            values: Array = array.astype(np.float16)
-    elif base == "int8" and (quantised := _quantise(array)) is not None:
-        values, scales = quantised
+    values, scales = array, b""
+    if (coded := _LOSSY[base].encode(array) if base != "raw" else None) is not None:
+        values, scales = coded
     else:
-        base, values = "raw", array
-    buffer = _bytes_of(values)
+        base = "raw"
+    buffer: Buffer = _bytes_of(values)
     if packed:
-        return Encoded(_compressor().compress(buffer), scales, base + ZSTD)
+        smaller = _compressor().compress(buffer)
+        if _plausible(len(buffer), len(smaller)):
+            return Encoded(smaller, scales, base + ZSTD)
+    elif base in _JPEGS and not _plausible(array.nbytes, len(buffer)):
+        return Encoded(_bytes_of(array), b"", "raw")
     return Encoded(buffer, scales, base)
 
 
@@ -68,21 +106,21 @@ def decode(meta: TensorMeta, buffer: Buffer) -> Array:
     dtype = _DTYPES.get(meta.dtype)
     if dtype is None or meta.codec not in CODECS:
         raise MalformedFrame(f"tensor {meta.name!r}: dtype {meta.dtype!r} in codec {meta.codec!r} is not known here")
-    base, _, packed = ("raw", "", "") if meta.codec == "raw" else meta.codec.partition("+")
-    stored = _STORED[base] or dtype
+    if meta.codec == "raw":
+        return _shaped(meta, dtype, buffer)
+    base, _, packed = meta.codec.partition("+")
+    lossy = _LOSSY.get(base)
+    if lossy is not None and meta.dtype not in lossy.dtypes:
+        raise MalformedFrame(f"tensor {meta.name!r}: codec {meta.codec!r} holds no {meta.dtype}")
+    if base in _JPEGS:
+        _unpacked_nbytes(meta, dtype.itemsize, len(buffer))
+        pixels = from_jpegs(meta, buffer)
+        return pixels if dtype == np.uint8 else from_pixels(meta, pixels, dtype)
+    stored = dtype if lossy is None else lossy.stored
     if packed:
         buffer = _decompress(meta, buffer, stored.itemsize)
-    try:
-        values: Array = np.ndarray(meta.shape, stored, buffer)
-    except (TypeError, ValueError):
-        values = np.empty(0, np.bool_)
-    if values.nbytes != len(buffer):
-        raise MalformedFrame(
-            f"tensor {meta.name!r}: {len(buffer)} bytes for shape {list(meta.shape)} of {stored.name} ({meta.codec})"
-        )
-    if base == "raw":
-        return values
-    return values.astype(dtype) if base == "fp16" else _dequantise(meta, values, dtype)
+    values = _shaped(meta, stored, buffer)
+    return values if lossy is None else lossy.decode(meta, values, dtype)
 
 
 def pack(header: Header, arrays: Mapping[str, Array], codecs: Mapping[str, str]) -> Frame:
@@ -111,6 +149,17 @@ def unpack(frame: Frame) -> dict[str, Array]:
     return {meta.name: decode(meta, buffer) for meta, buffer in zip(frame.header.tensors, frame.buffers, strict=True)}
 
 
+def worth_trying(codecs: Iterable[str], shape: Sequence[int], dtype: str, *, model_input: bool) -> tuple[str, ...]:
+    """Those of `codecs` to try on an activation: never raw, those for images on inputs that look like one only."""
+    picture = model_input and is_image(shape, dtype)
+    return tuple(name for name in codecs if name != "raw" and (picture or not KINDS[name].images_only))
+
+
+def runs_here(codec: str) -> bool:
+    """Whether what the codec needs is installed; JPEG's Pillow isn't everywhere."""
+    return codec not in _JPEGS or pillow_installed()
+
+
 def _little_endian(array: Array) -> Array:
     """The array itself unless its bytes are in the other order; NodesError for a dtype that can't travel."""
     if array.dtype in _NAMES:
@@ -128,42 +177,68 @@ def _bytes_of(values: Array) -> memoryview:
     return values.reshape(-1).view(np.uint8).data.toreadonly()
 
 
-def _channel_axis(rank: int) -> int:
-    """Channels stand second in NCHW-like tensors, last in matrices and vectors."""
-    return 1 if rank >= 3 else rank - 1
+def _shaped(meta: TensorMeta, stored: np.dtype[Any], buffer: Buffer) -> Array:
+    """The bytes as values of the meta's shape, not copied. MalformedFrame where they aren't as many."""
+    try:
+        values: Array | None = np.ndarray(meta.shape, stored, buffer)
+    except (TypeError, ValueError):
+        values = None
+    if values is None or values.nbytes != len(buffer) or values.shape != meta.shape:
+        raise MalformedFrame(
+            f"tensor {meta.name!r}: {len(buffer)} bytes for shape {str(list(meta.shape))[:80]} of {stored.name} "
+            f"({meta.codec})"
+        )
+    return values
 
 
-def _quantise(array: Array) -> tuple[Array, bytes] | None:
-    """Symmetric int8 with one scale a channel: scale = max |x| / 127; None where that isn't possible."""
-    if array.dtype.name not in (*_FLOATS, "float16") or array.ndim == 0 or array.size == 0:
+def _to_half(array: Array) -> tuple[Array, bytes] | None:
+    if array.dtype.name not in _WIDE_FLOATS:
         return None
-    axis = _channel_axis(array.ndim)
-    others = tuple(i for i in range(array.ndim) if i != axis)
-    with np.errstate(invalid="ignore"):
-        peak = np.maximum(array.max(axis=others), -array.min(axis=others)).astype(np.float32)
-    if not np.isfinite(peak).all():  # max and min carry NaN on, and float64 may be too large for float32
-        return None
-    scales = np.where(peak > 0, peak / np.float32(127), np.float32(1)).astype("<f4")
-    if not (scales > 0).all():  # a peak so small that its scale underflows
-        return None
-    scaled = array * _along(np.reciprocal(scales, dtype=np.float32), axis, array.ndim).astype(array.dtype, copy=False)
-    if not np.isfinite(scaled).all():
-        return None
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, -127, 127, out=scaled)
-    return scaled.astype(np.int8), scales.tobytes()
+    with np.errstate(over="ignore"):
+        return array.astype(np.float16), b""
 
 
-def _dequantise(meta: TensorMeta, values: Array, dtype: np.dtype[Any]) -> Array:
-    axis = _channel_axis(len(meta.shape))
-    if axis < 0 or len(meta.scales) != 4 * meta.shape[axis]:
-        raise MalformedFrame(f"tensor {meta.name!r}: {len(meta.scales) // 4} scales for shape {list(meta.shape)}")
-    scales = _along(np.frombuffer(meta.scales, "<f4"), axis, len(meta.shape))
-    return np.multiply(values, scales, dtype=np.float32).astype(dtype, copy=False)
+def _from_half(meta: TensorMeta, values: Array, dtype: np.dtype[Any]) -> Array:
+    return values.astype(dtype)
 
 
-def _along(scales: Array, axis: int, rank: int) -> Array:
-    return scales.reshape([-1 if i == axis else 1 for i in range(rank)])
+class _Lossy(NamedTuple):
+    """How a base codec turns an array into values and scales (None: it can't) and such values into an array again."""
+
+    encode: Callable[[Array], tuple[Array, bytes] | None]
+    decode: Callable[[TensorMeta, Array, np.dtype[Any]], Array]
+    stored: np.dtype[Any]
+    dtypes: tuple[str, ...]
+
+
+_LOSSY = {
+    "fp16": _Lossy(_to_half, _from_half, np.dtype(np.float16), _WIDE_FLOATS),
+    "uint8": _Lossy(to_pixels, from_pixels, np.dtype(np.uint8), FLOATS),
+    **{
+        name: _Lossy(partial(quantise, per=per), partial(dequantise, per=per), np.dtype(np.int8), FLOATS)
+        for name, per in (("int8", "channel"), ("int8-tensor", "tensor"), ("int8-token", "token"))
+    },
+    **{
+        name: _Lossy(partial(to_jpegs, quality=quality), from_pixels, np.dtype(np.uint8), ("uint8", *FLOATS))
+        for name, quality in _JPEGS.items()
+    },
+}
+
+
+def _plausible(nbytes: int, coded_nbytes: int) -> bool:
+    """Whether a receiver will unpack that much from so little."""
+    return nbytes <= max(FREE_BYTES, LARGEST_RATIO * coded_nbytes)
+
+
+def _unpacked_nbytes(meta: TensorMeta, itemsize: int, coded_nbytes: int) -> int:
+    """The bytes that the shape needs. MalformedFrame for no shape, or one so large that the bytes can't mean it."""
+    shape = meta.shape
+    if len(shape) > MAX_RANK or not all(type(length) is int and length >= 0 for length in shape):
+        raise MalformedFrame(f"tensor {meta.name!r}: {str(list(shape))[:80]} is no shape")
+    nbytes = itemsize * prod(shape)
+    if not _plausible(nbytes, coded_nbytes):
+        raise MalformedFrame(f"tensor {meta.name!r}: {coded_nbytes} bytes ({meta.codec}) to unpack to {nbytes:,}")
+    return nbytes
 
 
 def _zstandard() -> Any:
@@ -181,7 +256,7 @@ def _compressor() -> Any:
 def _decompress(meta: TensorMeta, buffer: Buffer, itemsize: int) -> bytes:
     """The tensor's bytes, and never more than the shape allows: a small frame must not fill the memory."""
     zstandard = _zstandard()
-    nbytes = itemsize * prod(meta.shape)
+    nbytes = _unpacked_nbytes(meta, itemsize, len(buffer))
     try:
         promised = zstandard.frame_content_size(buffer)
         if promised != nbytes:
