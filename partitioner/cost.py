@@ -3,7 +3,8 @@
 Latency of one request alone = Σ stage seconds + Σ crossing seconds. A stage takes its node's slowdown times
 the segment's measured seconds, or, where that segment was not timed, the call's seconds plus its operators'.
 Crossings are: the router to the first stage, each stage to the next, and each stage that makes model outputs
-back to their node. It searches nothing, and judges no limit (constraints.py does).
+back to their node. Of a `parallel` problem makespan.py tells crossings and latency; the rest is the same here.
+It searches nothing, and judges no limit (constraints.py does).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +13,16 @@ from dataclasses import replace
 import numpy as np
 
 from partitioner.errors import InvalidProblem
+from partitioner.figures import cost_usd, energy_j, throughput_per_s
+from partitioner.fitted import fit_of
+from partitioner.makespan import crossings_of, makespan_s, send
 from partitioner.messages import Carried, Route, carry, route_over
 from partitioner.plan import ROUTER, Crossing, Plan, Predicted, Stage
 from partitioner.problem import Problem, Site
 from partitioner.profile import EngineProfile, segment_key
 from partitioner.stages import Placed, form_stages
 from partitioner.tables import Ints, Prices, engine_profile, price_list
-from partitioner.topology import NodeId, Path, Topology
+from partitioner.topology import NodeId, Path
 
 
 def evaluate(
@@ -50,29 +54,40 @@ def without_segments(problem: Problem) -> Problem:
 def price_stages(prices: Prices, placed: Sequence[Placed], codecs: Mapping[str, str] | None = None) -> Plan:
     """The plan made of these stages in this order. InvalidProblem as in `evaluate`."""
     problem = prices.problem
-    route = _route(problem, placed)
-    position_of = positions(prices, placed)
-    carried = carry(prices, route, position_of, codecs)
-    stages = _stages(prices, placed, position_of, carried)
-    crossings = _crossings(prices, route, carried)
-    latency_s = sum(stage.seconds for stage in stages) + sum(crossing.seconds for crossing in crossings)
+    if problem.parallel:
+        position_of = positions(prices, placed)
+        carried = send(prices, [site for site, _ in placed], position_of, codecs)
+        stages = _stages(prices, placed, position_of, carried)
+        crossings = crossings_of(problem, prices.table.names, stages, carried)
+        latency_s = makespan_s(stages, crossings, carried)
+    else:
+        route = _route(problem, placed)
+        position_of = positions(prices, placed)
+        carried = carry(prices, route, position_of, codecs)
+        stages = _stages(prices, placed, position_of, carried)
+        crossings = _crossings(prices, route, carried)
+        latency_s = sum(stage.seconds for stage in stages) + sum(crossing.seconds for crossing in crossings)
     return Plan(
         model=problem.graph.name,
         stages=stages,
         crossings=crossings,
         predicted=Predicted(
             latency_s=latency_s,
-            throughput_per_s=_throughput_per_s(stages, crossings, problem.topology),
-            energy_j=_energy_j(stages, crossings, problem.topology),
-            cost_usd=_cost_usd(stages, crossings, problem.topology),
+            throughput_per_s=throughput_per_s(problem, stages, crossings),
+            energy_j=energy_j(problem, stages, crossings),
+            cost_usd=cost_usd(problem, stages, crossings),
             error=_error(prices, carried),
         ),
+        parallel=problem.parallel,
     )
 
 
 def additive_latency_s(prices: Prices, placed: Sequence[Placed]) -> float:
-    """`price_stages(...).predicted.latency_s` as if no segment had been measured, and much sooner."""
+    """`price_stages(...).predicted.latency_s` as if no segment had been measured, and (serially) much sooner."""
     problem = prices.problem
+    if problem.parallel:
+        unmeasured = replace(prices, problem=without_segments(problem))
+        return price_stages(unmeasured, placed).predicted.latency_s
     route = _route(problem, placed)
     carried = carry(prices, route, positions(prices, placed))
     compute_s = sum(call_s(problem, site) + float(prices.operator_s[site][members].sum()) for site, members in placed)
@@ -120,7 +135,7 @@ def _stages(
     stages = []
     for position, (site, members) in enumerate(placed, start=1):
         operators = tuple(problem.graph.operators[i].name for i in members.tolist())
-        seconds, measured = _stage_s(prices, site, members, operators)
+        seconds, std_s, measured = _stage_s(prices, site, members, operators)
         stages.append(
             Stage(
                 name=stage_name(position),
@@ -133,6 +148,7 @@ def _stages(
                 weights_bytes=problem.graph.weights_of(members.tolist()),
                 seconds=seconds,
                 measured=measured,
+                std_s=std_s,
             )
         )
     return tuple(stages)
@@ -143,13 +159,19 @@ def stage_name(position: int) -> str:
     return f"s{position}" if position else ROUTER
 
 
-def _stage_s(prices: Prices, site: Site, members: Ints, operators: tuple[str, ...]) -> tuple[float, bool]:
+def _stage_s(prices: Prices, site: Site, members: Ints, operators: tuple[str, ...]) -> tuple[float, float, bool]:
+    """Seconds, how unsure they are, and whether they were measured; else fitted to other segments, or summed."""
     engine: EngineProfile = engine_profile(prices.problem, site)
+    slowdown = prices.problem.topology.node(site.node).slowdown
     if engine.segment_s:
         measured = engine.segment_s.get(segment_key(operators))
         if measured is not None:
-            return measured * prices.problem.topology.node(site.node).slowdown, True
-    return call_s(prices.problem, site) + float(prices.operator_s[site][members].sum()), False
+            return measured * slowdown, 0.0, True
+        fitted = fit_of(prices.problem.graph, engine)
+        if fitted is not None:
+            seconds, std_s = fitted.seconds(members)
+            return seconds * slowdown, std_s * slowdown, False
+    return call_s(prices.problem, site) + float(prices.operator_s[site][members].sum()), 0.0, False
 
 
 def _crossings(prices: Prices, route: Route, carried: Sequence[Carried]) -> tuple[Crossing, ...]:
@@ -186,52 +208,6 @@ def _crossing(
         codec_s=codec_s,
         software_s=route.message_s + nbytes * route.message_s_per_byte,
     )
-
-
-def _throughput_per_s(stages: Sequence[Stage], crossings: Sequence[Crossing], topology: Topology) -> float:
-    """1 / the busiest resource's seconds per request: a node computing, or a link carrying bytes."""
-    busy: dict[object, float] = {}
-    for stage in stages:
-        busy[stage.node] = busy.get(stage.node, 0.0) + stage.seconds
-    for crossing in crossings:
-        for link in _path(topology, crossing).links:
-            ends = (link.source, link.target)
-            busy[ends] = busy.get(ends, 0.0) + crossing.nbytes / link.bytes_per_s
-    busiest_s = max(busy.values(), default=0.0)
-    return 1 / busiest_s if busiest_s else float("inf")
-
-
-def _energy_j(stages: Sequence[Stage], crossings: Sequence[Crossing], topology: Topology) -> float | None:
-    """Σ active_w · stage seconds + Σ j_per_byte · bytes over every link crossed; None if one figure is absent."""
-    compute = [(topology.node(stage.node).active_w, stage.seconds) for stage in stages]
-    return _weighted([*compute, *((link_j, n) for link_j, _, n in _carried_by(crossings, topology))])
-
-
-def _cost_usd(stages: Sequence[Stage], crossings: Sequence[Crossing], topology: Topology) -> float | None:
-    """Σ usd_per_hour / 3600 · stage seconds + Σ usd_per_byte · bytes; None if one price is absent."""
-    compute = [(topology.node(stage.node).usd_per_hour, stage.seconds / 3600) for stage in stages]
-    return _weighted([*compute, *((usd, n) for _, usd, n in _carried_by(crossings, topology))])
-
-
-def _carried_by(
-    crossings: Sequence[Crossing], topology: Topology
-) -> Iterable[tuple[float | None, float | None, float]]:
-    for crossing in crossings:
-        for link in _path(topology, crossing).links:
-            yield link.j_per_byte, link.usd_per_byte, float(crossing.nbytes)
-
-
-def _weighted(pairs: Iterable[tuple[float | None, float]]) -> float | None:
-    total = 0.0
-    for rate, amount in pairs:
-        if rate is None:
-            return None
-        total += rate * amount
-    return total
-
-
-def _path(topology: Topology, crossing: Crossing) -> Path:
-    return topology.path(crossing.source, crossing.target) or Path(links=())
 
 
 def _error(prices: Prices, carried: Iterable[Carried]) -> float:

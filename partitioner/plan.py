@@ -22,6 +22,8 @@ class Stage:
     weights_bytes: int
     seconds: float
     measured: bool  # the segment itself was timed, rather than summed from operators
+    std_s: float = 0.0  # how unsure `seconds` is where a fitted cost model told it (fitted.py)
+    replicas: tuple[NodeId, ...] = ()  # further nodes that run it too, each with its share of the requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ class Plan:
     certificate: Certificate | None = None  # None: an evaluated candidate, not a solver's answer
     unsplit_s: Mapping[NodeId, float | None] = field(default_factory=dict)
     reason: str = ""  # why split, or why not, in one sentence
+    parallel: bool = False  # stages send straight to their readers and run side by side (Problem.parallel)
 
     @property
     def is_split(self) -> bool:
@@ -95,5 +98,20 @@ class Plan:
 class Infeasible:
     """No plan fits: the constraint that binds, and what was asked of it."""
 
-    constraint: str  # "memory", "privacy", "operators", "reachability"
+    constraint: str  # "memory", "privacy", "operators", "reachability", "together", or a limit: "latency", "error"…
     detail: str
+
+
+def told(value: float, objective: str) -> str:
+    """A figure of a plan as people read it: "12.3 ms", "80 answers/s", "0.5 J", "2e-05 USD"."""
+    match objective:
+        case "latency":
+            return f"{value * 1e3:.1f} ms" if value < 1 else f"{value:.3g} s"
+        case "throughput":  # seconds between two answers
+            return f"{1 / value:.4g} answers/s" if value else "any number of answers/s"
+        case "energy":
+            return f"{value:.3g} J"
+        case "cost":
+            return f"{value:.3g} USD"
+        case _:
+            return f"{value:.3g}"

@@ -16,13 +16,42 @@ class Site:
     engine: EngineKey
 
 
+OBJECTIVES = ("latency", "throughput", "energy", "cost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a plan may take at most for each request (`throughput_per_s`: must do at least); None asks for nothing.
+
+    `error` bounds the sum over everything that crosses, whereas `Problem.max_error` bounds each tensor's codec alone.
+    """
+
+    latency_s: float | None = None
+    throughput_per_s: float | None = None
+    energy_j: float | None = None
+    cost_usd: float | None = None
+    error: float | None = None
+
+    @property
+    def none(self) -> bool:
+        """Whether any plan is within them."""
+        return self == Limits()
+
+
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """Everything that `cost.evaluate` and the solvers need.
 
     `source` is the node where every input appears; `outputs_to` names the node each output returns to.
     Tensors in `private` (inputs and their pixel forms) stay on `source`. `pinned` fixes operators to nodes.
-    `max_error` bounds each codec's output error; 0 allows only raw.
+    `max_error` bounds each codec's output error; 0 allows only raw. Operators of one group in `together` share a stage.
+    `forward_only`: data goes up the tiers and never comes back down, but for the answer. `parallel`: branches run on
+    several nodes at once and stages send to whoever reads (makespan.py); else a request goes from stage to stage.
+    `serialised`: a node neither computes while it sends or receives; it concerns throughput alone, as does
+    `most_replicas`, on how many equal nodes a stage may run.
     """
 
     graph: Graph
@@ -36,3 +65,10 @@ class Problem:
     max_error: float = 0.0
     codecs: tuple[str, ...] = ("raw",)
     cost_model: str = "additive"
+    objective: str = "latency"  # one of OBJECTIVES
+    limits: Limits = NO_LIMITS
+    together: tuple[tuple[str, ...], ...] = ()
+    forward_only: bool = True
+    parallel: bool = False
+    serialised: bool = False
+    most_replicas: int = 1

@@ -30,6 +30,8 @@ class EngineProfile:
     operator_s: Mapping[str, float]
     call_s: float = 0.0  # per stage run, whatever it holds
     segment_s: Mapping[SegmentKey, float] = field(default_factory=dict)
+    segments: Mapping[SegmentKey, tuple[str, ...]] = field(default_factory=dict)  # operators of those timed, if known
+    first_s: Mapping[str, float] = field(default_factory=dict)  # operators', before segments corrected them; or empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +47,16 @@ class TensorFigure:
     """What one codec does to one activation: coded bytes per raw byte and the output error it alone causes.
 
     `error` is the largest absolute difference of any output over that output's largest magnitude. Speeds in seconds
-    per raw byte, unslowed, as they depend on what is coded; None: take the codec's own.
+    per raw byte, unslowed, as they depend on what is coded; None: take the codec's own. `label_agreement` is the
+    share of calibration inputs whose top label stayed, None where the model gives no class scores: an error within
+    bounds may still turn a close decision.
     """
 
     ratio: float
     error: float
     encode_s_per_byte: float | None = None
     decode_s_per_byte: float | None = None
+    label_agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
+from partitioner.errors import InvalidProblem
+from partitioner.plan import Plan
 from partitioner.problem import Problem, Site
 from partitioner.tables import Ints
 
@@ -33,6 +35,32 @@ def form_stages(problem: Problem, sites: Sequence[Site]) -> tuple[Placed, ...]:
     of_stage = {key: i for i, key in enumerate(keys)}
     stage = [of_stage[key] for key in zip(level, of_operator, strict=True)]
     return tuple((used[site], _members(stage, i)) for i, (_, site) in enumerate(keys))
+
+
+def stages_of(problem: Problem, plan: Plan) -> tuple[Placed, ...]:
+    """A plan's stages as they stand, for pricing it anew, perhaps under another problem.
+
+    InvalidProblem for a stage whose engine is no site of the problem, or an operator that is nowhere or unknown.
+    """
+    index = {operator.name: i for i, operator in enumerate(problem.graph.operators)}
+    sites = {(site.node, site.engine.backend, site.engine.precision): site for site in problem.sites}
+    placed: list[Placed] = []
+    for stage in plan.stages:
+        site = sites.get((stage.node, stage.backend, stage.precision))
+        if site is None:
+            raise InvalidProblem(f"stage {stage.name} runs {stage.backend} on {stage.node}, which is no site any more")
+        if unknown := [name for name in stage.operators if name not in index]:
+            raise InvalidProblem(f"the plan has operator {unknown[0]!r}; it was made for another model")
+        placed.append((site, np.array(sorted(index[name] for name in stage.operators), dtype=np.int64)))
+    held = {name for stage in plan.stages for name in stage.operators}
+    if missing := [name for name in index if name not in held]:
+        raise InvalidProblem(f"the plan has no stage with operator {missing[0]!r}; it was made for another model")
+    return tuple(placed)
+
+
+def codecs_of(plan: Plan) -> dict[str, str]:
+    """The codec of each tensor that the plan carries."""
+    return {name: codec for c in plan.crossings for name, codec in zip(c.tensors, c.codecs, strict=True)}
 
 
 def _rank(problem: Problem, site: Site) -> tuple[int, Site]:

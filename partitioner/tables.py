@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from partitioner.errors import InvalidProblem
 from partitioner.graph import Graph
-from partitioner.problem import Problem, Site
+from partitioner.problem import OBJECTIVES, Problem, Site
 from partitioner.profile import CodecFigure, EngineProfile
 
 Ints = NDArray[np.int64]
@@ -152,6 +152,8 @@ def _codec_table(problem: Problem, table: GraphTable) -> CodecTable:
 
 def _check(problem: Problem) -> None:
     graph = problem.graph
+    if problem.objective not in OBJECTIVES and problem.objective != "error":
+        raise InvalidProblem(f"no objective {problem.objective!r}; there are {', '.join(OBJECTIVES)}")
     if not graph.operators:
         raise InvalidProblem(f"{graph.name}: the model has no operators, so there is nothing to place")
     if not problem.sites:
@@ -161,10 +163,18 @@ def _check(problem: Problem) -> None:
     for name in graph.outputs:
         if name not in problem.outputs_to:
             raise InvalidProblem(f"{graph.name}: no node was named for output {name!r}; say where it goes")
+    _check_names(problem)
+
+
+def _check_names(problem: Problem) -> None:
+    graph = problem.graph
     for name in problem.private:
         if name not in graph.activations:
             raise InvalidProblem(f"{graph.name}: private tensor {name!r} is not in the model")
-    operators = {operator.name for operator in graph.operators} if problem.pinned else set()
+    operators = {operator.name for operator in graph.operators} if problem.pinned or problem.together else set()
+    for name in (name for group in problem.together for name in group):
+        if name not in operators:
+            raise InvalidProblem(f"{graph.name}: operator {name!r}, to share a stage, is not in the model")
     for name, node in problem.pinned.items():
         problem.topology.node(node)
         if name not in operators:
