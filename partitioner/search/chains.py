@@ -4,9 +4,9 @@ A chain takes at most one site per tier, tiers ascending, and all its sites are 
 message pays whatever its size is then the same for every plan of the chain. It solves nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -34,7 +34,18 @@ class Chain:
 
 def chains_of(prices: Prices) -> tuple[Chain, ...]:
     """Every chain in which each operator has a place, cheapest bound first (ties by the sites' order)."""
-    found = [chain for sites in _rows(prices.problem) if (chain := _chain(prices, sites)) is not None]
+    return _chains(prices, _rows(prices.problem))
+
+
+def returning_chains(prices: Prices, most_stages: int) -> tuple[Chain, ...]:
+    """Every sequence of up to `most_stages` sites in any order of tiers, neighbours different, as `chains_of`."""
+    sites = prices.problem.sites
+    rows = (row for size in range(1, most_stages + 1) for row in product(sites, repeat=size))
+    return _chains(prices, (row for row in rows if all(a != b for a, b in pairwise(row))))
+
+
+def _chains(prices: Prices, rows: Iterable[tuple[Site, ...]]) -> tuple[Chain, ...]:
+    found = [chain for sites in rows if (chain := _chain(prices, sites)) is not None]
     return tuple(sorted(found, key=lambda chain: (len(chain.sites) > 1, chain.bound_s)))
 
 

@@ -1,12 +1,16 @@
 """Why a plan is split or not, and which constraint leaves none: in one sentence, from figures already priced."""
 
 from collections.abc import Sequence
+from itertools import groupby, pairwise
+
+import networkx as nx
+import numpy as np
 
 from partitioner.constraints import violation
 from partitioner.cost import evaluate
 from partitioner.errors import InvalidProblem
 from partitioner.plan import Infeasible, Plan
-from partitioner.problem import Problem
+from partitioner.problem import Problem, Site
 from partitioner.tables import Prices
 from partitioner.topology import NodeId
 
@@ -45,6 +49,36 @@ def why_none(prices: Prices) -> Infeasible:
     """The constraint that leaves no plan: an operator without a place, a way, privacy, pins, or memory."""
     problem = prices.problem
     return _no_engine(prices) or _no_way(problem) or _no_private_place(prices) or _no_memory(problem)
+
+
+def why_apart(prices: Prices) -> Infeasible | None:
+    """A colocation group that has no node in common, with all that lies on the ways between its operators."""
+    problem = prices.problem
+    index = {operator.name: i for i, operator in enumerate(problem.graph.operators)}
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(range(len(index)))
+    for one in problem.graph.activations.values():
+        graph.add_edges_from((one.producer, reader) for reader in one.consumers if one.producer is not None)
+    for group in problem.together:  # a circle, so that what one reads from another through a third comes along
+        ring = [index[name] for name in group]
+        graph.add_edges_from((*pairwise(ring), (ring[-1], ring[0])) if len(ring) > 1 else ())
+    for ring in nx.strongly_connected_components(graph):
+        members = sorted(ring)
+        names = [problem.graph.operators[i].name for i in members]
+        if len(members) < 2 or any(_can_hold(prices, site, members) for site in problem.sites):
+            continue
+        pins = ", ".join(f"{name} to {problem.pinned[name]}" for name in names if name in problem.pinned)
+        why = f"of them {pins} is pinned" if pins else "no node's engine runs them all"
+        told = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        return Infeasible(constraint="together", detail=f"{told} must share a stage, but {why}")
+    return None
+
+
+def _can_hold(prices: Prices, site: Site, members: Sequence[int]) -> bool:
+    problem = prices.problem
+    names = [problem.graph.operators[i].name for i in members]
+    runs = bool(np.isfinite(prices.operator_s[site][list(members)]).all())
+    return runs and all(problem.pinned.get(name, site.node) == site.node for name in names)
 
 
 def _no_engine(prices: Prices) -> Infeasible | None:
@@ -123,7 +157,7 @@ def _barrier(problem: Problem) -> str:
 
 
 def _where(plan: Plan) -> str:
-    return " | ".join(stage.node for stage in plan.stages)
+    return " | ".join(node for node, _ in groupby(stage.node for stage in plan.stages))
 
 
 def _ms(seconds: float) -> str:

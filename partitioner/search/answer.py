@@ -1,0 +1,50 @@
+"""Which solver answers a problem: the special one wherever it is exact, the general one for everything else."""
+
+from partitioner.plan import Infeasible, Plan
+from partitioner.problem import Limits, Problem
+from partitioner.search.explain import why_apart
+from partitioner.search.mincut import solve
+from partitioner.search.questions import beyond, check_question
+from partitioner.tables import price_list
+
+SECONDS = 20.0
+FEW = 3
+
+
+def answer(problem: Problem, *, seconds: float = SECONDS) -> Plan | Infeasible:
+    """The best plan by `problem.objective` within `problem.limits`, certified; Infeasible names what binds.
+
+    Minimum cuts for latency (mincut.py), ideals for throughput (relay.py), branches side by side (parallel.py), mixed
+    integer programs for the rest (mixed.py), which alone have use for `seconds`, of the solver's own time.
+    InvalidProblem for a question that can't be asked.
+    """
+    if problem.together and (refused := why_apart(price_list(problem))) is not None:
+        return refused
+    check_question(problem)
+    if problem.parallel:
+        from partitioner.search.parallel import soonest  # these bring HiGHS or numba, which take their time to load
+
+        few = len(problem.sites) <= FEW  # where a branch may leave a site and the join come back to it
+        return soonest(problem, seconds=seconds, stages_per_site=2 if few else 1)
+    plain = problem.forward_only and not problem.together
+    if problem.forward_only and problem.objective == "throughput" and problem.limits.none:
+        from partitioner.search.relay import fastest
+
+        return fastest(problem)
+    if plain and problem.objective == "latency" and problem.limits == Limits(latency_s=problem.limits.latency_s):
+        return _in_time(problem)
+    from partitioner.search.mixed import best
+
+    return best(problem, seconds=seconds)
+
+
+def _in_time(problem: Problem) -> Plan | Infeasible:
+    """The plan of least latency, if that is soon enough."""
+    found = solve(problem)
+    most_s = problem.limits.latency_s
+    if isinstance(found, Infeasible) or most_s is None or found.predicted.latency_s <= most_s:
+        return found
+    bound_s = found.predicted.latency_s if found.certificate is None else found.certificate.lower_bound
+    if bound_s <= most_s:  # by measured segments, or beyond the effort spent
+        bound_s = found.predicted.latency_s
+    return Infeasible(constraint="latency", detail=beyond("latency_s", most_s, bound_s))

@@ -1,0 +1,192 @@
+"""What the special solvers can't express: energy, money, deadlines, an error budget, memory, data that comes back down.
+
+Question. The plan that is best by `problem.objective` within `problem.limits`, over rows of sites: ascending tiers, or,
+if not `forward_only`, any sequence of up to `most_stages` sites. Answer. Each row is a mixed integer program whose
+relaxation is nearly a minimum cut (row_program.py); rows are asked in the order of a bound that needs no search, each
+only for what beats the best plan known, which at first are minimum cuts' (mincut.py). Rows left when the time is up
+keep their bounds, so that a gap is always told. Exact over one codec a tensor, from those admissible.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from partitioner.constraints import violation
+from partitioner.cost import price_stages, without_segments
+from partitioner.figures import score
+from partitioner.plan import Certificate, Infeasible, Plan
+from partitioner.problem import Limits, Problem
+from partitioner.search.chains import Chain, chains_of, returning_chains
+from partitioner.search.explain import reason, unsplit_plans, why_none
+from partitioner.search.mincut import best_per_chain
+from partitioner.search.questions import OBJECTIVE_OF, beyond, check_question
+from partitioner.search.row_program import RowProgram
+from partitioner.stages import Placed, codecs_of, stages_of
+from partitioner.tables import Prices, price_list
+
+CLOSE = 1e-9
+SECONDS = 20.0
+MOST_STAGES = 3
+LEAST_S = 0.05  # for a row, however little is left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A plan found: stages, codecs of what they send, and its price under the additive model."""
+
+    placed: tuple[Placed, ...]
+    codecs: Mapping[str, str]
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    candidates: tuple[_Candidate, ...]  # the best of each row, best first
+    bound: float
+    rows: int
+    asked: int
+
+
+def best(problem: Problem, *, seconds: float = SECONDS, most_stages: int = MOST_STAGES) -> Plan | Infeasible:
+    """The best plan by the problem's objective within its limits, with bound and gap; Infeasible names what binds.
+
+    It takes `seconds` of the solver's own time at most. Searched under the additive model; where segments were timed
+    each row's best is priced by them. InvalidProblem for a question that can't be asked: watts or prices absent.
+    """
+    check_question(problem)
+    additive = without_segments(problem)
+    prices = price_list(additive)
+    chains = chains_of(prices) if problem.forward_only else returning_chains(prices, most_stages)
+    measured = any(engine.segment_s for engine in problem.profile.engines.values())
+    found = _search(prices, chains, _known(prices, additive), seconds=seconds, keep_all=measured)
+    if not found.candidates:
+        return _why(prices, chains, found, seconds=seconds)
+    plans = [price_stages(price_list(problem), one.placed, one.codecs) for one in found.candidates]
+    kept = [i for i, plan in enumerate(plans) if violation(problem, plan) is None]
+    if not kept:
+        refused = violation(problem, plans[0])
+        assert refused is not None
+        return replace(refused, detail=f"{refused.detail}, by the segments measured")
+    at = min(kept, key=lambda i: _score(plans[i], problem.objective))
+    return _told(problem, found, at, plans)
+
+
+def _score(plan: Plan, objective: str) -> float:
+    value = score(plan.predicted, objective)
+    return np.inf if value is None else value
+
+
+def _known(prices: Prices, problem: Problem) -> list[_Candidate]:
+    """The minimum cuts' plans that are within the limits."""
+    plain = replace(problem, objective="latency", limits=Limits(), forward_only=True)
+    found = []
+    for plan in best_per_chain(plain):
+        placed, codecs = stages_of(problem, plan), codecs_of(plan)
+        priced = price_stages(prices, placed, codecs)
+        if violation(problem, priced) is None:
+            found.append(_Candidate(placed=placed, codecs=codecs, score=_score(priced, problem.objective)))
+    return found
+
+
+def _search(
+    prices: Prices, chains: Sequence[Chain], known: Sequence[_Candidate], *, seconds: float, keep_all: bool = False
+) -> _Found:
+    """The best of each row; rows whose bound reaches the best known are left, unless all are to be kept."""
+    problem = prices.problem
+    queue = sorted(((_bound(problem, chain), i) for i, chain in enumerate(chains)))
+    best = {tuple(site for site, _ in one.placed): one for one in sorted(known, key=lambda one: -one.score)}
+    bound, asked, left_s = np.inf, 0, seconds
+    for row_bound, number in queue:
+        incumbent = min((one.score for one in best.values()), default=np.inf)
+        chain = chains[number]
+        own = best.get(chain.sites)
+        below = min(own.score if own is not None else np.inf, np.inf if keep_all else incumbent) * (1 - CLOSE / 2)
+        if row_bound >= incumbent * (1 - CLOSE) and not keep_all:
+            break
+        if left_s <= 0:
+            bound = min(bound, row_bound)
+            continue
+        program = RowProgram(prices, chain)
+        answer = program.solve(problem.objective, problem.limits, below=below, seconds=max(left_s, LEAST_S))
+        left_s -= answer.seconds
+        asked += 1
+        bound = min(bound, max(answer.bound, row_bound))
+        candidate = None if answer.placed is None else _priced(prices, answer.placed, answer.codecs)
+        if candidate is not None and (own is None or candidate.score < own.score):
+            best[chain.sites] = candidate
+    candidates = tuple(sorted(best.values(), key=lambda one: one.score))
+    least = candidates[0].score if candidates else np.inf
+    return _Found(candidates=candidates, bound=min(bound, least), rows=len(chains), asked=asked)
+
+
+def _priced(prices: Prices, placed: tuple[Placed, ...], codecs: Mapping[str, str]) -> _Candidate | None:
+    """The row's answer by the evaluator; None if that breaks a limit, which only rounding could make it do."""
+    plan = price_stages(prices, placed, codecs)
+    if violation(prices.problem, plan) is not None:
+        return None
+    return _Candidate(placed=placed, codecs=codecs_of(plan), score=_score(plan, prices.problem.objective))
+
+
+def _bound(problem: Problem, chain: Chain) -> float:
+    """No plan of the row is better: each operator at its cheapest place, and what every message pays."""
+    sites = chain.sites
+    if problem.objective == "latency":
+        return chain.bound_s
+    if problem.objective == "throughput":
+        return float(chain.seconds.min(axis=1).max(initial=0.0))
+    if problem.objective == "error":
+        return 0.0
+    nodes = [problem.topology.node(site.node) for site in sites]
+    energy = problem.objective == "energy"
+    rates = [node.active_w if energy else (node.usd_per_hour or 0.0) / 3600 for node in nodes]
+    spent = np.where(np.isfinite(chain.seconds), chain.seconds, 0.0) * np.array([rate or 0.0 for rate in rates])
+    return float(np.where(np.isfinite(chain.seconds), spent, np.inf).min(axis=1).sum())
+
+
+def _told(problem: Problem, found: _Found, at: int, plans: Sequence[Plan]) -> Plan:
+    chosen = found.candidates[at]
+    gap = max(0.0, 1 - found.bound / chosen.score) if chosen.score else 0.0
+    optimal = gap <= CLOSE
+    certificate = Certificate(
+        status="optimal" if optimal else "gap",
+        objective=problem.objective,
+        cost_model=problem.cost_model,
+        lower_bound=min(found.bound, chosen.score),
+        gap=0.0 if optimal else gap,
+        method=f"mixed integer programs of {found.asked} of {found.rows} rows of sites, the others closed by bounds",
+    )
+    unsplit = unsplit_plans(problem, plans)
+    return replace(
+        plans[at],
+        certificate=certificate,
+        unsplit_s={node: None if plan is None else plan.predicted.latency_s for node, plan in unsplit.items()},
+        reason=reason(problem, plans[at], plans),
+    )
+
+
+def _why(prices: Prices, chains: Sequence[Chain], found: _Found, *, seconds: float) -> Infeasible:
+    """Which limit leaves nothing: one that no plan keeps even alone, or all together; else what any plan must obey."""
+    problem = prices.problem
+    limits = problem.limits
+    free = replace(prices, problem=replace(problem, limits=Limits()))
+    for name in [one.name for one in fields(limits) if getattr(limits, one.name) is not None]:
+        alone = _search(_asking(free, OBJECTIVE_OF[name]), chains, (), seconds=seconds)
+        if not alone.candidates:
+            return why_none(free)
+        limit, least = getattr(limits, name), alone.bound
+        if name == "throughput_per_s":
+            limit = 1 / limit
+        if least > limit * (1 + CLOSE):
+            return Infeasible(constraint=OBJECTIVE_OF[name], detail=beyond(name, getattr(limits, name), least))
+    if limits.none:
+        return why_none(prices)
+    told = ", ".join(f"{one.name} {getattr(limits, one.name):g}" for one in fields(limits) if getattr(limits, one.name))
+    proven = "no plan keeps" if found.bound == np.inf else f"in {seconds:g} s no plan was found that keeps"
+    return Infeasible(
+        constraint="limits", detail=f"{proven} all of these at once, though each can be kept alone: {told}"
+    )
+
+
+def _asking(prices: Prices, objective: str) -> Prices:
+    return replace(prices, problem=replace(prices.problem, objective=objective))
