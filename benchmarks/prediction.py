@@ -19,16 +19,18 @@ from kit.figures import Figure, figure, report
 
 from isthmus import zoo
 from nodes.backend import Array
-from orchestrator.blueprint import assignment, codecs_of, pose
+from orchestrator.blueprint import pose
 from orchestrator.calibration import message_costs
 from orchestrator.own_cluster import OwnCluster, open_cluster
 from orchestrator.profiling import Bench, first_look, look_closer
 from orchestrator.spec import DeploymentSpec, InputSpec
-from partitioner.cost import evaluate
+from partitioner.cost import price_stages
 from partitioner.load import Model, load
 from partitioner.plan import Plan
 from partitioner.problem import Problem
 from partitioner.profile import Profile
+from partitioner.stages import codecs_of, stages_of
+from partitioner.tables import price_list
 from partitioner.topology import Link, Node, Tier, Topology
 
 MODELS = ("efficientnet_lite0", "ocr_read")
@@ -143,7 +145,7 @@ def combinations(subject: Subject) -> Iterator[Combination]:
     for name, base in subject.plans.items():
         for link in LINKS:
             posed = problem(subject.bench, profile, link)
-            plan = evaluate(posed, assignment(posed, base), codecs_of(base))
+            plan = price_stages(price_list(posed), stages_of(posed, base), codecs_of(base))
             yield Combination(f"{subject.name}/{name}, {link}", plan)
 
 

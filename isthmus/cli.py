@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from isthmus.options import AsJson, Samples, Shapes, Topology
+from isthmus.plan_command import plan
 from isthmus.terminal import REFUSALS, fail
 
 
@@ -36,17 +38,6 @@ app = typer.Typer(
 
 Address = Annotated[str | None, typer.Option("--address", help="HOST:PORT of a Ray head; default: this machine's own")]
 Token = Annotated[Path | None, typer.Option("--token-file", help="token of workers that were started by hand")]
-AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-Topology = Annotated[Path | None, typer.Option("--topology", "-T", help="topology.yaml")]
-Shapes = Annotated[
-    list[str] | None, typer.Option("--shape", help="NAME=1,3,224,224 for an input whose shape the model leaves open")
-]
-Samples = Annotated[
-    list[str] | None, typer.Option("--samples", help="NAME=FILE or folder: examples of an input, for calibration")
-]
-Private = Annotated[list[str] | None, typer.Option("--private", help="an input that leaves its node in no pixel form")]
-MaxError = Annotated[float, typer.Option(help="how much codecs may change outputs, of the largest; 0: not at all")]
-Source = Annotated[str | None, typer.Option(help="node where inputs appear; default: the first of the lowest tier")]
 
 
 @app.callback(invoke_without_command=True)
@@ -74,44 +65,19 @@ def profile(
     shape: Shapes = None,
     samples: Samples = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="profile file to write")] = None,
+    segments: Annotated[
+        int, typer.Option(help="to know of each engine, for its cost model; not with --address", min=0)
+    ] = 12,
     as_json: AsJson = False,
 ) -> None:
     """Time operators and segments on every engine of the topology; here, or with --address on every node."""
-    from isthmus.verbs.planning import profile_model
+    from isthmus.verbs.profile import profile_model
 
-    profile_model(model, topology, address, shape or [], samples or [], output, as_json=as_json)
+    asked = (model, topology, address, shape or [], samples or [], output)
+    profile_model(*asked, segments=segments, as_json=as_json)
 
 
-@app.command()
-def plan(
-    model: Path,
-    topology: Annotated[Path, typer.Option("--topology", "-T", help="topology.yaml")],
-    profile_file: Annotated[Path | None, typer.Option("--profile", help="file written by isthmus profile")] = None,
-    objective: Annotated[str, typer.Option(help="latency")] = "latency",
-    source: Source = None,
-    private: Private = None,
-    max_error: MaxError = 0.0,
-    shape: Shapes = None,
-    samples: Samples = None,
-    atlas: Annotated[
-        str | None, typer.Option(help="SOURCE:TARGET[:LOW:HIGH]: every optimal plan over that link's goodput in Mbps")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """The plan, its prediction and its certificate; with --atlas, every plan that is optimal at some goodput."""
-    from isthmus.verbs.planning import Question, print_plan
-
-    question = Question(
-        model=model,
-        topology=topology,
-        source=source,
-        private=tuple(private or ()),
-        max_error=max_error,
-        objective=objective,
-        shapes=tuple(shape or ()),
-        samples=tuple(samples or ()),
-    )
-    print_plan(question, profile_file, atlas, as_json=as_json)
+app.command()(plan)
 
 
 @app.command()

@@ -8,8 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from nodes.framing import HopTiming
-from partitioner.plan import ROUTER, Crossing, Plan, Stage
+from partitioner.figures import score
+from partitioner.plan import ROUTER, Crossing, Plan, Stage, told
+from partitioner.search.alternatives import Alternative
 from partitioner.search.atlas import Atlas
+from partitioner.search.pareto import Front
+from partitioner.standing import Standing
 
 
 def plan_picture(plan: Plan) -> RenderableType:
@@ -21,16 +25,32 @@ def plan_picture(plan: Plan) -> RenderableType:
             lines.append(_crossing_line(crossing))
         if crossing.receiver != ROUTER:
             lines += _stage_box(stages[crossing.receiver])
-    total = Text(f"  one request {milliseconds(plan.predicted.latency_s)} predicted")
+    total = Text(f"  one request {figures_text(plan)} predicted")
     if plan.certificate is not None:
         proof = plan.certificate
-        total.append(f", {proof.status}" + (f" within {proof.gap:.1%}" if proof.gap > 0 else ""), style="dim")
+        gap = f" within {proof.gap:.1%}" if proof.gap > 0 else ""
+        total.append(f", {proof.objective} {proof.status}{gap}", style="dim")
     return Group(*lines, total, Text(f"  {plan.reason}", style="italic"))
 
 
+def figures_text(plan: Plan) -> str:
+    """What a request takes, in one line: latency always, the others where they are known and say something."""
+    told_of = plan.predicted
+    parts = [milliseconds(told_of.latency_s)]
+    objective = "latency" if plan.certificate is None else plan.certificate.objective
+    if objective == "throughput":
+        parts.append(f"{told_of.throughput_per_s:.4g}/s")
+    parts += [told(told_of.energy_j, "energy")] if told_of.energy_j is not None else []
+    parts += [told(told_of.cost_usd, "cost")] if told_of.cost_usd is not None else []
+    parts += [f"output error up to {told_of.error:.2g}"] if told_of.error else []
+    return ", ".join(parts)
+
+
 def _stage_box(stage: Stage) -> list[Text]:
-    what = f" {stage.node} · {stage.backend} {stage.precision} · {len(stage.operators)} operators "
-    time = f"{milliseconds(stage.seconds)} "
+    where = " + ".join((stage.node, *stage.replicas))
+    what = f" {where} · {stage.backend} {stage.precision} · {len(stage.operators)} operators "
+    unsure = f"±{stage.std_s * 1e3:.1f} " if stage.std_s else ""
+    time = f"{milliseconds(stage.seconds)} {unsure}"
     inner = what + time
     return [
         Text("  ┌" + "─" * len(inner) + "┐", style="cyan"),
@@ -60,6 +80,38 @@ def unsplit_table(plan: Plan) -> Table:
     for node, seconds in plan.unsplit_s.items():
         table.add_row(f"all on {node}", milliseconds(seconds))
     table.add_row(Text("this plan", style="bold"), Text(milliseconds(plan.predicted.latency_s), style="bold"))
+    return table
+
+
+def standing_line(found: Standing, objective: str) -> Text:
+    """How far the plan is ahead of the next best one of which every segment was timed."""
+    figure = score(found.runner_up.predicted, objective) or 0.0
+    where = " | ".join(f"{stage.node} {len(stage.operators)}" for stage in found.runner_up.stages)
+    return Text(f"  measured runner-up: {where}, {told(figure, objective)} ({found.gap:+.1%})", style="dim")
+
+
+def alternatives_table(plan: Plan, others: Sequence[Alternative], objective: str) -> Table:
+    """The next best plans: what is different, what they'd take, and what of that is the crossing."""
+    own = score(plan.predicted, objective) or 0.0
+    table = Table("instead", "operators", objective, "more", "crossings", box=None, pad_edge=True)
+    for one in others:
+        stages = " | ".join(f"{stage.node} {len(stage.operators)}" for stage in one.plan.stages)
+        crossing_s = sum(crossing.seconds for crossing in one.plan.crossings)
+        more = f"{one.score / own - 1:+.1%}" if own else ""
+        table.add_row(one.change, stages, told(one.score, objective), more, milliseconds(crossing_s))
+    return table
+
+
+def front_table(front: Front) -> Table:
+    """Plans of which none is better in every respect."""
+    complete = "all of the front" if front.complete else "some of the front"
+    heads = [f"{name}" for name in front.objectives]
+    table = Table("plan", *heads, "proof", box=None, pad_edge=True, title=f"{complete}, by {heads[0]}")
+    for plan in front.plans:
+        stages = " | ".join(f"{stage.node} {len(stage.operators)}" for stage in plan.stages)
+        cells = [told(score(plan.predicted, name) or 0.0, name) for name in front.objectives]
+        proof = "–" if plan.certificate is None else plan.certificate.status
+        table.add_row(stages, *cells, proof)
     return table
 
 

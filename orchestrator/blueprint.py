@@ -6,18 +6,22 @@ Runs the solver, so it belongs to the shell: the control core asks with FindPlan
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from math import inf
 
 from orchestrator.errors import SpecError
 from orchestrator.events import LinkEstimate
 from orchestrator.spec import DeploymentSpec
-from partitioner.cost import evaluate
-from partitioner.errors import InvalidProblem
+from partitioner.constraints import violation
+from partitioner.cost import price_stages
+from partitioner.figures import score
 from partitioner.load import Model
 from partitioner.plan import Infeasible, Plan
 from partitioner.privacy import pixel_forms
 from partitioner.problem import Problem, Site
 from partitioner.profile import EngineKey, Profile
-from partitioner.search.mincut import solve
+from partitioner.search.answer import answer
+from partitioner.stages import codecs_of, stages_of
+from partitioner.tables import price_list
 from partitioner.topology import Link, Node, NodeId, Topology
 
 
@@ -52,12 +56,17 @@ class Blueprint:
 
     def find(self, links: Iterable[LinkEstimate] = (), excluded: Iterable[NodeId] = ()) -> Plan | Infeasible:
         """The best plan under these links, or the fixed one."""
-        return self.fixed or solve(self.problem(links, excluded))
+        return self.fixed or answer(self.problem(links, excluded))
 
-    def latency_s(self, plan: Plan, links: Iterable[LinkEstimate]) -> float:
-        """What a plan made for other links would take under these, in seconds."""
+    def price(self, plan: Plan, links: Iterable[LinkEstimate]) -> float:
+        """What the objective asks to be small (seconds, joules, dollars), for a plan made for other links.
+
+        Infinite if the plan breaks a limit under these. InvalidProblem if it is no plan of the spec any more.
+        """
         problem = self.problem(links)
-        return evaluate(problem, assignment(problem, plan), codecs_of(plan)).predicted.latency_s
+        anew = price_stages(price_list(problem), stages_of(problem, plan), codecs_of(plan))
+        price = score(anew.predicted, problem.objective)
+        return inf if price is None or violation(problem, anew) is not None else price
 
 
 def pose(
@@ -86,17 +95,31 @@ def pose(
         private=private_tensors(spec, model),
         max_error=spec.max_error,
         codecs=spec.codecs,
+        objective=spec.objective,
+        limits=spec.limits,
+        pinned=dict(spec.pinned),
+        together=spec.together,
+        forward_only=spec.forward_only,
         cost_model="additive, corrected by measured segments",
     )
 
 
 def check_names(spec: DeploymentSpec, model: Model) -> None:
-    """SpecError if the spec names an input or output that the model lacks, or leaves out an input."""
+    """SpecError if the spec names an input, output or operator that the model lacks, or leaves out an input."""
     graph = model.graph
     for entry in spec.inputs:
         if entry.name not in graph.inputs:
             raise SpecError(
                 f"inputs.{entry.name}: {spec.model.name} has no such input; it has {', '.join(graph.inputs)}"
+            )
+    operators = {operator.name for operator in graph.operators} if spec.pinned or spec.together else set()
+    for where, name in (
+        *((f"pinned.{name}", name) for name, _ in spec.pinned),
+        *(("together", name) for group in spec.together for name in group),
+    ):
+        if name not in operators:
+            raise SpecError(
+                f"{where}: {spec.model.name} has no such operator as {name}; isthmus plan --json names them"
             )
     missing = [name for name in graph.inputs if name not in {entry.name for entry in spec.inputs}]
     if missing:
@@ -127,26 +150,6 @@ def observed(topology: Topology, links: Iterable[LinkEstimate]) -> Topology:
             rate, delay_s = estimate.bytes_per_s, estimate.propagation_s
             changed.append(replace(link, bytes_per_s=rate, propagation_s=delay_s))
     return topology.with_links(changed)
-
-
-def assignment(problem: Problem, plan: Plan) -> tuple[Site, ...]:
-    """The site of each operator under a plan, in graph order."""
-    sites: dict[str, Site] = {}
-    for stage in plan.stages:
-        engine = (stage.node, stage.backend, stage.precision)
-        site = next((s for s in problem.sites if (s.node, s.engine.backend, s.engine.precision) == engine), None)
-        if site is None:
-            raise InvalidProblem(f"stage {stage.name} runs {stage.backend} on {stage.node}, which is no site any more")
-        sites.update(dict.fromkeys(stage.operators, site))
-    missing = [operator.name for operator in problem.graph.operators if operator.name not in sites]
-    if missing:
-        raise InvalidProblem(f"the plan has no stage with operator {missing[0]!r}; it was made for another model")
-    return tuple(sites[operator.name] for operator in problem.graph.operators)
-
-
-def codecs_of(plan: Plan) -> dict[str, str]:
-    """The codec of each tensor that crosses."""
-    return {name: codec for c in plan.crossings for name, codec in zip(c.tensors, c.codecs, strict=True)}
 
 
 def engine_keys(node: Node, node_class: str, installed: Iterable[str]) -> tuple[EngineKey, ...]:

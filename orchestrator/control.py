@@ -37,7 +37,8 @@ from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge, lin
 from orchestrator.outstanding import outstanding
 from orchestrator.plain import Plain, read_as, to_plain
 from orchestrator.status import status
-from partitioner.plan import Plan
+from partitioner.figures import score
+from partitioner.plan import Plan, told
 from policies.rebalance import Switch, hysteresis
 
 DRIFT = 0.25  # a link this much faster or slower than the one planned for asks for a new plan
@@ -189,18 +190,17 @@ class Control:
             yield from self._open(deployment, found.plan, asked.reason if asked is not None else "")
         elif same_work(active.plan, found.plan):
             yield KeepEpoch(deployment=deployment.name, reason="what runs is still the best plan")
-        elif found.current_s is None:
+        elif found.current is None:
             yield from self._open(deployment, found.plan, "what runs cannot be evaluated any more")
         else:
-            yield from self._weigh(deployment, found.plan, found.current_s, now_s)
+            yield from self._weigh(deployment, found.plan, found.current, now_s)
 
-    def _weigh(self, deployment: DeploymentRecord, plan: Plan, current_s: float, now_s: float) -> Iterator[Instruction]:
+    def _weigh(self, deployment: DeploymentRecord, plan: Plan, current: float, now_s: float) -> Iterator[Instruction]:
         """Switch if it gains enough and the last switch is long past; if only that is in the way, look again then."""
-        best_s = plan.predicted.latency_s
-        figures = f"{best_s * 1e3:.1f} ms against {current_s * 1e3:.1f} ms under today's links"
-        rule = partial(
-            hysteresis, current_s=current_s, best_s=best_s, min_gain=self._min_gain, min_dwell_s=self._min_dwell_s
-        )
+        objective = "latency" if plan.certificate is None else plan.certificate.objective
+        best = score(plan.predicted, objective) or 0.0
+        figures = f"{told(best, objective)} against {told(current, objective)} under today's links"
+        rule = partial(hysteresis, current=current, best=best, min_gain=self._min_gain, min_dwell_s=self._min_dwell_s)
         decision = rule(switched_s_ago=now_s - deployment.switched_at_s)
         if isinstance(decision, Switch):
             yield from self._open(deployment, plan, f"a better plan: {figures}")

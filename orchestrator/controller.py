@@ -330,16 +330,16 @@ class Controller:
             reason = f"no plan fits: {found.constraint}: {found.detail}"
             self._handle(PlanNotFound(deployment=wanted.deployment, ticket=wanted.ticket, reason=reason))
             return
-        current_s = await asyncio.to_thread(self._current_s, blueprint, wanted)
-        self._handle(PlanFound(deployment=wanted.deployment, ticket=wanted.ticket, plan=found, current_s=current_s))
+        current = await asyncio.to_thread(self._current, blueprint, wanted)
+        self._handle(PlanFound(deployment=wanted.deployment, ticket=wanted.ticket, plan=found, current=current))
 
-    def _current_s(self, blueprint: Blueprint, wanted: FindPlan) -> float | None:
+    def _current(self, blueprint: Blueprint, wanted: FindPlan) -> float | None:
         facts = self._control.status()["deployments"].get(wanted.deployment, {})
         plan = self._plans.get((wanted.deployment, facts.get("epoch")))
         if plan is None or any(stage.node in wanted.excluded for stage in plan.stages):
             return None
         try:
-            return blueprint.latency_s(plan, wanted.links)
+            return blueprint.price(plan, wanted.links)
         except InvalidProblem:
             return None  # the spec or the model has changed since
 

@@ -30,7 +30,7 @@ class DeployRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFound:
-    """The answer to FindPlan `ticket`. `current_s`: latency of the running plan under the links of that question.
+    """The answer to FindPlan `ticket`. `current`: the running plan's price by the objective, under the same links.
 
     None where nothing runs yet, or what runs cannot be evaluated any more.
     """
@@ -38,7 +38,7 @@ class PlanFound:
     deployment: str
     ticket: int
     plan: Plan
-    current_s: float | None = None
+    current: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

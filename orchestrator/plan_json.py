@@ -1,9 +1,12 @@
 """A plan as the JSON object that `isthmus plan --json` prints. Only crossings between nodes are listed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from partitioner.plan import Certificate, Crossing, Plan, Predicted, Stage
+from partitioner.search.alternatives import Alternative
 from partitioner.search.atlas import Atlas
+from partitioner.search.pareto import Front
 
 
 def plan_to_json(plan: Plan, *, objective: str = "latency") -> dict[str, Any]:
@@ -22,6 +25,7 @@ def plan_to_json(plan: Plan, *, objective: str = "latency") -> dict[str, Any]:
         "split": plan.is_split,
         "reason": plan.reason,
         "model": plan.model,
+        "parallel": plan.parallel,
     }
 
 
@@ -44,7 +48,9 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "operators": list(stage.operators),
         "seconds": stage.seconds,
         "measured": stage.measured,
+        "std_s": stage.std_s,
         "weights_bytes": stage.weights_bytes,
+        "replicas": list(stage.replicas),
     }
 
 
@@ -76,6 +82,17 @@ def _certificate(certificate: Certificate) -> dict[str, Any]:
         "gap": certificate.gap,
         "method": certificate.method,
     }
+
+
+def front_to_json(front: Front) -> dict[str, Any]:
+    """A front as plain values: its plans by ascending first objective, and whether it is all of it."""
+    plans = [plan_to_json(plan, objective=front.objectives[0]) for plan in front.plans]
+    return {"objectives": list(front.objectives), "complete": front.complete, "plans": plans}
+
+
+def alternatives_to_json(found: Sequence[Alternative]) -> list[dict[str, Any]]:
+    """Plans that were not taken, best first: what is different, the score (small is good), the plan."""
+    return [{"change": one.change, "score": one.score, "plan": plan_to_json(one.plan)} for one in found]
 
 
 def atlas_to_json(atlas: Atlas) -> dict[str, Any]:

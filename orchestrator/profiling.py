@@ -2,7 +2,8 @@
 
 Operators are told apart on the controller's own engines; each node then times the whole model and every
 segment of a candidate plan itself, because engines fuse and machines differ. Codecs are tried on the tensors
-that candidate plans send. It ends when the best plan's stages and crossings are all measured.
+that candidate plans send. It ends when the best plan's stages and crossings are all measured, or else after ROUNDS,
+which it says. `learn` times segments that no plan may use, but that tell the cost model (fitted.py) of others.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from nodes.backend import Array
+from nodes.codec import KINDS, worth_trying
 from nodes.codec_errors import codec_errors, codec_figures
 from nodes.errors import UnsupportedOperator
 from nodes.profiler import profile_model
@@ -21,15 +23,19 @@ from orchestrator.errors import ClusterError
 from orchestrator.spec import DeploymentSpec
 from partitioner.load import Model
 from partitioner.plan import Plan, Stage
-from partitioner.problem import Problem
+from partitioner.probes import probes
+from partitioner.problem import NO_LIMITS, Problem
 from partitioner.profile import EngineKey, EngineProfile, Profile, TensorFigure, segment_key
+from partitioner.search.answer import answer
 from partitioner.search.mincut import best_per_chain
+from partitioner.segment_features import ends_of
 from partitioner.topology import NodeId
 
 ROUNDS = 5
+LEARNED = 30  # segments per engine after which a fit knows enough
 CANDIDATES = 4  # plans whose segments are timed in a round
+ASKED_S = 5.0  # of solving in a round, where minimum cuts do not answer what is asked
 NEAR = 1.35  # a candidate that is predicted to take longer than this times the best one is not worth timing
-NOMINAL_RATIO = {"raw": 1.0, "fp16": 0.5, "int8": 0.25, "raw+zstd": 0.9, "fp16+zstd": 0.45, "int8+zstd": 0.18}
 
 Segment = tuple[EngineKey, tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # engine, operators, inputs, outputs
 TimeSegment = Callable[[Segment], Awaitable[float]]
@@ -63,8 +69,27 @@ async def measure(
         plans = await asyncio.to_thread(candidates, pose(bench.spec, bench.model, hoped, bench.engines))
         looked = await look_closer(bench, profile, plans, title=f"round {number + 1}")
         if looked is profile:
-            break
+            return profile
         profile = looked
+    bench.say(f"the best plan still changes after {ROUNDS} rounds: stages of it that were not timed are predicted")
+    return profile
+
+
+async def learn(bench: Bench, profile: Profile, *, most: int = LEARNED) -> Profile:
+    """The profile with further segments timed, until `most` are known on each engine: those that tell the most.
+
+    Operators' seconds stay as they are: such segments are cut anywhere, and what a cut costs is no operator's.
+    """
+    graph = bench.model.graph
+    index = {operator.name: i for i, operator in enumerate(graph.operators)}
+    for key, engine in profile.engines.items():
+        known = sum(one in engine.segment_s for one in engine.segments)
+        wanted = probes(graph, engine, most - known) if engine.operator_s else ()
+        if wanted:
+            bench.say(f"timing {len(wanted)} segments on {key.backend} for the cost model")
+        for operators in wanted:
+            segment = (key, operators, *ends_of(graph, [index[name] for name in operators]))
+            profile = _timed(profile, segment, await bench.time_segment(segment))
     return profile
 
 
@@ -96,12 +121,15 @@ async def look_closer(bench: Bench, profile: Profile, plans: Iterable[Plan], *, 
 
 
 def candidates(problem: Problem) -> tuple[Plan, ...]:
-    """The plans worth timing: the best of each chain of sites, those far from the best left out."""
-    plans = sorted(best_per_chain(problem), key=lambda plan: plan.predicted.latency_s)
-    if not plans:
-        return ()
+    """The plans worth timing: what is asked for, and for latency the best of each chain of sites that is near the best.
+
+    InvalidProblem for a question that can't be asked.
+    """
+    plain = replace(problem, objective="latency", limits=NO_LIMITS, together=(), forward_only=True, parallel=False)
+    asked = [] if problem == plain else [answer(problem, seconds=ASKED_S)]
+    plans = sorted(best_per_chain(plain), key=lambda plan: plan.predicted.latency_s)
     near = [plan for plan in plans if plan.predicted.latency_s <= NEAR * plans[0].predicted.latency_s]
-    return tuple(near[:CANDIDATES])
+    return (*(found for found in asked if isinstance(found, Plan)), *near[:CANDIDATES])
 
 
 async def _operators(bench: Bench) -> Profile:
@@ -123,7 +151,8 @@ async def _operators(bench: Bench) -> Profile:
         if stand_ins[key] in seen.engines:
             segment = (key, everything, graph.inputs, graph.outputs)
             profile = _corrected(profile, segment, await bench.time_segment(segment))
-    return profile
+    first = {key: replace(engine, first_s=engine.operator_s) for key, engine in profile.engines.items()}
+    return replace(profile, engines=first)
 
 
 async def _seen_here(bench: Bench, stand_ins: Mapping[EngineKey, EngineKey]) -> Profile:
@@ -155,6 +184,19 @@ def _stand_in(key: EngineKey, local: tuple[str, ...]) -> EngineKey:
     return EngineKey(node_class="here", backend=backend, precision=key.precision, threads=key.threads)
 
 
+def _timed(profile: Profile, segment: Segment, measured_s: float) -> Profile:
+    """The profile with a segment's own time."""
+    key, operators, _, _ = segment
+    engine = profile.engines[key]
+    name = segment_key(operators)
+    changed = replace(
+        engine,
+        segment_s={**engine.segment_s, name: measured_s},
+        segments={**engine.segments, name: operators},
+    )
+    return replace(profile, engines={**profile.engines, key: changed})
+
+
 def _corrected(profile: Profile, segment: Segment, measured_s: float) -> Profile:
     """The profile with a segment's own time, and its operators scaled so that they sum to it."""
     key, operators, _, _ = segment
@@ -162,23 +204,25 @@ def _corrected(profile: Profile, segment: Segment, measured_s: float) -> Profile
     known_s = sum(engine.operator_s[name] for name in operators)
     scale = max(measured_s - engine.call_s, 0.0) / known_s if known_s > 0 else 0.0
     scaled = {name: engine.operator_s[name] * scale for name in operators}
-    changed = EngineProfile(
-        operator_s={**engine.operator_s, **scaled},
-        call_s=engine.call_s,
-        segment_s={**engine.segment_s, segment_key(operators): measured_s},
-    )
-    return replace(profile, engines={**profile.engines, key: changed})
+    changed = replace(engine, operator_s={**engine.operator_s, **scaled}, first_s=engine.first_s or engine.operator_s)
+    return _timed(replace(profile, engines={**profile.engines, key: changed}), segment, measured_s)
 
 
 def _hoped(bench: Bench, profile: Profile) -> dict[str, dict[str, TensorFigure]]:
     """What codecs did where tried; where not, the best they could do, so that no good plan is missed."""
-    best = {name: TensorFigure(ratio=NOMINAL_RATIO[name], error=0.0) for name in bench.spec.codecs if name != "raw"}
     hoped: dict[str, dict[str, TensorFigure]] = {}
-    if bench.spec.max_error > 0 and best:
-        for activation in bench.model.graph.activations.values():
-            if activation.dtype == "float32":
-                hoped[activation.name] = best
+    if bench.spec.max_error > 0:
+        for name in bench.model.graph.activations:
+            best = {one: TensorFigure(ratio=KINDS[one].nominal_ratio, error=0.0) for one in _worthwhile(bench, name)}
+            hoped |= {name: best} if best else {}
     return hoped | {name: dict(figures) for name, figures in profile.tensors.items()}
+
+
+def _worthwhile(bench: Bench, tensor: str) -> tuple[str, ...]:
+    """The codecs to try on an activation: float32 ones and pictures alone are worth it."""
+    one = bench.model.graph.activations[tensor]
+    found = worth_trying(bench.spec.codecs, one.shape, one.dtype, model_input=one.producer is None)
+    return found if one.dtype == "float32" else tuple(name for name in found if KINDS[name].images_only)
 
 
 def _unmeasured(
@@ -194,11 +238,10 @@ def _unmeasured(
 
 
 def _untried(plans: Iterable[Plan], profile: Profile, bench: Bench) -> tuple[str, ...]:
-    if bench.spec.max_error <= 0 or len(bench.spec.codecs) < 2:
+    if bench.spec.max_error <= 0:
         return ()
     sent = dict.fromkeys(name for plan in plans for crossing in plan.crossings for name in crossing.tensors)
-    activations = bench.model.graph.activations
-    return tuple(name for name in sent if name not in profile.tensors and activations[name].dtype == "float32")
+    return tuple(name for name in sent if name not in profile.tensors and _worthwhile(bench, name))
 
 
 def engine_of(stage: Stage, engines: Mapping[NodeId, tuple[EngineKey, ...]]) -> EngineKey:

@@ -17,10 +17,11 @@ from orchestrator.errors import SpecError
 from orchestrator.topology_spec import NAME, load_topology, parse_topology
 from orchestrator.yaml_file import StrictModel, check, read_yaml
 from partitioner.graph import DTYPE_BYTES
+from partitioner.problem import NO_LIMITS, Limits
 from partitioner.topology import NodeId, Topology
 
-OBJECTIVES = ("latency",)
 FRACTION = Field(ge=0, le=1)
+Positive = Annotated[float, Field(gt=0)]
 
 
 class PrivacyModel(StrictModel):
@@ -62,23 +63,40 @@ class OutputModel(StrictModel):
     to: str
 
 
+class LimitsModel(StrictModel):
+    """What a request may take at most (throughput: what there must be at least)."""
+
+    latency_ms: Positive | None = None
+    throughput_per_s: Positive | None = None
+    energy_j: Positive | None = None
+    cost_usd: Positive | None = None
+    error: Annotated[float, FRACTION] | None = None
+
+    def limits(self) -> Limits:
+        """The same in SI units."""
+        return Limits(
+            latency_s=None if self.latency_ms is None else self.latency_ms / 1e3,
+            throughput_per_s=self.throughput_per_s,
+            energy_j=self.energy_j,
+            cost_usd=self.cost_usd,
+            error=self.error,
+        )
+
+
 class DeploymentModel(StrictModel):
     """The whole file, but for `topology`, which may be a path."""
 
     name: Annotated[str, Field(pattern=NAME)]
     model: str
     objective: Literal["latency", "throughput", "energy", "cost"] = "latency"
+    limits: LimitsModel = Field(default_factory=LimitsModel)
+    pinned: dict[str, str] = Field(default_factory=dict)
+    together: list[Annotated[list[str], Field(min_length=2)]] = Field(default_factory=list)
+    forward_only: bool = True
     max_error: Annotated[float, FRACTION] = 0.0
     codecs: list[str] | None = None
     inputs: Annotated[dict[str, InputModel], Field(min_length=1)]
     outputs: dict[str, OutputModel] = Field(default_factory=dict)
-
-    @field_validator("objective")
-    @classmethod
-    def _supported(cls, objective: str) -> str:
-        if objective not in OBJECTIVES:
-            raise ValueError(f"{objective!r} is not supported yet; use {' or '.join(OBJECTIVES)}")
-        return objective
 
     @field_validator("codecs")
     @classmethod
@@ -119,6 +137,10 @@ class DeploymentSpec:
     inputs: tuple[InputSpec, ...]
     outputs: tuple[tuple[str, NodeId], ...] = ()
     objective: str = "latency"
+    limits: Limits = NO_LIMITS
+    pinned: tuple[tuple[str, NodeId], ...] = ()
+    together: tuple[tuple[str, ...], ...] = ()
+    forward_only: bool = True
     max_error: float = 0.0
     codecs: tuple[str, ...] = CODECS
     digest: str = ""
@@ -144,6 +166,10 @@ def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentS
         inputs=tuple(_input(name, entry, folder, where) for name, entry in model.inputs.items()),
         outputs=tuple((name, entry.to) for name, entry in model.outputs.items()),
         objective=model.objective,
+        limits=model.limits.limits(),
+        pinned=tuple(_pin(name, node, topology, where) for name, node in model.pinned.items()),
+        together=tuple(tuple(group) for group in model.together),
+        forward_only=model.forward_only,
         max_error=model.max_error,
         codecs=CODECS if model.codecs is None else tuple(dict.fromkeys(("raw", *model.codecs))),
         digest=_digest(model, topology),
@@ -187,6 +213,12 @@ def _check_outputs(model: DeploymentModel, topology: Topology, source: NodeId, w
                 f"{where}: outputs.{name}.to: {entry.to!r}; an answer returns to where its inputs are so far, "
                 f"so give {source!r}"
             )
+
+
+def _pin(name: str, node: str, topology: Topology, where: str) -> tuple[str, NodeId]:
+    if node not in topology.by_name:
+        raise SpecError(f"{where}: pinned.{name}: no node {node!r}; nodes are {', '.join(topology.by_name)}")
+    return name, node
 
 
 def _input(name: str, entry: InputModel, folder: Path, where: str) -> InputSpec:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from nodes.backend import Array, installed_backends
@@ -10,7 +11,7 @@ from orchestrator.artifacts import stage_artifact
 from orchestrator.blueprint import Blueprint
 from orchestrator.calibration import message_costs
 from orchestrator.fleet import Fleet
-from orchestrator.profiling import Bench, Segment, feeds_for, measure
+from orchestrator.profiling import Bench, Segment, feeds_for, learn, measure
 from orchestrator.spec import DeploymentSpec
 from partitioner.load import Model, load
 from partitioner.profile import Profile
@@ -44,6 +45,13 @@ class Workshop:
         if profile is None:
             profile = await self._profile(spec, model, path, samples)
         return Blueprint(spec=spec, model=model, profile=profile, engines=engines)
+
+    async def learn(
+        self, blueprint: Blueprint, path: Path, samples: tuple[Mapping[str, Array], ...], segments: int
+    ) -> Blueprint:
+        """The blueprint with up to so many segments timed on each engine, for the cost model of all others."""
+        bench = self.bench(blueprint.spec, blueprint.model, path, samples)
+        return replace(blueprint, profile=await learn(bench, blueprint.profile, most=segments))
 
     async def _profile(
         self,

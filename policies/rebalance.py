@@ -12,29 +12,29 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """Go to the best plan, which saves `gain` of today's latency (0…1)."""
+    """Go to the best plan, which saves `gain` of what today's takes (0…1)."""
 
     gain: float
 
 
 def hysteresis(
     *,
-    current_s: float,
-    best_s: float,
+    current: float,
+    best: float,
     min_gain: float = 0.15,
     switched_s_ago: float,
     min_dwell_s: float,
 ) -> Keep | Switch:
-    """Switch when the best plan beats today's latency by `min_gain` and the last switch is `min_dwell_s` past.
+    """Switch when the best plan beats today's by `min_gain` and the last switch is `min_dwell_s` past.
 
-    `current_s` and `best_s` are latencies of one request under the same, newest observations; infinite means
-    that the plan cannot serve now. A running plan that cannot is left at once for one that can.
+    `current` and `best` are what the objective asks to be small (a request's seconds, joules, dollars), under the same,
+    newest observations; infinite: the plan cannot serve now, and is left at once for one that can.
     """
-    if best_s >= current_s:
+    if best >= current:
         return Keep("no better plan")
-    if current_s == float("inf"):
+    if current == float("inf"):
         return Switch(1.0)
-    gain = 1 - best_s / current_s
+    gain = 1 - best / current
     if gain <= min_gain:
         return Keep(f"gain {gain:.0%} is not above {min_gain:.0%}")
     if switched_s_ago < min_dwell_s:

@@ -136,7 +136,7 @@ def _choice(private: Case, profile: Profile, slowdown: float) -> Choice | None:
     fast, slow = drawn.find(), drawn.find(slowed)
     if isinstance(fast, Infeasible) or isinstance(slow, Infeasible) or not fast.is_split:
         return None
-    return Choice(slowdown=slowdown, fast=fast, slow=slow, stale_s=drawn.latency_s(fast, slowed))
+    return Choice(slowdown=slowdown, fast=fast, slow=slow, stale_s=drawn.price(fast, slowed))
 
 
 def _spec(name: str, model: str, topology: Topology, entry: InputSpec) -> DeploymentSpec:

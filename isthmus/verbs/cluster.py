@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from isthmus.question import Question
 from isthmus.render import hops_table, plan_picture, status_table, transfer_times
 from isthmus.terminal import fail, progress, show, show_json
-from isthmus.verbs.planning import Question, refuse_early
+from isthmus.verbs.profile import refuse_early
 from nodes.errors import NotAuthorised
 from orchestrator import local_cluster
 from orchestrator.client import Client

@@ -1,101 +1,144 @@
-"""`isthmus profile` and `isthmus plan`: measure, and answer where to cut. Nothing is deployed."""
+"""`isthmus plan`: where to cut, proven; or the front, the atlas, the picture of it. Nothing is deployed."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from isthmus.render import atlas_table, plan_picture, unsplit_table
+from rich.console import RenderableType
+
+from isthmus.question import Question
+from isthmus.render import alternatives_table, atlas_table, front_table, plan_picture, standing_line, unsplit_table
 from isthmus.terminal import fail, note, progress, show, show_json
-from nodes.errors import EngineMissing
+from isthmus.verbs.profile import refuse_early
 from orchestrator.blueprint import pose
 from orchestrator.errors import SpecError
 from orchestrator.own_host import blueprint_here
-from orchestrator.plan_json import atlas_to_json, plan_to_json
-from orchestrator.profile_file import load_profile, profile_to_json, save_profile
-from orchestrator.spec import DeploymentSpec, InputSpec
-from orchestrator.topology_spec import load_topology
-from partitioner.plan import Infeasible
+from orchestrator.plan_json import alternatives_to_json, atlas_to_json, front_to_json, plan_to_json
+from orchestrator.profile_file import load_profile
+from orchestrator.spec import DeploymentSpec
+from partitioner.check import faults
+from partitioner.plan import Infeasible, Plan
 from partitioner.problem import Problem
-from partitioner.profile import Profile
+from partitioner.search.alternatives import Alternative, alternatives
+from partitioner.search.answer import answer
 from partitioner.search.atlas import Atlas, atlas
-from partitioner.search.mincut import solve
-from partitioner.topology import Node, Tier, Topology
+from partitioner.search.pareto import Front, front
+from partitioner.search.underload import best_under_load
+from partitioner.standing import Standing, standing
+from partitioner.topology import Link
 
 MBPS = 125_000.0  # bytes per second
 ATLAS_MBPS = (1.0, 1000.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What `plan` and `profile` are asked, as the command line gives it."""
+class Wish:
+    """What is to be shown of a question. `over`: a link as SOURCE:TARGET[:LOW:HIGH]; `pareto`: objectives, with commas.
 
-    model: Path
-    topology: Path | None = None
-    source: str | None = None
-    private: tuple[str, ...] = ()
-    max_error: float = 0.0
-    objective: str = "latency"
-    shapes: tuple[str, ...] = ()
-    samples: tuple[str, ...] = ()
+    `load_per_s`: requests a second, for the latency with its queues. `plot`: an SVG file. `seconds`: to solve.
+    """
 
-    def spec(self) -> DeploymentSpec:
-        """The question as a deployment spec. SpecError for what cannot be meant."""
-        if not self.model.is_file():
-            raise SpecError(f"no file {self.model}; give an ONNX model")
-        if self.objective != "latency":
-            raise SpecError(f"objective {self.objective!r} is not supported yet; use latency")
-        topology = this_machine() if self.topology is None else load_topology(self.topology)
-        source = self.source or min(topology.nodes, key=lambda node: node.tier).name
-        topology.node(source)
-        from orchestrator.model_file import declared_inputs
-
-        shapes = {name: _shape(name, text) for name, text in _pairs("--shape", self.shapes)}
-        samples = {name: Path(text) for name, text in _pairs("--samples", self.samples)}
-        names = [entry.name for entry in declared_inputs(self.model)]
-        unknown = [name for name in (*shapes, *samples, *self.private) if name not in names]
-        if unknown:
-            raise SpecError(f"{self.model} has no input {unknown[0]!r}; it has {', '.join(names)}")
-        inputs = tuple(
-            InputSpec(
-                name=name,
-                at=source,
-                shape=shapes.get(name),
-                private=name in self.private,
-                samples=samples.get(name),
-            )
-            for name in names
-        )
-        return DeploymentSpec(
-            name=self.model.stem.replace("_", "-"),
-            model=self.model,
-            topology=topology,
-            source=source,
-            inputs=inputs,
-            max_error=self.max_error,
-            digest=repr((topology.nodes, topology.links, source, inputs, self.max_error)),
-        )
+    over: str | None = None
+    pareto: str | None = None
+    load_per_s: float | None = None
+    explain: bool = False
+    plot: Path | None = None
+    seconds: float = 20.0
 
 
-def print_plan(question: Question, profile_file: Path | None, over: str | None = None, *, as_json: bool) -> None:
-    """Plan, from a profile file or by measuring here, and print it, or the atlas `over` a link as SOURCE:TARGET.
+def print_plan(question: Question, profile_file: Path | None, wish: Wish, *, as_json: bool) -> None:
+    """Plan, from a profile file or by measuring here, and print what is wished.
 
     Exit 1 with the constraint if no plan fits.
     """
     spec = question.spec()
-    ends = None if over is None else _range_of(over)
+    ends = None if wish.over is None else _range_of(wish.over)
     with progress("profiling and planning"):
-        problem = _from_file(spec, profile_file) if profile_file else _measured(spec)
-        found = solve(problem) if ends is None else atlas(problem, *ends)
+        problem = question.wanted(_from_file(spec, profile_file) if profile_file else _measured(spec))
+        if ends is not None and wish.plot is None:
+            _show_atlas(atlas(problem, *ends), as_json=as_json)
+            return
+        if wish.pareto is not None:
+            _show_front(front(problem, _names(wish.pareto), seconds=wish.seconds), as_json=as_json)
+            return
+        plan = _kept(_best(problem, wish), problem)
+        others = alternatives(problem, plan) if wish.explain else ()
+        if wish.plot is not None:
+            _plot(wish.plot, problem, plan, ends)
+    if as_json:
+        more: dict[str, Any] = {"alternatives": alternatives_to_json(others)} if wish.explain else {}
+        show_json(plan_to_json(plan, objective=problem.objective) | more)
+        return
+    for part in _parts(problem, plan, others, explain=wish.explain):
+        show(part)
+    if wish.plot is not None:
+        show(f"  drawn in {wish.plot}")
+
+
+def _best(problem: Problem, wish: Wish) -> Plan | Infeasible:
+    if wish.load_per_s is None:
+        return answer(problem, seconds=wish.seconds)
+    if problem.objective != "latency":
+        raise SpecError(f"--load asks for the latency with its queues, not for {problem.objective}; leave one out")
+    return best_under_load(problem, (), wish.load_per_s)
+
+
+def _kept(found: Plan | Infeasible, problem: Problem) -> Plan:
+    """The plan, once the checker, which shares nothing with the solvers, has gone over it."""
     if isinstance(found, Infeasible):
         fail(f"no plan fits: {found.constraint}: {found.detail}")
-    if isinstance(found, Atlas):
-        show_json(atlas_to_json(found)) if as_json else show(atlas_table(found))
-    elif as_json:
-        show_json(plan_to_json(found))
-    else:
-        show(plan_picture(found))
-        show(unsplit_table(found))
+    wrong = faults(problem, found)
+    if wrong:
+        fail(f"the plan found does not stand: {wrong[0]}; this is a fault of the planner, please report it")
+    return found
+
+
+def _parts(problem: Problem, plan: Plan, others: tuple[Alternative, ...], *, explain: bool) -> list[RenderableType]:
+    parts = [plan_picture(plan), unsplit_table(plan)]
+    ahead: Standing | None = standing(problem, plan)
+    if ahead is not None:
+        parts.append(standing_line(ahead, problem.objective))
+    if explain:
+        parts.append(alternatives_table(plan, others, problem.objective))
+    return parts
+
+
+def _show_atlas(found: Atlas | Infeasible, *, as_json: bool) -> None:
+    if isinstance(found, Infeasible):
+        fail(f"no plan fits: {found.constraint}: {found.detail}")
+    show_json(atlas_to_json(found)) if as_json else show(atlas_table(found))
+
+
+def _show_front(found: Front | Infeasible, *, as_json: bool) -> None:
+    if isinstance(found, Infeasible):
+        fail(f"no plan fits: {found.constraint}: {found.detail}")
+    show_json(front_to_json(found)) if as_json else show(front_table(found))
+
+
+def _plot(path: Path, problem: Problem, plan: Plan, ends: tuple[tuple[str, str], float, float] | None) -> None:
+    """Draw the plan and, over the link asked for or the first that it crosses, its latency against goodput."""
+    from isthmus.plot import plan_svg
+
+    plain = replace(problem, objective="latency", parallel=False)
+    over = ends or _crossed(problem, plan)
+    drawn = None if over is None else atlas(plain, *over)
+    picture = plan_svg(problem.graph, plan, drawn if isinstance(drawn, Atlas) else None, problem=problem)
+    try:
+        path.write_text(picture, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _crossed(problem: Problem, plan: Plan) -> tuple[tuple[str, str], float, float] | None:
+    """The first link that a message of the plan takes, else the first out of the source; None without links."""
+    low, high = (rate * MBPS for rate in ATLAS_MBPS)
+    ways = [problem.topology.path(crossing.source, crossing.target) for crossing in plan.crossings]
+    links: list[Link] = [link for way in ways if way is not None for link in way.links]
+    links += [link for link in problem.topology.links if link.source == problem.source]
+    if not links:
+        return None
+    return (links[0].source, links[0].target), min(low, links[0].bytes_per_s), max(high, links[0].bytes_per_s)
 
 
 def _range_of(text: str) -> tuple[tuple[str, str], float, float]:
@@ -110,66 +153,8 @@ def _range_of(text: str) -> tuple[tuple[str, str], float, float]:
     return (parts[0], parts[1]), low * MBPS, high * MBPS
 
 
-def profile_model(
-    model: Path,
-    topology: Path | None,
-    address: str | None,
-    shapes: Sequence[str],
-    samples: Sequence[str],
-    output: Path | None,
-    *,
-    as_json: bool,
-) -> None:
-    """Measure a model on a topology's nodes, and write or print the profile."""
-    spec = Question(model=model, topology=topology, shapes=tuple(shapes), samples=tuple(samples)).spec()
-    refuse_early(spec, address)
-    with progress("profiling"):
-        found = _profile_there(spec, address) if address else asyncio.run(blueprint_here(spec, note)).profile
-    if output is not None:
-        save_profile(found, output)
-    if as_json:
-        show_json(profile_to_json(found))
-        return
-    for key, engine in found.engines.items():
-        total_s = sum(engine.operator_s.values()) + engine.call_s
-        where = f"{key.node_class}: {key.backend} {key.precision}, {key.threads} threads"
-        show(f"{where}: whole model {total_s * 1e3:.2f} ms, {len(engine.segment_s)} segments timed")
-    if output is not None:
-        show(f"written to {output}; use it with: isthmus plan {model} --topology T --profile {output}")
-
-
-def _profile_there(spec: DeploymentSpec, address: str) -> Profile:
-    from orchestrator.client import Client
-
-    with Client(address) as client:
-        return client.profile(spec)[0]
-
-
-def this_machine() -> Topology:
-    """The topology of one node, this machine with the engines that it has."""
-    from nodes.backend import installed_backends
-
-    return Topology((Node(name="here", tier=Tier.DEVICE, backends=installed_backends()),))
-
-
-def refuse_early(spec: DeploymentSpec, address: str | None) -> None:
-    """What is wrong with a model, or lacks on this machine, is said before a cluster is started for it.
-
-    InvalidModel, UnsupportedOperator, BadInput or SpecError; EngineMissing for a node of which no backend is here.
-    """
-    from nodes.backend import installed_backends
-    from orchestrator.model_file import prepare
-
-    prepare(spec)
-    if address is not None:
-        return
-    here = set(installed_backends())
-    for node in spec.topology.nodes:
-        if node.address is None and not here & set(node.backends):
-            wanted = ", ".join(node.backends)
-            raise EngineMissing(
-                f"node {node.name}: none of its backends ({wanted}) is installed here; see: isthmus doctor"
-            )
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _from_file(spec: DeploymentSpec, path: Path) -> Problem:
@@ -187,18 +172,3 @@ def _from_file(spec: DeploymentSpec, path: Path) -> Problem:
 def _measured(spec: DeploymentSpec) -> Problem:
     refuse_early(spec, None)
     return asyncio.run(blueprint_here(spec, note)).problem()
-
-
-def _pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
-    pairs = [tuple(text.split("=", 1)) for text in texts]
-    for text, pair in zip(texts, pairs, strict=True):
-        if len(pair) != 2:
-            raise SpecError(f"{option} {text}: should be NAME=VALUE")
-    return [(pair[0], pair[1]) for pair in pairs]
-
-
-def _shape(name: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.replace("x", ",").split(",") if part)
-    except ValueError:
-        raise SpecError(f"--shape {name}={text}: should be numbers such as 1,3,224,224") from None

@@ -2,23 +2,25 @@
 
 import json
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
-from isthmus.verbs.planning import Question
+from isthmus.question import Question
 from orchestrator.model_file import prepare
 from orchestrator.profile_file import save_profile
 from partitioner.load import load
 from partitioner.profile import EngineKey, EngineProfile, Profile
-from tests.isthmus.conftest import Isthmus
+from tests.isthmus.conftest import Ended, Isthmus
 from tests.isthmus.given import CAMERA, CLOUD, model_file, topology_file
 
 
 @pytest.fixture
 def asked(tmp_path: Path) -> tuple[object, ...]:
     """`plan` of a small model that a slow camera should hand to the cloud, over all but the slowest links."""
-    slow = CAMERA | {"slowdown": 50}
-    topology, model = topology_file(tmp_path, nodes=[slow, CLOUD]), model_file(tmp_path)
+    nodes = [CAMERA | {"slowdown": 50, "active_w": 1, "usd_per_hour": 0}, CLOUD | {"active_w": 500}]
+    topology, model = topology_file(tmp_path, nodes=nodes), model_file(tmp_path)
     ready = prepare(Question(model=model, topology=topology).spec())
     key = EngineKey(node_class="any", backend="onnxruntime")
     seconds = dict.fromkeys((operator.name for operator in load(ready.path).graph.operators), 1e-3)
@@ -60,3 +62,70 @@ def test_an_atlas_of_nothing_is_refused(isthmus: Isthmus, asked: tuple[object, .
     ended = isthmus(*asked, "--atlas", text)
     assert ended.code == 1
     assert told in ended.line
+
+
+def plan_of(ended: Ended) -> dict[str, Any]:
+    assert ended.code == 0, ended.err
+    told: dict[str, Any] = json.loads(ended.out)
+    return told
+
+
+def test_the_objective_decides_and_is_certified(isthmus: Isthmus, asked: tuple[object, ...]) -> None:
+    soon, often = (plan_of(isthmus(*asked, "--objective", name, "--json")) for name in ("latency", "throughput"))
+    assert [stage["node"] for stage in soon["stages"]] == ["cloud"]
+    assert (soon["certificate"]["objective"], often["certificate"]["objective"]) == ("latency", "throughput")
+    assert often["predicted"]["throughput_per_s"] >= soon["predicted"]["throughput_per_s"]
+
+
+def test_a_deadline_below_any_plan_names_what_is_possible(isthmus: Isthmus, asked: tuple[object, ...]) -> None:
+    ended = isthmus(*asked, "--deadline-ms", "0.5")
+    assert ended.code == 1
+    assert "no plan fits: latency: an answer within 0.5 ms is asked for; no plan takes less than" in ended.line
+
+
+def test_energy_without_the_watts_of_a_link_is_refused_by_its_name(isthmus: Isthmus, asked: tuple[object, ...]) -> None:
+    ended = isthmus(*asked, "--objective", "energy")
+    assert ended.code == 1
+    assert "link camera → cloud has no j_per_mb" in ended.line
+
+
+def test_a_pinned_operator_runs_where_it_is_pinned(isthmus: Isthmus, asked: tuple[object, ...]) -> None:
+    names = [name for stage in plan_of(isthmus(*asked, "--json"))["stages"] for name in stage["operators"]]
+    pinned = plan_of(isthmus(*asked, "--pin", f"{names[0]}=camera", "--json"))
+    assert pinned["stages"][0]["node"] == "camera" and names[0] in pinned["stages"][0]["operators"]
+    together = plan_of(isthmus(*asked, "--pin", f"{names[0]}=camera", "--together", ",".join(names), "--json"))
+    assert [stage["node"] for stage in together["stages"]] == ["camera"]
+
+
+def test_a_front_is_listed_from_the_best_by_its_first_objective(isthmus: Isthmus, asked: tuple[object, ...]) -> None:
+    told = plan_of(isthmus(*asked, "--pareto", "latency,throughput", "--json"))
+    late = [plan["predicted"]["latency_s"] for plan in told["plans"]]
+    assert told["objectives"] == ["latency", "throughput"] and late == sorted(late)
+    assert "front" in isthmus(*asked, "--pareto", "latency,throughput").out
+
+
+def test_explain_names_the_next_best_plans_and_their_cost(isthmus: Isthmus, asked: tuple[object, ...]) -> None:
+    told = plan_of(isthmus(*asked, "--explain", "--json"))
+    changes = [one["change"] for one in told["alternatives"]]
+    assert any(change.startswith("all on camera") for change in changes)
+    assert min(one["score"] for one in told["alternatives"]) >= told["predicted"]["latency_s"]
+    shown = isthmus(*asked, "--explain").out
+    assert "instead" in shown and "all on camera" in shown
+
+
+def test_the_latency_at_a_load_counts_the_queues(isthmus: Isthmus, asked: tuple[object, ...]) -> None:
+    idle, busy = (plan_of(isthmus(*asked, "--load", rate, "--json")) for rate in ("1", "400"))
+    assert busy["certificate"]["lower_bound"] > idle["certificate"]["lower_bound"]
+    refused = isthmus(*asked, "--load", "1", "--objective", "throughput")
+    assert refused.code == 1 and "--load asks for the latency with its queues" in refused.line
+
+
+def test_a_plot_is_an_svg_of_the_plan_and_the_goodputs(
+    isthmus: Isthmus, asked: tuple[object, ...], tmp_path: Path
+) -> None:
+    ended = isthmus(*asked, "--plot", tmp_path / "plan.svg")
+    assert ended.code == 0
+    words = " ".join("".join(one.itertext()) for one in ElementTree.parse(tmp_path / "plan.svg").iter())
+    assert "cloud" in words and "Mbps" in words
+    refused = isthmus(*asked, "--plot", tmp_path / "no" / "plan.svg")
+    assert refused.code == 1 and "cannot write" in refused.line

@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 import pytest
 
-from isthmus.verbs.planning import Question
+from isthmus.question import Question
 from orchestrator.model_file import prepare
 from orchestrator.profile_file import save_profile
 from partitioner.load import load
@@ -132,7 +132,10 @@ def test_weights_above_every_nodes_memory_are_refused_with_both_figures(isthmus:
         (("--source", "moon"), "no node 'moon'"),
         (("--private", "z"), "has no input 'z'; it has x"),
         (("--samples", "x=absent.npy"), "absent.npy"),
-        (("--objective", "joy"), "objective 'joy' is not supported yet; use latency"),
+        (("--objective", "joy"), "no objective 'joy'; there are latency, throughput, energy, cost"),
+        (("--pin", "a=moon"), "--pin a=moon: no node 'moon'; nodes are camera, cloud"),
+        (("--pin", "a"), "--pin a: should be NAME=VALUE"),
+        (("--together", "a"), "--together a: should name two operators or more, as A,B"),
         (("--profile", "absent.json"), "cannot read absent.json"),
     ],
 )

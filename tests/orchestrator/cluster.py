@@ -25,7 +25,7 @@ class Cluster:
     def __init__(self, plan: Plan, control: Control | None = None) -> None:
         self.control = control or Control()
         self.plan = plan
-        self.current_s: float | None = None
+        self.current: float | None = None
         self.now_s = 0.0
         self.given: list[Instruction] = []
         self.answers: deque[Event] = deque()
@@ -58,7 +58,7 @@ class Cluster:
         name = given.deployment
         match given:
             case FindPlan():
-                return [PlanFound(deployment=name, ticket=given.ticket, plan=self.plan, current_s=self.current_s)]
+                return [PlanFound(deployment=name, ticket=given.ticket, plan=self.plan, current=self.current)]
             case LoadStage():
                 return [StageReady(deployment=name, epoch=given.epoch, stage=given.stage, node=given.node, load_s=0.5)]
             case DropStage():

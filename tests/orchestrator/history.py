@@ -18,7 +18,7 @@ def tell_history() -> list[str]:
             cluster.tell(RouterJoined(deployment=name, router=router))
     for _ in range(300):
         cluster.now_s += 3.0
-        cluster.current_s = draw.uniform(0.01, 0.5)
+        cluster.current = draw.uniform(0.01, 0.5)
         cluster.plan = plan_on(*draw.sample(("camera", "mec", "cloud"), draw.randint(1, 3)))
         node = draw.choice(("mec", "cloud"))
         cluster.tell(draw.choice((NodeLost(node=node), NodeJoined(node=node), Tick(), uplink(draw.uniform(5, 500)))))

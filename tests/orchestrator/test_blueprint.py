@@ -1,13 +1,16 @@
 """Blueprints: one question, planned anew under other links, without nodes, or as fixed."""
 
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
 
-from orchestrator.blueprint import Blueprint, assignment, codecs_of, engine_keys, observed, private_tensors
+from orchestrator.blueprint import Blueprint, engine_keys, observed, private_tensors
+from orchestrator.errors import SpecError
 from orchestrator.events import LinkEstimate
 from partitioner.plan import Infeasible, Plan
+from partitioner.problem import Limits
 from partitioner.topology import Node, Tier
 from tests.orchestrator.small_site import blueprint_of, site
 
@@ -36,8 +39,8 @@ def test_an_excluded_node_takes_no_part(blueprint: Blueprint) -> None:
 def test_a_plan_made_for_other_links_is_priced_under_these(blueprint: Blueprint) -> None:
     plan = blueprint.find()
     assert isinstance(plan, Plan)
-    assert blueprint.latency_s(plan, []) == pytest.approx(plan.predicted.latency_s)
-    assert blueprint.latency_s(plan, [SLOW]) > 1.0
+    assert blueprint.price(plan, []) == pytest.approx(plan.predicted.latency_s)
+    assert blueprint.price(plan, [SLOW]) > 1.0
 
 
 def test_a_fixed_plan_is_what_is_found_and_tells_itself_from_a_free_one(blueprint: Blueprint) -> None:
@@ -48,11 +51,26 @@ def test_a_fixed_plan_is_what_is_found_and_tells_itself_from_a_free_one(blueprin
     assert fixed.digest != blueprint.digest
 
 
-def test_a_plan_names_its_sites_and_codecs_again(blueprint: Blueprint) -> None:
+def test_a_plan_beyond_a_limit_under_these_links_cannot_serve(blueprint: Blueprint) -> None:
     plan = blueprint.find()
+    hurried = replace(blueprint, spec=replace(blueprint.spec, limits=Limits(latency_s=0.5)))
     assert isinstance(plan, Plan)
-    assert [at.node for at in assignment(blueprint.problem(), plan)] == ["camera", "cloud"]
-    assert codecs_of(plan) == {"x": "raw", "narrow": "raw", "y": "raw"}
+    assert hurried.price(plan, []) == pytest.approx(plan.predicted.latency_s)
+    assert hurried.price(plan, [SLOW]) == inf
+
+
+def test_what_is_asked_for_reaches_the_solver(blueprint: Blueprint) -> None:
+    spec = replace(blueprint.spec, objective="throughput", pinned=(("second", "camera"),))
+    plan = replace(blueprint, spec=spec).find()
+    assert nodes_of(plan) == ["camera"]
+    assert isinstance(plan, Plan) and plan.certificate is not None
+    assert plan.certificate.objective == "throughput"
+
+
+def test_a_pin_of_an_operator_that_is_not_there_is_refused(blueprint: Blueprint) -> None:
+    spec = replace(blueprint.spec, pinned=(("nothing", "camera"),))
+    with pytest.raises(SpecError, match=r"pinned\.nothing: .* has no such operator"):
+        replace(blueprint, spec=spec).find()
 
 
 def test_only_the_observed_direction_of_a_link_changes() -> None:

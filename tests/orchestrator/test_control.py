@@ -52,7 +52,7 @@ def test_a_deployment_still_coming_up_refuses_to_be_changed() -> None:
 
 def test_deploying_a_running_name_again_opens_a_new_epoch_whatever_the_gain() -> None:
     cluster = running(SPLIT)
-    cluster.current_s = 0.001
+    cluster.current = 0.001
     cluster.tell(deploy_requested())
     cluster.settle()
     assert (cluster.status()["state"], cluster.status()["epoch"], cluster.status()["renewal"]) == ("running", 2, "")
@@ -68,7 +68,7 @@ def test_a_changed_spec_that_finds_no_plan_leaves_the_old_epoch_and_says_so() ->
 
 def test_the_old_epoch_is_drained_only_when_all_routers_have_switched_and_dropped_only_when_all_have_drained() -> None:
     cluster = running(DEVICE, routers=("r1", "r2"))
-    cluster.plan, cluster.current_s = SPLIT, 0.1
+    cluster.plan, cluster.current = SPLIT, 0.1
     cluster.tell(uplink(400))
     cluster.settle()
     assert cluster.kinds() == [
@@ -79,7 +79,7 @@ def test_the_old_epoch_is_drained_only_when_all_routers_have_switched_and_droppe
 
 def test_one_router_that_has_not_switched_keeps_the_old_epoch_up() -> None:
     cluster = running(DEVICE, routers=("r1", "r2"))
-    cluster.plan, cluster.current_s = SPLIT, 0.1
+    cluster.plan, cluster.current = SPLIT, 0.1
     cluster.tell(uplink(400))
     while not any(isinstance(given, SwitchRouters) for given in cluster.given):
         cluster.tell(cluster.answers.popleft())
@@ -89,7 +89,7 @@ def test_one_router_that_has_not_switched_keeps_the_old_epoch_up() -> None:
 
 def test_a_router_that_leaves_is_not_waited_for() -> None:
     cluster = running(DEVICE, routers=("r1", "r2"))
-    cluster.plan, cluster.current_s = SPLIT, 0.1
+    cluster.plan, cluster.current = SPLIT, 0.1
     cluster.tell(uplink(400))
     while cluster.status()["epoch"] == 1:
         cluster.tell(cluster.answers.popleft())
@@ -107,7 +107,7 @@ def test_a_router_that_joins_late_is_told_the_epoch_in_use() -> None:
 
 def test_a_router_that_comes_back_is_told_again_to_drain() -> None:
     cluster = running(DEVICE)
-    cluster.plan, cluster.current_s = SPLIT, 0.1
+    cluster.plan, cluster.current = SPLIT, 0.1
     cluster.tell(uplink(400))
     while not any(isinstance(given, DrainEpoch) for given in cluster.given):
         cluster.tell(cluster.answers.popleft())
@@ -148,7 +148,7 @@ def test_at_most_one_question_is_out_for_a_deployment() -> None:
 
 def test_a_link_that_drifts_while_a_plan_is_searched_is_asked_about_after_the_answer() -> None:
     cluster = running(SPLIT)
-    cluster.current_s = 0.05
+    cluster.current = 0.05
     cluster.tell(uplink(10))
     cluster.tell(uplink(400))
     given = cluster.tell(cluster.answers.popleft())
@@ -158,12 +158,12 @@ def test_a_link_that_drifts_while_a_plan_is_searched_is_asked_about_after_the_an
 def test_the_answer_to_an_older_question_is_ignored() -> None:
     cluster = running(SPLIT)
     cluster.tell(uplink(10))
-    assert cluster.tell(PlanFound(deployment="classify", ticket=1, plan=DEVICE, current_s=9.0)) == ()
+    assert cluster.tell(PlanFound(deployment="classify", ticket=1, plan=DEVICE, current=9.0)) == ()
 
 
 def test_a_plan_that_does_the_same_work_is_kept_whatever_it_promises() -> None:
     cluster = running(SPLIT)
-    cluster.plan, cluster.current_s = plan_on("camera", "cloud", latency_s=0.001), 0.9
+    cluster.plan, cluster.current = plan_on("camera", "cloud", latency_s=0.001), 0.9
     cluster.tell(uplink(10))
     cluster.settle()
     assert cluster.kinds() == ["FindPlan", "KeepEpoch"]
@@ -171,7 +171,7 @@ def test_a_plan_that_does_the_same_work_is_kept_whatever_it_promises() -> None:
 
 def test_another_codec_on_the_same_cut_is_another_plan() -> None:
     cluster = running(SPLIT)
-    cluster.plan, cluster.current_s = plan_on("camera", "cloud", latency_s=0.05, codec="int8"), 0.3
+    cluster.plan, cluster.current = plan_on("camera", "cloud", latency_s=0.05, codec="int8"), 0.3
     cluster.tell(uplink(10))
     cluster.settle()
     assert cluster.status()["epoch"] == 2
@@ -179,7 +179,7 @@ def test_another_codec_on_the_same_cut_is_another_plan() -> None:
 
 def test_too_little_to_gain_keeps_what_runs_and_says_the_figures() -> None:
     cluster = running(SPLIT)
-    cluster.plan, cluster.current_s = DEVICE, 0.105
+    cluster.plan, cluster.current = DEVICE, 0.105
     cluster.tell(uplink(10))
     cluster.settle()
     assert cluster.status()["epoch"] == 1
@@ -189,7 +189,7 @@ def test_too_little_to_gain_keeps_what_runs_and_says_the_figures() -> None:
 def test_a_switch_too_soon_after_the_last_is_looked_at_again_when_its_time_has_come() -> None:
     cluster = running(SPLIT)
     cluster.now_s = 2.0
-    cluster.plan, cluster.current_s = DEVICE, 0.5
+    cluster.plan, cluster.current = DEVICE, 0.5
     cluster.tell(uplink(10))
     cluster.settle()
     assert cluster.status()["epoch"] == 1
@@ -213,7 +213,7 @@ def test_a_stage_that_fails_on_first_deploy_fails_it_and_leaves_nothing_loaded()
 
 def test_a_stage_that_fails_in_a_re_split_leaves_the_old_epoch_running_and_says_why() -> None:
     cluster = running(DEVICE)
-    cluster.plan, cluster.current_s = SPLIT, 0.5
+    cluster.plan, cluster.current = SPLIT, 0.5
     cluster.tell(uplink(400))
     cluster.tell(cluster.answers.popleft())
     failed(cluster, epoch=2)
@@ -302,7 +302,7 @@ def test_two_deployments_do_not_touch_each_other() -> None:
 
 def test_the_epoch_of_a_better_plan_says_by_how_much() -> None:
     cluster = running(DEVICE)
-    cluster.plan, cluster.current_s = SPLIT, 0.1
+    cluster.plan, cluster.current = SPLIT, 0.1
     cluster.tell(uplink(400))
     (opened, *_) = cluster.tell(cluster.answers.popleft())
     assert isinstance(opened, OpenEpoch)

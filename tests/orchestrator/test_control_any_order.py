@@ -104,15 +104,15 @@ class AnyOrder(RuleBasedStateMachine):
 
     @precondition(lambda self: self.question is not None and self.lives)
     @rule(
-        places=PLACES, best_s=st.floats(0.01, 0.1), current_s=st.none() | st.floats(0.01, 0.2), none=st.integers(0, 4)
+        places=PLACES, best_s=st.floats(0.01, 0.1), current=st.none() | st.floats(0.01, 0.2), none=st.integers(0, 4)
     )
-    def answer(self, places: list[str], best_s: float, current_s: float | None, none: int) -> None:
+    def answer(self, places: list[str], best_s: float, current: float | None, none: int) -> None:
         question, self.question = self.question, None
         assert question is not None
         usable = [place for place in places if place not in question.excluded]
         if usable and none:
             plan = plan_on(*usable, latency_s=best_s)
-            self.tell(PlanFound(deployment=NAME, ticket=question.ticket, plan=plan, current_s=current_s))
+            self.tell(PlanFound(deployment=NAME, ticket=question.ticket, plan=plan, current=current))
         else:
             self.tell(PlanNotFound(deployment=NAME, ticket=question.ticket, reason="nothing fits"))
 

@@ -33,7 +33,7 @@ def test_a_lost_node_that_runs_nothing_changes_nothing() -> None:
 
 def test_a_plan_that_gains_nothing_is_taken_all_the_same_when_a_stage_is_gone() -> None:
     cluster = running(SPLIT)
-    cluster.plan, cluster.current_s = plan_on("camera", latency_s=9.0), 0.05
+    cluster.plan, cluster.current = plan_on("camera", latency_s=9.0), 0.05
     cluster.tell(NodeLost(node="cloud"))
     cluster.settle()
     assert cluster.status()["latency_s"] == 9.0
@@ -61,7 +61,7 @@ def test_a_node_lost_while_the_first_plan_loads_is_planned_around() -> None:
 
 def test_a_node_lost_while_a_re_split_loads_leaves_the_old_epoch_and_asks_again() -> None:
     cluster = running(DEVICE)
-    cluster.plan, cluster.current_s = SPLIT, 0.5
+    cluster.plan, cluster.current = SPLIT, 0.5
     cluster.tell(uplink(400))
     cluster.tell(cluster.answers.popleft())
     given = cluster.tell(NodeLost(node="cloud"))
@@ -75,7 +75,7 @@ def test_a_node_that_is_back_is_planned_with_again() -> None:
     cluster.tell(NodeLost(node="cloud"))
     cluster.settle()
     cluster.now_s += 60.0
-    cluster.plan, cluster.current_s = SPLIT, 0.1
+    cluster.plan, cluster.current = SPLIT, 0.1
     cluster.tell(NodeJoined(node="cloud"))
     cluster.settle()
     assert (cluster.status()["epoch"], cluster.status()["latency_s"]) == (3, 0.05)

@@ -50,7 +50,7 @@ def recorded(path: Path) -> Recorded:
     cluster.tell(RouterJoined(deployment="classify", router="r1"))
     cluster.settle()
     cluster.now_s = 60.0
-    cluster.plan, cluster.current_s = SPLIT, 0.1
+    cluster.plan, cluster.current = SPLIT, 0.1
     cluster.tell(uplink(400))
     cluster.settle()
     return cluster

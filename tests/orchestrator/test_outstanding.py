@@ -38,7 +38,7 @@ def test_a_question_without_answer_is_asked_again_with_its_ticket() -> None:
 )
 def test_every_step_of_a_re_split_is_taken_up_where_it_was(answered: int, left: list[str]) -> None:
     cluster = running(DEVICE)
-    cluster.plan, cluster.current_s = SPLIT, 0.1
+    cluster.plan, cluster.current = SPLIT, 0.1
     cluster.tell(uplink(400))
     for _ in range(answered):
         cluster.tell(cluster.answers.popleft())

@@ -14,8 +14,8 @@ from tests.builders import CAMERA_CLOUD, deploy_requested, plan_on
     "event",
     [
         deploy_requested(),
-        PlanFound(deployment="classify", ticket=3, plan=plan_on("camera", "cloud"), current_s=0.5),
-        PlanFound(deployment="classify", ticket=3, plan=plan_on("camera"), current_s=None),
+        PlanFound(deployment="classify", ticket=3, plan=plan_on("camera", "cloud"), current=0.5),
+        PlanFound(deployment="classify", ticket=3, plan=plan_on("camera"), current=None),
         Tick(),
     ],
 )

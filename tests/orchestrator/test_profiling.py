@@ -10,8 +10,10 @@ import pytest
 
 from nodes.errors import UnsupportedOperator
 from orchestrator import profiling
-from orchestrator.profiling import Bench, Segment, feeds_for, measure
+from orchestrator.profile_file import load_profile, save_profile
+from orchestrator.profiling import Bench, Segment, candidates, feeds_for, first_look, learn, measure
 from partitioner.profile import CodecFigure, EngineKey, EngineProfile, Profile, segment_key
+from partitioner.search.mincut import best_per_chain
 from tests.orchestrator.small_site import blueprint_of
 
 ORT, OPENVINO = (EngineKey(node_class="here", backend=name) for name in ("onnxruntime", "openvino"))
@@ -23,10 +25,11 @@ class Engines:
 
     def __init__(self, *lacking: str) -> None:
         self.lacking, self.timed, self.said = lacking, list[Segment](), list[str]()
+        self.cut_s = 0.0  # of a segment that is not the whole
 
     async def time_segment(self, segment: Segment) -> float:
         self.timed.append(segment)
-        return 0.01 * len(segment[1])
+        return 0.01 * len(segment[1]) + (self.cut_s if len(segment[1]) < 2 else 0.0)
 
     def profile_model(self, _model: Path, keys: tuple[EngineKey, ...], **_: Any) -> Profile:
         for key in keys:
@@ -91,6 +94,80 @@ def test_an_operator_that_no_engine_has_is_named_with_the_nodes(
     bench = bench_of(tmp_path, Engines("openvino", "onnxruntime"), monkeypatch)
     with pytest.raises(UnsupportedOperator, match="operator MatMul, and no other backend of camera, cloud runs"):
         measured(bench)
+
+
+def test_the_plan_for_another_objective_is_timed_before_those_for_latency(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posed = blueprint_of(tmp_path).problem()
+    *_, slow = best_per_chain(posed)
+    monkeypatch.setattr(profiling, "answer", lambda *_, **__: slow)
+    soonest = candidates(posed)
+    assert slow not in soonest
+    assert candidates(replace(posed, objective="throughput")) == (slow, *soonest)
+
+
+def test_a_profile_read_from_its_file_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = Engines()
+    bench = bench_of(tmp_path, engines, monkeypatch)
+    save_profile(learnt := asyncio.run(learn(bench, measured(bench))), tmp_path / "p.json")
+    before = len(engines.timed)
+    known = load_profile(tmp_path / "p.json")
+    again = asyncio.run(measure(bench, message_s=1e-4, message_s_per_byte=0.0, known=known))
+    assert asyncio.run(learn(bench, again)) == learnt
+    assert len(engines.timed) == before
+
+
+def test_a_plan_that_never_stands_is_said_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = Engines()
+    bench = bench_of(tmp_path, engines, monkeypatch)
+
+    async def another(_bench: Bench, profile: Profile, _plans: Any, *, title: str) -> Profile:
+        engines.said.append(title)
+        return replace(profile, message_s=profile.message_s * 2)
+
+    monkeypatch.setattr(profiling, "look_closer", another)
+    found = measured(bench)
+    assert engines.said[-2:] == [
+        "round 5",
+        "the best plan still changes after 5 rounds: stages of it that were not timed are predicted",
+    ]
+    assert found.message_s == 1e-4 * 2**5
+
+
+def test_a_plan_that_stands_is_not_said_to_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = Engines()
+    measured(bench_of(tmp_path, engines, monkeypatch))
+    assert not any("still changes" in said for said in engines.said)
+
+
+def test_learning_times_segments_on_every_engine_and_leaves_operators_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = Engines()
+    engines.cut_s = 0.005
+    bench = bench_of(tmp_path, engines, monkeypatch)
+    first = asyncio.run(first_look(bench, message_s=0.0, message_s_per_byte=0.0))
+    found = asyncio.run(learn(bench, first))
+    for key in (ORT, OPENVINO):
+        assert set(found.engines[key].segments.values()) == {("first",), ("second",), ("first", "second")}
+        assert found.engines[key].segment_s[segment_key(("second",))] == 0.015
+        assert found.engines[key].operator_s == first.engines[key].operator_s
+    assert engines.timed[-1] == (OPENVINO, ("second",), ("narrow",), ("y",))
+    assert asyncio.run(learn(bench, first, most=1)) == first
+
+
+def test_what_operators_took_at_first_is_kept_beside_what_segments_made_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = Engines()
+    bench = bench_of(tmp_path, engines, monkeypatch)
+    first = asyncio.run(first_look(bench, message_s=0.0, message_s_per_byte=0.0)).engines[ORT]
+    assert first.first_s == first.operator_s
+    profile = Profile(model="", engines={ORT: first})
+    corrected = profiling._corrected(profile, (ORT, ("first",), ("x",), ("narrow",)), 0.04).engines[ORT]
+    assert corrected.operator_s["first"] == 0.04
+    assert corrected.first_s == first.first_s
 
 
 def test_segments_are_fed_samples_or_noise_of_the_right_kind(tmp_path: Path) -> None:

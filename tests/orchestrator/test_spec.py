@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.errors import SpecError
 from orchestrator.spec import DeploymentSpec, load_spec
+from partitioner.problem import Limits
 from tests.orchestrator.test_topology_spec import THREE
 
 SPEC = """
@@ -72,6 +73,14 @@ def test_the_digest_follows_the_meaning_and_not_the_letters(tmp_path: Path) -> N
     assert read(tmp_path, SPEC.replace("max_error: 0.02", "max_error: 0.03")).digest != digest
 
 
+def test_limits_pins_and_groups_are_read_in_their_units(tmp_path: Path) -> None:
+    more = "objective: energy\nlimits: {latency_ms: 40, energy_j: 2, error: 0.05}\npinned: {a: mec}\ntogether: [[a, b]]"
+    spec = read(tmp_path, SPEC.replace("objective: latency", more + "\nforward_only: false"))
+    assert (spec.objective, spec.forward_only) == ("energy", False)
+    assert spec.limits == Limits(latency_s=0.04, energy_j=2.0, error=0.05)
+    assert (spec.pinned, spec.together) == ((("a", "mec"),), (("a", "b"),))
+
+
 def test_the_digest_follows_the_topology_too(tmp_path: Path) -> None:
     inline = "topology:" + THREE.replace("\n", "\n  ").replace("rtt_ms: 20", "rtt_ms: 21")
     assert read(tmp_path, SPEC.replace("topology: topology.yaml", inline)).digest != read(tmp_path, SPEC).digest
@@ -81,7 +90,11 @@ def test_the_digest_follows_the_topology_too(tmp_path: Path) -> None:
     ("old", "new", "line"),
     [
         ("max_error", "max_errors", "max_errors: unknown key; did you mean 'max_error'?"),
-        ("latency", "energy", "objective: 'energy' is not supported yet; use latency"),
+        ("objective: latency", "objective: joy", "objective: should be 'latency', 'throughput', 'energy' or 'cost', is"),
+        ("objective: latency", "limits: {latency_s: 1}", "limits.latency_s: unknown key; did you mean 'latency_ms'?"),
+        ("objective: latency", "limits: {energy_j: 0}", "limits.energy_j: should be greater than 0, is 0"),
+        ("objective: latency", "pinned: {conv: mars}", "pinned.conv: no node 'mars'; nodes are camera, mec, cloud"),
+        ("objective: latency", "together: [[conv]]", "together[0]: List should have at least 2 items"),
         ("0.02", "2", "max_error: should be less than or equal to 1, is 2"),
         ("name: classify", "name: a/b", "name: String should match pattern"),
         ("at: camera", "at: cam", "inputs.input.at: no node 'cam'; nodes are camera, mec, cloud"),

@@ -1,0 +1,18 @@
+"""Options that several verbs share, as Typer reads them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+Topology = Annotated[Path | None, typer.Option("--topology", "-T", help="topology.yaml")]
+Shapes = Annotated[
+    list[str] | None, typer.Option("--shape", help="NAME=1,3,224,224 for an input whose shape the model leaves open")
+]
+Samples = Annotated[
+    list[str] | None, typer.Option("--samples", help="NAME=FILE or folder: examples of an input, for calibration")
+]
+Private = Annotated[list[str] | None, typer.Option("--private", help="an input that leaves its node in no pixel form")]
+MaxError = Annotated[float, typer.Option(help="how much codecs may change outputs, of the largest; 0: not at all")]
+Source = Annotated[str | None, typer.Option(help="node where inputs appear; default: the first of the lowest tier")]
