@@ -1,7 +1,8 @@
 """How long it takes to find every plan that is optimal at some uplink of 1 to 1000 Mbps, and to look one up.
 
-Each zoo model over two tiers, raw and with codecs whose speed, ratio and error are set to what they typically are.
-Beside it, what planning anew takes. Operator seconds are drawn from a seed, as in mincut.py.
+Then the same over RTTs of 5 to 80 ms, together with plans that are good under load, and a look-up of goodput, RTT and
+load. Each zoo model over two tiers, raw and with codecs whose speed, ratio and error are set to what they typically
+are. Beside it, what planning anew takes. Operator seconds are drawn from a seed, as in mincut.py.
 """
 
 import argparse
@@ -13,14 +14,17 @@ from time import perf_counter
 from kit.figures import Figure, figure, report
 from kit.problems import two_tiers, zoo_graphs
 
+from partitioner.plan import Infeasible
 from partitioner.problem import Problem
 from partitioner.profile import CodecFigure, TensorFigure
 from partitioner.search.atlas import Atlas, atlas
+from partitioner.search.atlas_grid import AtlasGrid, grid
 from partitioner.search.mincut import solve
 
 ENDS = ("camera", "mec")
 LOW, HIGH = 1e6 / 8, 1e9 / 8  # bytes per second
-TARGET_S, LOOK_UP_TARGET_US = 0.5, 50.0
+RTTS_S, LOADS_PER_S = (0.005, 0.01, 0.02, 0.04, 0.08), (5.0, 10.0, 20.0, 40.0)
+TARGET_S, GRID_TARGET_S, LOOK_UP_TARGET_US = 0.5, 2.0, 50.0
 LOOK_UPS = 1000
 SPEEDS = {"raw": 0.0, "fp16": 3e-10, "int8": 1e-9}  # seconds per byte, each way
 FIGURES = {"fp16": TensorFigure(ratio=0.5, error=0.001), "int8": TensorFigure(ratio=0.26, error=0.01)}
@@ -62,6 +66,32 @@ def figures_of(name: str, problem: Problem, repeats: int) -> list[Figure]:
     ]
 
 
+def grid_figures_of(name: str, problem: Problem, repeats: int) -> list[Figure]:
+    def draw() -> AtlasGrid | Infeasible:
+        return grid(problem, ENDS, LOW, HIGH, rtts_s=RTTS_S, arrivals_per_s=LOADS_PER_S)
+
+    found = draw()
+    if isinstance(found, Infeasible):
+        raise SystemExit(f"{name}: {found.detail}")
+    spent_s, spread = timed(draw, repeats)
+    parts = [n / LOOK_UPS for n in range(LOOK_UPS)]
+    places = [(LOW * (HIGH / LOW) ** n, RTTS_S[0] + n * (RTTS_S[-1] - RTTS_S[0]), n * LOADS_PER_S[-1]) for n in parts]
+    look_s, looks = timed(lambda: [found.at(*place) for place in places], repeats)
+    each_us = (looks[0] / LOOK_UPS * 1e6, looks[1] / LOOK_UPS * 1e6)
+    size = f"{len(RTTS_S)} RTTs × {len(LOADS_PER_S)} loads"
+    told = f"{name}: {size}, {found.exact} plans without load, {len(found.plans)} with ({found.cuts} asked for)"
+    return [
+        figure(told, spent_s, "s", GRID_TARGET_S, spread=spread),
+        figure(
+            f"{name}: looking up goodput, RTT and load",
+            look_s / LOOK_UPS * 1e6,
+            "µs",
+            LOOK_UP_TARGET_US,
+            spread=each_us,
+        ),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
@@ -70,8 +100,9 @@ def main() -> None:
     repeats = 3 if options.quick else 10
     found = []
     for name, graph in zoo_graphs():
-        found += figures_of(f"{name}, raw", two_tiers(graph), repeats)
-        found += figures_of(f"{name}, codecs", with_codecs(two_tiers(graph)), repeats)
+        raw = two_tiers(graph)
+        for kind, problem in ((f"{name}, raw", raw), (f"{name}, codecs", with_codecs(raw))):
+            found += figures_of(kind, problem, repeats) + grid_figures_of(kind, problem, repeats)
     report("atlas", found, options.json)
 
 

@@ -6,8 +6,9 @@ by Eisner's and Severance's recursion: between two optimal lines, ask for the op
 both, that is a corner, else it splits the question in two. 2k + 1 minimum cuts for k plans. (Eisner, Severance:
 Mathematical techniques for efficient record segmentation in large shared databases, 1976.)
 
-Exact under the additive model, for one link, every tensor under its cheapest admissible codec, no load. A message's
-path may change with the goodput; between two such changes latency is linear, so each stretch is an envelope by itself.
+Exact under the additive model, for one link, every tensor under its cheapest admissible codec, no load (atlas_grid.py
+has RTT and load as well). A message's path may change with the goodput; between two such changes latency is linear, so
+each stretch is an envelope by itself.
 """
 
 from bisect import bisect_right
@@ -19,11 +20,13 @@ from math import inf
 
 import networkx as nx
 
-from partitioner.cost import evaluate, without_segments
+from partitioner.cost import without_segments
 from partitioner.errors import InvalidProblem
 from partitioner.plan import Infeasible, Plan, Stage
-from partitioner.problem import Problem, Site
+from partitioner.problem import Problem
+from partitioner.repricing import repriced
 from partitioner.search.mincut import solve
+from partitioner.tables import Prices, price_list
 from partitioner.topology import ROUTING_BYTES, Link, NodeId, Topology
 
 CLOSE = 1e-9  # relative; lines that differ by less are one
@@ -96,11 +99,10 @@ def atlas(problem: Problem, ends: tuple[NodeId, NodeId], low: float, high: float
 
     InvalidProblem for a link that is not there or a range that is none.
     """
-    if not 0 < low <= high < inf:
-        raise InvalidProblem(f"an atlas wants a range of goodputs above 0, not {low:g} to {high:g} bytes/s")
-    survey = _Survey(without_segments(problem), _link(problem.topology, ends))
+    checked_range(low, high)
+    survey = Survey(problem, ends)
     corners = sorted({1 / high, 1 / low, *(x for x in survey.turns() if 1 / high < x < 1 / low)})
-    found: list[_Point] = []
+    found: list[Point] = []
     for first, last in pairwise(corners) if len(corners) > 1 else [(corners[0],) * 2]:
         stretch = survey.stretch(first, last)
         if isinstance(stretch, Infeasible):
@@ -110,7 +112,22 @@ def atlas(problem: Problem, ends: tuple[NodeId, NodeId], low: float, high: float
     return Atlas(ends=ends, low=low, high=high, entries=entries, cuts=survey.cuts, gap=survey.gap)
 
 
-def _link(topology: Topology, ends: tuple[NodeId, NodeId]) -> Link:
+def checked_range(low: float, high: float) -> None:
+    """InvalidProblem unless these are goodputs in bytes/s, ascending."""
+    if not 0 < low <= high < inf:
+        raise InvalidProblem(f"an atlas wants a range of goodputs above 0, not {low:g} to {high:g} bytes/s")
+
+
+def _askable(problem: Problem) -> Problem:
+    if problem.objective != "latency" or not problem.limits.none:
+        raise InvalidProblem("an atlas holds latency without limits; ask for another objective or limit without it")
+    if problem.parallel or not problem.forward_only:
+        raise InvalidProblem("an atlas holds plans that run stage after stage up the tiers; ask for others without it")
+    return problem
+
+
+def link_between(topology: Topology, ends: tuple[NodeId, NodeId]) -> Link:
+    """The link between two nodes; InvalidProblem if there is none."""
     link = next((one for one in topology.links if (one.source, one.target) == ends), None)
     if link is None:
         there = ", ".join(f"{one.source} → {one.target}" for one in topology.links) or "none"
@@ -119,37 +136,50 @@ def _link(topology: Topology, ends: tuple[NodeId, NodeId]) -> Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Point:
-    """A plan that was found optimal at x, with its line; `to_x` is where the next one takes over."""
+class Point:
+    """A plan that was found optimal at x, with its line; `to_x` is where the next one takes over.
+
+    `messages` counts how often a request uses the link or its way back, so pays their propagation; `fixed_s` has it in.
+    """
 
     x: float
     plan: Plan
     fixed_s: float
     slope: float
+    messages: int = 0
     to_x: float = inf
 
     def at(self, x: float) -> float:
+        """Seconds of one request where the link's goodput is 1/x."""
         return self.fixed_s + self.slope * x
 
-    def is_line_of(self, other: "_Point") -> bool:
+    def is_line_of(self, other: "Point") -> bool:
+        """Whether both plans take as long as each other at any x, up to rounding."""
         same_slope = abs(self.slope - other.slope) <= CLOSE * max(self.slope, other.slope, 1.0)
         return same_slope and abs(self.fixed_s - other.fixed_s) <= CLOSE * max(self.fixed_s, other.fixed_s)
 
 
-class _Survey:
-    """Asks for optimal plans at one value of x after another; counts how often, and how far any was from proven."""
+class Survey:
+    """Asks for optimal plans at one value of x after another; counts how often, and how far any was from proven.
 
-    def __init__(self, problem: Problem, link: Link) -> None:
-        self._problem, self._link = problem, link
-        self._sites = {(s.node, s.engine.backend, s.engine.precision): s for s in problem.sites}
-        self._index = {operator.name: i for i, operator in enumerate(problem.graph.operators)}
+    Under the additive model. InvalidProblem for a link that is not there, and for what a line can't express.
+    """
+
+    def __init__(self, problem: Problem, ends: tuple[NodeId, NodeId]) -> None:
+        self._problem, self._link = _askable(without_segments(problem)), link_between(problem.topology, ends)
+        self._prices: tuple[tuple[float, float | None], Prices] | None = None
         self.cuts = 0
         self.gap = 0.0
 
-    def posed(self, x: float) -> Problem:
-        """The problem where the link's goodput is 1/x."""
-        topology = self._problem.topology.with_links([replace(self._link, bytes_per_s=1 / x)])
-        return replace(self._problem, topology=topology)
+    def posed(self, x: float, one_way_s: float | None = None) -> Problem:
+        """The problem where the link's goodput is 1/x and, if given, `one_way_s` the propagation there and back."""
+        link = replace(self._link, bytes_per_s=1 / x)
+        if one_way_s is None:
+            return replace(self._problem, topology=self._problem.topology.with_links([link]))
+        opposite = (link.target, link.source)
+        back = [one for one in self._problem.topology.links if (one.source, one.target) == opposite]
+        late = [replace(one, propagation_s=one_way_s) for one in (link, *back)]
+        return replace(self._problem, topology=self._problem.topology.with_links(late))
 
     def turns(self) -> Iterator[float]:
         """Where a path between two nodes takes up the link, or leaves it."""
@@ -166,11 +196,11 @@ class _Survey:
                 if 0 < spare_s < inf:
                     yield spare_s / ROUTING_BYTES
 
-    def stretch(self, first: float, last: float) -> "list[_Point] | Infeasible":
+    def stretch(self, first: float, last: float) -> "list[Point] | Infeasible":
         """The envelope's lines between two turns, by ascending x."""
         inset = INSET * (last - first)
-        left = self._ask(first + inset)
-        right = self._ask(last - inset) if last > first else left
+        left = self.ask(first + inset)
+        right = self.ask(last - inset) if last > first else left
         if isinstance(left, Infeasible):
             return left
         if isinstance(right, Infeasible):
@@ -178,52 +208,55 @@ class _Survey:
         points = [*self._between(left, right), right]
         return [*points[:-1], replace(points[-1], to_x=last)]
 
-    def _between(self, left: _Point, right: _Point) -> list[_Point]:
+    def _between(self, left: Point, right: Point) -> list[Point]:
         """The lines from `left` up to, and without, `right`'s, each with where it ends."""
         if left.is_line_of(right):
             return []
         x = (right.fixed_s - left.fixed_s) / (left.slope - right.slope) if left.slope > right.slope else inf
         if not left.x < x < right.x:  # as good as each other to rounding
             return [replace(left, to_x=min(max(x, left.x), right.x))]
-        middle = self._ask(x)
+        middle = self.ask(x)
         if isinstance(middle, Infeasible) or middle.at(x) >= left.at(x) * (1 - CLOSE):
             return [replace(left, to_x=x)]
         return [*self._between(left, middle), *self._between(middle, right)]
 
-    def _ask(self, x: float) -> "_Point | Infeasible":
+    def ask(self, x: float, one_way_s: float | None = None) -> "Point | Infeasible":
+        """The optimal plan there, with its line in x."""
         self.cuts += 1
-        posed = self.posed(x)
+        posed = self.posed(x, one_way_s)
         plan = solve(posed)
         if isinstance(plan, Infeasible):
             self.gap = 1.0  # of no use where it is a corner that was asked about: nothing is proven there
             return plan
         self.gap = max(self.gap, 0.0 if plan.certificate is None else plan.certificate.gap)
-        slope = self._bytes_over(posed, plan)
-        return _Point(x=x, plan=plan, fixed_s=plan.predicted.latency_s - slope * x, slope=slope)
+        return self.line_of(plan, x, posed)
 
-    def _bytes_over(self, posed: Problem, plan: Plan) -> float:
+    def line_of(self, plan: Plan, x: float, posed: Problem) -> Point:
+        """A plan of the problem posed at x, with its line."""
+        slope, messages = 0, 0
         ends = (self._link.source, self._link.target)
-        total = 0
         for crossing in plan.crossings:
             path = posed.topology.path(crossing.source, crossing.target)
-            if path is not None and any((link.source, link.target) == ends for link in path.links):
-                total += crossing.nbytes
-        return float(total)
+            used = [] if path is None else [(link.source, link.target) for link in path.links]
+            slope += crossing.nbytes if ends in used else 0
+            messages += (ends in used) + (ends[::-1] in used)
+        fixed_s = plan.predicted.latency_s - slope * x
+        return Point(x=x, plan=plan, fixed_s=fixed_s, slope=float(slope), messages=messages)
 
-    def priced(self, plan: Plan, x: float) -> Plan:
+    def priced(self, plan: Plan, x: float, one_way_s: float | None = None) -> Plan:
         """The same plan where the link's goodput is 1/x."""
-        sites: dict[int, Site] = {}
-        for stage in plan.stages:
-            site = self._sites[stage.node, stage.backend, stage.precision]
-            sites.update((self._index[name], site) for name in stage.operators)
-        codecs = {name: codec for c in plan.crossings for name, codec in zip(c.tensors, c.codecs, strict=True)}
-        anew = evaluate(self.posed(x), sites, codecs)
-        return replace(anew, certificate=plan.certificate, unsplit_s=plan.unsplit_s, reason=plan.reason)
+        return repriced(self.prices(x, one_way_s), plan)
+
+    def prices(self, x: float, one_way_s: float | None = None) -> Prices:
+        """The posed problem's prices; the last ones are kept, as many plans are asked about at one place."""
+        if self._prices is None or self._prices[0] != (x, one_way_s):
+            self._prices = (x, one_way_s), price_list(self.posed(x, one_way_s))
+        return self._prices[1]
 
 
-def _entries(survey: _Survey, points: Sequence[_Point]) -> Iterator[AtlasEntry]:
+def _entries(survey: Survey, points: Sequence[Point]) -> Iterator[AtlasEntry]:
     """By ascending goodput; neighbours with the same line are one."""
-    merged: list[_Point] = []
+    merged: list[Point] = []
     for point in points:
         if merged and merged[-1].is_line_of(point):
             merged[-1] = replace(merged[-1], to_x=point.to_x)
