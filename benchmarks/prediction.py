@@ -24,12 +24,11 @@ from orchestrator.calibration import message_costs
 from orchestrator.own_cluster import OwnCluster, open_cluster
 from orchestrator.profiling import Bench, first_look, look_closer
 from orchestrator.spec import DeploymentSpec, InputSpec
-from partitioner.cost import price_stages
 from partitioner.load import Model, load
 from partitioner.plan import Plan
 from partitioner.problem import Problem
 from partitioner.profile import Profile
-from partitioner.stages import codecs_of, stages_of
+from partitioner.repricing import repriced
 from partitioner.tables import price_list
 from partitioner.topology import Link, Node, Tier, Topology
 
@@ -145,7 +144,7 @@ def combinations(subject: Subject) -> Iterator[Combination]:
     for name, base in subject.plans.items():
         for link in LINKS:
             posed = problem(subject.bench, profile, link)
-            plan = price_stages(price_list(posed), stages_of(posed, base), codecs_of(base))
+            plan = repriced(price_list(posed), base)
             yield Combination(f"{subject.name}/{name}, {link}", plan)
 
 

@@ -5,7 +5,7 @@ nodes themselves and corrects the plan by what it saw.
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nodes.backend import Array, load_backend
@@ -18,8 +18,9 @@ from orchestrator.topology_spec import load_topology
 from partitioner.errors import InvalidProblem
 from partitioner.load import Model, load
 from partitioner.plan import Infeasible, Plan
+from partitioner.problem import NO_LIMITS, Limits
 from partitioner.profile import EngineKey, Profile
-from partitioner.search.mincut import solve
+from partitioner.search.answer import answer
 from partitioner.topology import NodeId, Topology
 
 HERE = "here"  # the node class of what is measured on this machine
@@ -48,15 +49,22 @@ def plan_for(
     outputs_to: NodeId | Mapping[str, NodeId] | None = None,
     private: Iterable[str] = (),
     max_error: float = 0.0,
+    objective: str = "latency",
+    limits: Limits = NO_LIMITS,
+    pinned: Mapping[str, NodeId] | None = None,
+    together: Iterable[Sequence[str]] = (),
+    forward_only: bool = True,
 ) -> Plan | Infeasible:
-    """The plan of least latency (seconds from input to outputs, one request at a time), proven by its certificate.
+    """The best plan by the objective, proven by its certificate: least latency (seconds from input to outputs, one
+    request at a time), energy (joules a request) or cost (US dollars), or largest throughput (answers a second).
 
-    All inputs appear at `source` (else the first node of the lowest tier) and outputs return to it: `outputs_to` may
-    say so, by output or for all. Inputs named in `private` leave their node in no pixel form. Codecs may change
-    outputs by `max_error`, relative to the largest output; a lossy one is used only where `profile` holds its figures.
-    Without a profile the model runs here for a second per engine; nodes count as this machine times their slowdown.
-    Infeasible, with the constraint that binds, if no plan fits. SpecError, InvalidModel, InvalidProblem or
-    EngineMissing, in one line, for a question that can't be asked. The cut is exact by s-t min-cut (docs/why.md).
+    It keeps the `limits`, runs operators on the nodes they are `pinned` to, and those `together` in one stage. All
+    inputs appear at `source` (else the first node of the lowest tier) and outputs return to it: `outputs_to` may say
+    so, by output or for all. Inputs named in `private` leave their node in no pixel form. Codecs may change outputs by
+    `max_error`, relative to the largest output; a lossy one is used only where `profile` holds its figures. Without a
+    profile the model runs here for a second per engine; nodes count as this machine times their slowdown. Infeasible,
+    with the constraint that binds, if no plan fits. SpecError, InvalidModel, InvalidProblem or EngineMissing, in one
+    line, for a question that can't be asked. docs/planning.md tells how each is solved.
     """
     if not isinstance(model, Model):
         model = load_model(model)
@@ -76,13 +84,18 @@ def plan_for(
         inputs=tuple(InputSpec(name=name, at=source, private=name in kept) for name in names),
         outputs=tuple(outputs_to.items()),
         max_error=max_error,
+        objective=objective,
+        limits=limits,
+        pinned=tuple((pinned or {}).items()),
+        together=tuple(tuple(group) for group in together),
+        forward_only=forward_only,
     )
     if profile is None:
         engines = _engines_here(topology)
         profile = _measured(model, engines)
     else:
         engines = engines_of(profile, topology)
-    return solve(pose(spec, model, profile, engines))
+    return answer(pose(spec, model, profile, engines))
 
 
 def _engines_here(topology: Topology) -> dict[NodeId, tuple[EngineKey, ...]]:

@@ -90,6 +90,13 @@ def standing_line(found: Standing, objective: str) -> Text:
     return Text(f"  measured runner-up: {where}, {told(figure, objective)} ({found.gap:+.1%})", style="dim")
 
 
+def load_line(loaded: Mapping[str, Any]) -> Text:
+    """What queues add at a load, and which resource is the busiest."""
+    busiest, share = max(loaded["utilisation"].items(), key=lambda one: one[1])
+    mean = told(loaded["latency_s"], "latency")
+    return Text(f"  at {loaded['arrivals_per_s']:g} requests/s: {mean} with queues; {busiest} is busy for {share:.0%}")
+
+
 def alternatives_table(plan: Plan, others: Sequence[Alternative], objective: str) -> Table:
     """The next best plans: what is different, what they'd take, and what of that is the crossing."""
     own = score(plan.predicted, objective) or 0.0

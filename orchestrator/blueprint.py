@@ -12,15 +12,14 @@ from orchestrator.errors import SpecError
 from orchestrator.events import LinkEstimate
 from orchestrator.spec import DeploymentSpec
 from partitioner.constraints import violation
-from partitioner.cost import price_stages
 from partitioner.figures import score
 from partitioner.load import Model
 from partitioner.plan import Infeasible, Plan
 from partitioner.privacy import pixel_forms
 from partitioner.problem import Problem, Site
 from partitioner.profile import EngineKey, Profile
+from partitioner.repricing import repriced
 from partitioner.search.answer import answer
-from partitioner.stages import codecs_of, stages_of
 from partitioner.tables import price_list
 from partitioner.topology import Link, Node, NodeId, Topology
 
@@ -64,7 +63,7 @@ class Blueprint:
         Infinite if the plan breaks a limit under these. InvalidProblem if it is no plan of the spec any more.
         """
         problem = self.problem(links)
-        anew = price_stages(price_list(problem), stages_of(problem, plan), codecs_of(plan))
+        anew = repriced(price_list(problem), plan)
         price = score(anew.predicted, problem.objective)
         return inf if price is None or violation(problem, anew) is not None else price
 

@@ -13,9 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
+from partitioner.errors import InvalidProblem
 from partitioner.messages import ROUTER_SLOWDOWN
 from partitioner.plan import ROUTER, Crossing, Predicted, Stage
-from partitioner.problem import Problem
+from partitioner.problem import OBJECTIVES, Problem
 from partitioner.tables import codec_figure
 from partitioner.topology import NodeId, Path, Topology
 
@@ -23,7 +24,7 @@ from partitioner.topology import NodeId, Path, Topology
 def score(predicted: Predicted, objective: str) -> float | None:
     """What the objective asks to be small: seconds, seconds between two answers, joules or dollars of a request.
 
-    None where the watts or prices for it are absent.
+    None where the watts or prices for it are absent. InvalidProblem for an objective that there is not.
     """
     match objective:
         case "latency":
@@ -34,8 +35,10 @@ def score(predicted: Predicted, objective: str) -> float | None:
             return predicted.energy_j
         case "error":
             return predicted.error
-        case _:
+        case "cost":
             return predicted.cost_usd
+        case _:
+            raise InvalidProblem(f"no objective {objective!r}; there are {', '.join(OBJECTIVES)} and error")
 
 
 def throughput_per_s(problem: Problem, stages: Sequence[Stage], crossings: Sequence[Crossing]) -> float:

@@ -8,7 +8,15 @@ from typing import Any
 from rich.console import RenderableType
 
 from isthmus.question import Question
-from isthmus.render import alternatives_table, atlas_table, front_table, plan_picture, standing_line, unsplit_table
+from isthmus.render import (
+    alternatives_table,
+    atlas_table,
+    front_table,
+    load_line,
+    plan_picture,
+    standing_line,
+    unsplit_table,
+)
 from isthmus.terminal import fail, note, progress, show, show_json
 from isthmus.verbs.profile import refuse_early
 from orchestrator.blueprint import pose
@@ -20,6 +28,7 @@ from orchestrator.spec import DeploymentSpec
 from partitioner.check import faults
 from partitioner.plan import Infeasible, Plan
 from partitioner.problem import Problem
+from partitioner.queueing import loaded_latency_s, utilisations
 from partitioner.search.alternatives import Alternative, alternatives
 from partitioner.search.answer import answer
 from partitioner.search.atlas import Atlas, atlas
@@ -68,9 +77,11 @@ def print_plan(question: Question, profile_file: Path | None, wish: Wish, *, as_
             _plot(wish.plot, problem, plan, ends)
     if as_json:
         more: dict[str, Any] = {"alternatives": alternatives_to_json(others)} if wish.explain else {}
+        if wish.load_per_s is not None:
+            more["loaded"] = _loaded(problem, plan, wish.load_per_s)
         show_json(plan_to_json(plan, objective=problem.objective) | more)
         return
-    for part in _parts(problem, plan, others, explain=wish.explain):
+    for part in _parts(problem, plan, others, wish):
         show(part)
     if wish.plot is not None:
         show(f"  drawn in {wish.plot}")
@@ -81,7 +92,8 @@ def _best(problem: Problem, wish: Wish) -> Plan | Infeasible:
         return answer(problem, seconds=wish.seconds)
     if problem.objective != "latency":
         raise SpecError(f"--load asks for the latency with its queues, not for {problem.objective}; leave one out")
-    return best_under_load(problem, (), wish.load_per_s)
+    often = answer(replace(problem, objective="throughput"), seconds=wish.seconds)
+    return best_under_load(problem, [often] if isinstance(often, Plan) else [], wish.load_per_s)
 
 
 def _kept(found: Plan | Infeasible, problem: Problem) -> Plan:
@@ -94,12 +106,22 @@ def _kept(found: Plan | Infeasible, problem: Problem) -> Plan:
     return found
 
 
-def _parts(problem: Problem, plan: Plan, others: tuple[Alternative, ...], *, explain: bool) -> list[RenderableType]:
+def _loaded(problem: Problem, plan: Plan, arrivals_per_s: float) -> dict[str, Any]:
+    """The plan at so many requests a second: mean latency with queues, and each resource's utilisation."""
+    busy = utilisations(problem, plan, arrivals_per_s)
+    named = {one if isinstance(one, str) else f"{one[0]} → {one[1]}": share for one, share in busy.items()}
+    latency_s = loaded_latency_s(problem, plan, arrivals_per_s)
+    return {"arrivals_per_s": arrivals_per_s, "latency_s": latency_s, "utilisation": named}
+
+
+def _parts(problem: Problem, plan: Plan, others: tuple[Alternative, ...], wish: Wish) -> list[RenderableType]:
     parts = [plan_picture(plan), unsplit_table(plan)]
+    if wish.load_per_s is not None:
+        parts.append(load_line(_loaded(problem, plan, wish.load_per_s)))
     ahead: Standing | None = standing(problem, plan)
     if ahead is not None:
         parts.append(standing_line(ahead, problem.objective))
-    if explain:
+    if wish.explain:
         parts.append(alternatives_table(plan, others, problem.objective))
     return parts
 

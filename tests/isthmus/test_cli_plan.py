@@ -115,7 +115,9 @@ def test_explain_names_the_next_best_plans_and_their_cost(isthmus: Isthmus, aske
 
 def test_the_latency_at_a_load_counts_the_queues(isthmus: Isthmus, asked: tuple[object, ...]) -> None:
     idle, busy = (plan_of(isthmus(*asked, "--load", rate, "--json")) for rate in ("1", "400"))
-    assert busy["certificate"]["lower_bound"] > idle["certificate"]["lower_bound"]
+    assert busy["loaded"]["latency_s"] > idle["loaded"]["latency_s"] > idle["predicted"]["latency_s"]
+    assert 0.5 < max(busy["loaded"]["utilisation"].values()) < 1
+    assert "at 400 requests/s: " in isthmus(*asked, "--load", "400").out
     refused = isthmus(*asked, "--load", "1", "--objective", "throughput")
     assert refused.code == 1 and "--load asks for the latency with its queues" in refused.line
 

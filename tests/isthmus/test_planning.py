@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from isthmus import load_model, plan_for
+from isthmus import Limits, load_model, plan_for
 from orchestrator.errors import SpecError
 from partitioner.errors import InvalidModel, InvalidProblem
-from partitioner.plan import Plan
+from partitioner.plan import Infeasible, Plan
 from partitioner.profile import EngineKey, EngineProfile, Profile
 from partitioner.topology import Link, Node, Tier, Topology
 
@@ -57,6 +57,16 @@ def test_a_plan_splits_where_the_narrow_tensor_is(tmp_path: Path) -> None:
     assert isinstance(plan, Plan)
     assert [(stage.node, stage.operators) for stage in plan.stages] == [("camera", ("first",)), ("cloud", ("second",))]
     assert plan.certificate is not None and plan.certificate.status == "optimal"
+
+
+def test_a_plan_keeps_pins_groups_and_limits_or_says_which_binds(tmp_path: Path) -> None:
+    model, profile = two_layers(tmp_path), seconds(1e-4, 1e-2)
+    joined = plan_for(model, camera_and_cloud(), profile=profile, together=(("first", "second"),))
+    pinned = plan_for(model, camera_and_cloud(), profile=profile, pinned={"first": "cloud"}, objective="throughput")
+    assert isinstance(joined, Plan) and len(joined.stages) == 1
+    assert isinstance(pinned, Plan) and [stage.node for stage in pinned.stages] == ["cloud"]
+    late = plan_for(model, camera_and_cloud(), profile=profile, limits=Limits(latency_s=1e-3))
+    assert isinstance(late, Infeasible) and late.constraint == "latency"
 
 
 def test_inputs_appear_on_the_lowest_tier_unless_told_otherwise(tmp_path: Path) -> None:

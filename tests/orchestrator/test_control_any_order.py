@@ -103,9 +103,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.tell(DeleteRequested(deployment=NAME))
 
     @precondition(lambda self: self.question is not None and self.lives)
-    @rule(
-        places=PLACES, best_s=st.floats(0.01, 0.1), current=st.none() | st.floats(0.01, 0.2), none=st.integers(0, 4)
-    )
+    @rule(places=PLACES, best_s=st.floats(0.01, 0.1), current=st.none() | st.floats(0.01, 0.2), none=st.integers(0, 4))
     def answer(self, places: list[str], best_s: float, current: float | None, none: int) -> None:
         question, self.question = self.question, None
         assert question is not None

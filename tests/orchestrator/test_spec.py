@@ -90,7 +90,7 @@ def test_the_digest_follows_the_topology_too(tmp_path: Path) -> None:
     ("old", "new", "line"),
     [
         ("max_error", "max_errors", "max_errors: unknown key; did you mean 'max_error'?"),
-        ("objective: latency", "objective: joy", "objective: should be 'latency', 'throughput', 'energy' or 'cost', is"),
+        ("objective: latency", "objective: joy", "objective: should be 'latency', 'throughput', 'energy' or 'cost'"),
         ("objective: latency", "limits: {latency_s: 1}", "limits.latency_s: unknown key; did you mean 'latency_ms'?"),
         ("objective: latency", "limits: {energy_j: 0}", "limits.energy_j: should be greater than 0, is 0"),
         ("objective: latency", "pinned: {conv: mars}", "pinned.conv: no node 'mars'; nodes are camera, mec, cloud"),
