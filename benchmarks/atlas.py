@@ -7,16 +7,14 @@ are. Beside it, what planning anew takes. Operator seconds are drawn from a seed
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
 from statistics import median
 from time import perf_counter
 
 from kit.figures import Figure, figure, report
-from kit.problems import two_tiers, zoo_graphs
+from kit.problems import two_tiers, with_codecs, zoo_graphs
 
 from partitioner.plan import Infeasible
 from partitioner.problem import Problem
-from partitioner.profile import CodecFigure, TensorFigure
 from partitioner.search.atlas import Atlas, atlas
 from partitioner.search.atlas_grid import AtlasGrid, grid
 from partitioner.search.mincut import solve
@@ -26,16 +24,6 @@ LOW, HIGH = 1e6 / 8, 1e9 / 8  # bytes per second
 RTTS_S, LOADS_PER_S = (0.005, 0.01, 0.02, 0.04, 0.08), (5.0, 10.0, 20.0, 40.0)
 TARGET_S, GRID_TARGET_S, LOOK_UP_TARGET_US = 0.5, 2.0, 50.0
 LOOK_UPS = 1000
-SPEEDS = {"raw": 0.0, "fp16": 3e-10, "int8": 1e-9}  # seconds per byte, each way
-FIGURES = {"fp16": TensorFigure(ratio=0.5, error=0.001), "int8": TensorFigure(ratio=0.26, error=0.01)}
-
-
-def with_codecs(problem: Problem) -> Problem:
-    """The problem where floats may also cross as fp16 and int8."""
-    codecs = {name: CodecFigure(encode_s_per_byte=speed, decode_s_per_byte=speed) for name, speed in SPEEDS.items()}
-    floats = [name for name, one in problem.graph.activations.items() if one.dtype == "float32"]
-    profile = replace(problem.profile, codecs=codecs, tensors={name: dict(FIGURES) for name in floats})
-    return replace(problem, profile=profile, codecs=tuple(SPEEDS), max_error=0.02)
 
 
 def timed(call: Callable[[], object], repeats: int) -> tuple[float, tuple[float, float]]:

@@ -66,3 +66,11 @@ def test_atlas_proves_the_plans_of_every_model_that_can_be_built() -> None:
     found = [name for name in figures("atlas") if ": atlas of" in name]
     assert len(found) >= 2
     assert all("proven" in name for name in found)
+
+
+@pytest.mark.slow
+def test_objectives_are_all_answered_and_told_with_their_gaps() -> None:
+    found = figures("objectives")
+    gaps = [figure["value"] for name, figure in found.items() if name.endswith("gap left")]
+    assert len(gaps) == 8
+    assert all(0 <= gap < 100 for gap in gaps)

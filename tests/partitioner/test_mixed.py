@@ -23,8 +23,8 @@ from partitioner.search.chains import chains_of, returning_chains
 from partitioner.search.mixed import best
 from partitioner.stages import Placed, codecs_of
 from partitioner.tables import Ints, price_list
-from partitioner.topology import Topology
-from tests.partitioner.builders import chain_graph, graph_of, line_of, random_problem, simple_problem
+from partitioner.topology import Link, Topology
+from tests.partitioner.builders import NAMES, chain_graph, graph_of, line_of, random_problem, simple_problem
 
 
 def priced(problem: Problem, draw: Random) -> Problem:
@@ -177,6 +177,22 @@ def test_what_is_private_does_not_ride_past_another_node_on_its_way_home() -> No
     assert isinstance(public, Plan) and isinstance(private, Plan)
     assert [stage.node for stage in public.stages] == ["mec"]
     assert [stage.node for stage in private.stages] == ["camera"]
+    assert private.certificate is not None and private.certificate.status == "optimal"
+
+
+def test_no_stage_stands_empty_where_the_way_past_it_is_the_shorter() -> None:
+    """The direct link is the path for large messages; a small one would be sooner by way of an idle MEC."""
+    graph = graph_of([["x"], ["t0"]], {"x": 10, "t0": 10, "t1": 10}, ["t1"], {})
+    near = line_of([1e6, 1e6], propagation_s=0.001)
+    direct = [Link(source=a, target=b, bytes_per_s=1e8, propagation_s=0.5) for a, b in (NAMES[::2], NAMES[::-2])]
+    problem = simple_problem(graph, Topology(near.nodes, (*near.links, *direct)), objective="energy")
+    nodes = tuple(replace(node, active_w=1.0) for node in problem.topology.nodes)
+    links = tuple(replace(link, j_per_byte=1.0 if link in direct else 0.0) for link in problem.topology.links)
+    problem = replace(problem, topology=Topology(nodes, links), pinned={"op0": "camera", "op1": "cloud"})
+    found = best(problem)
+    assert isinstance(found, Plan) and found.certificate is not None
+    assert [stage.node for stage in found.stages] == ["camera", "cloud"]
+    assert found.certificate.status == "optimal"
 
 
 def test_a_gap_is_told_where_the_time_was_too_short() -> None:
