@@ -106,7 +106,7 @@ def told(value: float, objective: str) -> str:
     """A figure of a plan as people read it: "12.3 ms", "80 answers/s", "0.5 J", "2e-05 USD"."""
     match objective:
         case "latency":
-            return f"{value * 1e3:.1f} ms" if value < 1 else f"{value:.3g} s"
+            return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
         case "throughput":  # seconds between two answers
             return f"{1 / value:.4g} answers/s" if value else "any number of answers/s"
         case "energy":

@@ -9,7 +9,8 @@ import numpy as np
 from partitioner.constraints import violation
 from partitioner.cost import evaluate
 from partitioner.errors import InvalidProblem
-from partitioner.plan import Infeasible, Plan
+from partitioner.figures import score
+from partitioner.plan import Infeasible, Plan, told
 from partitioner.problem import Problem, Site
 from partitioner.tables import Prices
 from partitioner.topology import NodeId
@@ -26,23 +27,28 @@ def unsplit_plans(problem: Problem, candidates: Sequence[Plan]) -> dict[NodeId, 
 
 
 def reason(problem: Problem, chosen: Plan, candidates: Sequence[Plan]) -> str:
-    """One sentence: the plan chosen against the best one of the other kind, and what the difference is made of."""
-    others = [plan for plan in candidates if plan.is_split != chosen.is_split]
-    best = min(others, key=lambda plan: plan.predicted.latency_s, default=None)
-    told = f"{_where(chosen)} takes {_ms(chosen.predicted.latency_s)}"
+    """One sentence: the plan chosen against the best one of the other kind, by the problem's objective."""
+    objective = problem.objective
+
+    def price(plan: Plan) -> float:
+        value = score(plan.predicted, objective)
+        return float("inf") if value is None else value
+
+    verb = "gives" if objective == "throughput" else "takes"
+    best = min((plan for plan in candidates if plan.is_split != chosen.is_split), key=price, default=None)
+    taken = f"{_where(chosen)} {verb} {told(price(chosen), objective)}"
+    other = "" if best is None else f"would {verb[:-1]} {told(price(best), objective)}"
     if chosen.is_split:
         if best is None:
-            return f"split: {told}; no single node may run everything ({_barrier(problem)})"
-        return f"split: {told}; all on {_where(best)} would take {_ms(best.predicted.latency_s)}"
+            return f"split: {taken}; no single node may run everything ({_barrier(problem)})"
+        return f"split: {taken}; all on {_where(best)} {other}"
     if best is None:
         sites = len({site.node for site in problem.sites})
         why = "only one node may compute" if sites == 1 else "no split is allowed, or none that keeps every stage busy"
-        return f"not split: all on {told}; {why}"
+        return f"not split: all on {taken}; {why}"
     crossing_s = sum(crossing.seconds for crossing in best.crossings)
-    return (
-        f"not split: all on {told}; the best split found ({_where(best)}) would take "
-        f"{_ms(best.predicted.latency_s)}, of which {_ms(crossing_s)} is the crossing"
-    )
+    of_it = f", of which {told(crossing_s, objective)} is the crossing" if objective == "latency" else ""
+    return f"not split: all on {taken}; the best split found ({_where(best)}) {other}{of_it}"
 
 
 def why_none(prices: Prices) -> Infeasible:
@@ -69,8 +75,8 @@ def why_apart(prices: Prices) -> Infeasible | None:
             continue
         pins = ", ".join(f"{name} to {problem.pinned[name]}" for name in names if name in problem.pinned)
         why = f"of them {pins} is pinned" if pins else "no node's engine runs them all"
-        told = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-        return Infeasible(constraint="together", detail=f"{told} must share a stage, but {why}")
+        named = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        return Infeasible(constraint="together", detail=f"{named} must share a stage, but {why}")
     return None
 
 
@@ -137,9 +143,9 @@ def _no_memory(problem: Problem) -> Infeasible:
     if not known:
         kept = "pins, privacy and the tiers' order" if problem.pinned or problem.private else "the tiers' order"
         return Infeasible(constraint="operators", detail=f"{kept} contradict each other: no order of sites keeps all")
-    told = ", ".join(f"{node} holds {limit}" for node, limit in sorted(known.items()))
+    holding = ", ".join(f"{node} holds {limit}" for node, limit in sorted(known.items()))
     return Infeasible(
-        constraint="memory", detail=f"the weights take {total} bytes and no allowed plan that fits was found: {told}"
+        constraint="memory", detail=f"the weights take {total} bytes and no allowed plan that fits was found: {holding}"
     )
 
 
@@ -158,7 +164,3 @@ def _barrier(problem: Problem) -> str:
 
 def _where(plan: Plan) -> str:
     return " | ".join(node for node, _ in groupby(stage.node for stage in plan.stages))
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

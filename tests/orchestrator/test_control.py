@@ -183,7 +183,7 @@ def test_too_little_to_gain_keeps_what_runs_and_says_the_figures() -> None:
     cluster.tell(uplink(10))
     cluster.settle()
     assert cluster.status()["epoch"] == 1
-    assert cluster.status()["reason"] == "gain 5% is not above 15%: 100.0 ms against 105.0 ms under today's links"
+    assert cluster.status()["reason"] == "gain 5% is not above 15%: 100 ms against 105 ms under today's links"
 
 
 def test_a_switch_too_soon_after_the_last_is_looked_at_again_when_its_time_has_come() -> None:
@@ -306,4 +306,4 @@ def test_the_epoch_of_a_better_plan_says_by_how_much() -> None:
     cluster.tell(uplink(400))
     (opened, *_) = cluster.tell(cluster.answers.popleft())
     assert isinstance(opened, OpenEpoch)
-    assert opened.reason == "a better plan: 50.0 ms against 100.0 ms under today's links"
+    assert opened.reason == "a better plan: 50 ms against 100 ms under today's links"

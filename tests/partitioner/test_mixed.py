@@ -180,6 +180,29 @@ def test_what_is_private_does_not_ride_past_another_node_on_its_way_home() -> No
     assert private.certificate is not None and private.certificate.status == "optimal"
 
 
+def test_a_tensor_is_coded_where_it_is_made_and_nowhere_sooner() -> None:
+    """Coding is dear on the slow MEC: a bound that let the camera code what the MEC makes would not be met."""
+    graph = graph_of([["x"], ["t0"], ["t1"]], {"x": 10, "t0": 10, "t1": 9000, "t2": 10}, ["t2"], {})
+    problem = simple_problem(graph, line_of([1e9, 1e6], slowdowns=(1.0, 80.0, 1.0)), max_error=1.0)
+    profile = replace(
+        problem.profile,
+        tensors={"t1": {"int8": TensorFigure(ratio=0.25, error=0.01)}},
+        codecs={"int8": CodecFigure(encode_s_per_byte=1e-9, decode_s_per_byte=0)},
+    )
+    pins = {"op0": "camera", "op1": "mec", "op2": "cloud"}
+    found = best(replace(problem, profile=profile, pinned=pins, codecs=("raw", "int8")))
+    assert isinstance(found, Plan) and found.certificate is not None
+    assert codecs_of(found)["t1"] == "int8" and found.certificate.status == "optimal"
+
+
+def test_the_reason_speaks_of_what_was_asked_for() -> None:
+    found = best(on_a_line(objective="throughput"))
+    assert isinstance(found, Plan)
+    assert found.reason == (
+        "not split: all on mec gives 166.7 answers/s; the best split found (camera | mec) would give 125 answers/s"
+    )
+
+
 def test_no_stage_stands_empty_where_the_way_past_it_is_the_shorter() -> None:
     """The direct link is the path for large messages; a small one would be sooner by way of an idle MEC."""
     graph = graph_of([["x"], ["t0"]], {"x": 10, "t0": 10, "t1": 10}, ["t1"], {})
