@@ -23,9 +23,10 @@ from partitioner.search.mincut import best_per_chain
 from partitioner.search.questions import OBJECTIVE_OF, beyond, check_question
 from partitioner.search.row_program import RowProgram
 from partitioner.stages import Placed, codecs_of, stages_of
-from partitioner.tables import Prices, price_list
+from partitioner.tables import RAW, Prices, price_list
 
 CLOSE = 1e-9
+ROUNDING = 1e-12
 SECONDS = 20.0
 MOST_STAGES = 3
 LEAST_S = 0.05  # for a row, however little is left
@@ -69,7 +70,19 @@ def best(problem: Problem, *, seconds: float = SECONDS, most_stages: int = MOST_
         assert refused is not None
         return replace(refused, detail=f"{refused.detail}, by the segments measured")
     at = min(kept, key=lambda i: _score(plans[i], problem.objective))
+    plans[at] = _plainly_coded(problem, found.candidates[at].placed, plans[at])
     return _told(problem, found, at, plans)
+
+
+def _plainly_coded(problem: Problem, placed: tuple[Placed, ...], plan: Plan) -> Plan:
+    """The plan with each codec that the objective and the limits have no use for taken back, if that is no slower."""
+    prices, codecs = price_list(problem), codecs_of(plan)
+    for name in [name for name, codec in codecs.items() if codec != RAW]:
+        trial = price_stages(prices, placed, codecs | {name: RAW})
+        as_good = _score(trial, problem.objective) <= _score(plan, problem.objective) * (1 + ROUNDING)
+        if as_good and trial.predicted.latency_s <= plan.predicted.latency_s and violation(problem, trial) is None:
+            plan, codecs = trial, codecs | {name: RAW}
+    return plan
 
 
 def _score(plan: Plan, objective: str) -> float:

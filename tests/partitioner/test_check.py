@@ -7,7 +7,8 @@ import pytest
 
 from partitioner.check import faults
 from partitioner.plan import Infeasible, Plan
-from partitioner.problem import Problem
+from partitioner.problem import Limits, Problem
+from partitioner.profile import CodecFigure, TensorFigure
 from partitioner.search.mincut import solve
 from tests.partitioner.builders import chain_graph, line_of, random_problem, simple_problem
 
@@ -85,3 +86,27 @@ def test_privacy_and_memory_are_judged_by_the_problem() -> None:
     heavy = replace(heavy, weights_bytes={"w": 60})
     tight = replace(problem, graph=heavy, topology=replace(problem.topology, nodes=nodes))
     assert "mec holds 50 bytes of weights and would need 60" in faults(tight, plan)
+
+
+def test_what_is_beyond_a_limit_apart_or_shared_by_unlike_nodes_is_found() -> None:
+    problem, plan = split()
+    late = replace(problem, limits=Limits(latency_s=plan.predicted.latency_s / 2, throughput_per_s=1e9))
+    told = " ".join(faults(late, plan))
+    assert "latency_s is" in told and "is allowed" in told and "throughput_per_s is" in told
+    assert "operators op1, op2 belong together and are in several stages" in faults(
+        replace(problem, together=(("op1", "op2"),)), plan
+    )
+    shared = replace(plan, stages=(replace(plan.stages[0], replicas=("mec",)), plan.stages[1]))
+    assert "stage s1 is on camera, mec; 1 different nodes are allowed" in faults(problem, shared)
+
+
+def test_an_error_is_judged_for_each_tensor_s_codec() -> None:
+    problem, _ = split()
+    figures = {name: {"int8": TensorFigure(ratio=0.25, error=0.1)} for name in problem.graph.activations}
+    free = {"int8": CodecFigure(encode_s_per_byte=0, decode_s_per_byte=0)}
+    profile = replace(problem.profile, tensors=figures, codecs=free)
+    loose = replace(problem, profile=profile, codecs=("raw", "int8"), max_error=0.1)
+    plan = solve(loose)
+    assert isinstance(plan, Plan) and faults(loose, plan) == ()
+    strict = faults(replace(loose, max_error=0.05), plan)
+    assert "the error of t1 as int8 is 0.1, 0.05 is allowed" in strict

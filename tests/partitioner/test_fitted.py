@@ -6,13 +6,14 @@ from random import Random
 import numpy as np
 import pytest
 
+from partitioner.cost import evaluate, without_segments
 from partitioner.errors import InvalidProblem
 from partitioner.fitted import FEWEST, Fitted, fit, fit_of
 from partitioner.graph import Graph
 from partitioner.probes import _spread, probes
 from partitioner.profile import EngineProfile, segment_key
 from partitioner.segment_features import basis, ends_of, flops_of
-from tests.partitioner.builders import chain_graph, graph_of
+from tests.partitioner.builders import chain_graph, graph_of, line_of, simple_problem
 
 COUNT = 40
 GRAPH = chain_graph(COUNT, size=100_000)
@@ -165,3 +166,26 @@ def test_flops_follow_from_shapes(
     operator = replace(graph.operators[0], op_type=op_type)
     graph = replace(graph, operators=(operator,), activations=activations, weights_bytes={"w": 4 * weights})
     assert flops_of(graph, operator) == flops
+
+
+def test_a_plan_takes_the_fit_where_a_stage_was_not_timed_and_says_how_sure_it_is() -> None:
+    known = 20
+    engine = timed([*chosen(30), (known, COUNT)])
+    posed = simple_problem(GRAPH, line_of([1e9]))
+    one, other = posed.sites
+    profile = replace(posed.profile, engines={one.engine: engine, other.engine: engine})
+    plan = evaluate(replace(posed, profile=profile), [one] * (known + 1) + [other] * (COUNT - known - 1))
+    first, last = plan.stages
+    assert not first.measured and first.seconds == pytest.approx(truth(0, known + 1), rel=0.05)
+    assert 0 < first.std_s < first.seconds
+    plan = evaluate(replace(posed, profile=profile), [one] * known + [other] * (COUNT - known))
+    assert plan.stages[-1].measured and plan.stages[-1].std_s == 0
+    assert plan.stages[-1].seconds == pytest.approx(truth(known, COUNT))
+    assert last.seconds != plan.stages[-1].seconds
+
+
+def test_without_segments_the_fit_is_out_of_the_search() -> None:
+    posed = simple_problem(GRAPH, line_of([1e9]))
+    profile = replace(posed.profile, engines=dict.fromkeys(posed.profile.engines, timed(chosen(30))))
+    plan = evaluate(without_segments(replace(posed, profile=profile)), [posed.sites[0]] * COUNT)
+    assert plan.stages[0].seconds == pytest.approx(1e-5 + COUNT * 1e-4)

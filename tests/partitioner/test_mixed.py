@@ -195,6 +195,20 @@ def test_a_tensor_is_coded_where_it_is_made_and_nowhere_sooner() -> None:
     assert codecs_of(found)["t1"] == "int8" and found.certificate.status == "optimal"
 
 
+def test_no_tensor_is_coded_to_no_purpose() -> None:
+    """All stays on the camera for the sake of energy: int8 for the answer would cost error and time, and save none."""
+    problem = on_a_line(objective="energy", max_error=1.0, codecs=("raw", "int8"))
+    profile = replace(
+        problem.profile,
+        tensors={name: {"int8": TensorFigure(ratio=0.25, error=0.01)} for name in ("x", "t5")},
+        codecs={"int8": CodecFigure(encode_s_per_byte=1e-9, decode_s_per_byte=1e-9)},
+    )
+    found = best(replace(problem, profile=profile))
+    assert isinstance(found, Plan)
+    assert [stage.node for stage in found.stages] == ["camera"]
+    assert set(codecs_of(found).values()) == {"raw"} and found.predicted.error == 0
+
+
 def test_the_reason_speaks_of_what_was_asked_for() -> None:
     found = best(on_a_line(objective="throughput"))
     assert isinstance(found, Plan)
