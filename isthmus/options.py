@@ -13,6 +13,8 @@ Shapes = Annotated[
 Samples = Annotated[
     list[str] | None, typer.Option("--samples", help="NAME=FILE or folder: examples of an input, for calibration")
 ]
-Private = Annotated[list[str] | None, typer.Option("--private", help="an input that leaves its node in no pixel form")]
+Private = Annotated[
+    list[str] | None, typer.Option("--private", help="stays on its node but for features; INPUT@edge: on that tier")
+]
 MaxError = Annotated[float, typer.Option(help="how much codecs may change outputs, of the largest; 0: not at all")]
 Source = Annotated[str | None, typer.Option(help="node where inputs appear; default: the first of the lowest tier")]

@@ -68,7 +68,8 @@ class Question:
         shapes = {name: _shape(name, text) for name, text in _pairs("--shape", self.shapes)}
         samples = {name: Path(text) for name, text in _pairs("--samples", self.samples)}
         names = [entry.name for entry in declared_inputs(self.model)]
-        unknown = [name for name in (*shapes, *samples, *self.private) if name not in names]
+        private = dict(_tiered(text) for text in self.private)
+        unknown = [name for name in (*shapes, *samples, *private) if name not in names]
         if unknown:
             raise SpecError(f"{self.model} has no input {unknown[0]!r}; it has {', '.join(names)}")
         return tuple(
@@ -76,7 +77,8 @@ class Question:
                 name=name,
                 at=source,
                 shape=shapes.get(name),
-                private=name in self.private,
+                private=name in private,
+                private_within=private.get(name),
                 samples=samples.get(name),
             )
             for name in names
@@ -88,6 +90,14 @@ def this_machine() -> Topology:
     from nodes.backend import installed_backends
 
     return Topology((Node(name="here", tier=Tier.DEVICE, backends=installed_backends()),))
+
+
+def _tiered(text: str) -> tuple[str, Tier | None]:
+    """An input that is private, and the tier that it may go up to, as INPUT or INPUT@TIER."""
+    name, at, tier = text.partition("@")
+    if at and tier not in ("device", "edge"):
+        raise SpecError(f"--private {text}: a tier is device or edge, as in {name}@edge")
+    return name, Tier[tier.upper()] if at else None
 
 
 def _pin(text: str, topology: Topology) -> tuple[str, NodeId]:

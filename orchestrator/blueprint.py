@@ -21,7 +21,7 @@ from partitioner.profile import EngineKey, Profile
 from partitioner.repricing import repriced
 from partitioner.search.answer import answer
 from partitioner.tables import price_list
-from partitioner.topology import Link, Node, NodeId, Topology
+from partitioner.topology import Link, Node, NodeId, Tier, Topology
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +92,7 @@ def pose(
         source=spec.source,
         outputs_to=dict.fromkeys(model.graph.outputs, spec.source) | dict(spec.outputs),
         private=private_tensors(spec, model),
+        within=tensors_within(spec, model),
         max_error=spec.max_error,
         codecs=spec.codecs,
         objective=spec.objective,
@@ -134,8 +135,18 @@ def private_tensors(spec: DeploymentSpec, model: Model) -> frozenset[str]:
     """Tensors that may not leave the source, by the spec's private inputs."""
     held: frozenset[str] = frozenset()
     for entry in spec.inputs:
-        if entry.private:
+        if entry.private and entry.private_within is None:
             held |= pixel_forms(model.graph, (entry.name,), until=entry.private_until)
+    return held
+
+
+def tensors_within(spec: DeploymentSpec, model: Model) -> dict[str, Tier]:
+    """Tensors that may be no higher than a tier, by the spec's private inputs."""
+    held: dict[str, Tier] = {}
+    for entry in spec.inputs:
+        if entry.private and entry.private_within is not None:
+            for name in sorted(pixel_forms(model.graph, (entry.name,), until=entry.private_until)):
+                held[name] = min(held.get(name, Tier.CLOUD), entry.private_within)
     return held
 
 

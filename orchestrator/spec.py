@@ -18,17 +18,18 @@ from orchestrator.topology_spec import NAME, load_topology, parse_topology
 from orchestrator.yaml_file import StrictModel, check, read_yaml
 from partitioner.graph import DTYPE_BYTES
 from partitioner.problem import NO_LIMITS, Limits
-from partitioner.topology import NodeId, Topology
+from partitioner.topology import NodeId, Tier, Topology
 
 FRACTION = Field(ge=0, le=1)
 Positive = Annotated[float, Field(gt=0)]
 
 
 class PrivacyModel(StrictModel):
-    """How private an input is: not, wholly, or until an operator whose output may leave."""
+    """How private an input is: not, wholly, until an operator whose output may leave, within a tier."""
 
     always: bool = False
     until: str | None = None
+    within: Literal["device", "edge"] | None = None
 
 
 class InputModel(StrictModel):
@@ -45,9 +46,9 @@ class InputModel(StrictModel):
     def _any_form(cls, private: Any) -> Any:
         if isinstance(private, bool):
             return {"always": private}
-        if isinstance(private, dict) and list(private) == ["until"]:
+        if isinstance(private, dict) and private and set(private) <= {"until", "within"}:
             return private
-        raise ValueError(f"should be true, false or {{until: OPERATOR}}, is {private!r}")
+        raise ValueError(f"should be true, false or {{until: OPERATOR, within: TIER}} or one of them, is {private!r}")
 
     @field_validator("dtype")
     @classmethod
@@ -110,6 +111,7 @@ class DeploymentModel(StrictModel):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
     """A model input: the node where it appears and what is known of it. `private_until` None and `private`: always.
+    `private_within`: it may go as high as that tier; None: nowhere.
 
     A `shape` is given where the model leaves it open. `samples` is a file or folder for calibration.
     """
@@ -120,6 +122,7 @@ class InputSpec:
     dtype: str | None = None
     private: bool = False
     private_until: str | None = None
+    private_within: Tier | None = None
     samples: Path | None = None
 
 
@@ -228,8 +231,9 @@ def _input(name: str, entry: InputModel, folder: Path, where: str) -> InputSpec:
         at=entry.at,
         shape=None if entry.shape is None else tuple(entry.shape),
         dtype=entry.dtype,
-        private=entry.private.always or entry.private.until is not None,
+        private=entry.private != PrivacyModel(),
         private_until=entry.private.until,
+        private_within=None if entry.private.within is None else Tier[entry.private.within.upper()],
         samples=None if samples is None else _existing(folder, samples, f"{where}: inputs.{name}.samples"),
     )
 

@@ -89,6 +89,13 @@ def _privacy(problem: Problem, plan: Plan) -> Iterator[str]:
         for crossing in plan.crossings:
             if name in crossing.tensors and crossing.source != crossing.target:
                 yield f"private tensor {name} goes from {crossing.source} to {crossing.target}"
+    for name, tier in sorted(problem.within.items()):
+        activation = problem.graph.activations[name]
+        touching = (*activation.consumers, *(() if activation.producer is None else (activation.producer,)))
+        nodes = [plan.stages[at[operators[index].name]].node for index in touching]
+        nodes += [crossing.target for crossing in plan.crossings if name in crossing.tensors]
+        for node in sorted({node for node in nodes if problem.topology.node(node).tier > tier}):
+            yield f"tensor {name} may be no higher than {tier.name.lower()} and is on {node}"
 
 
 def _replicas(problem: Problem, plan: Plan) -> Iterator[str]:

@@ -28,12 +28,12 @@ def violation(problem: Problem, plan: Plan) -> Infeasible | None:
 def _leak(problem: Problem, plan: Plan) -> Infeasible | None:
     for crossing in plan.crossings:
         for tensor in crossing.tensors:
-            if tensor in problem.private and crossing.source != crossing.target:
+            if crossing.source != crossing.target and not problem.may_be_on(tensor, crossing.target):
                 detail = f"private tensor {tensor!r} would go from {crossing.source} to {crossing.target}"
                 return Infeasible(constraint="privacy", detail=detail)
     for stage in plan.stages:  # made elsewhere and read there crosses nothing, but is still not at the source
         made = {name for index in _indices(problem, stage.operators) for name in _touched(problem, index)}
-        kept = sorted(made & problem.private) if stage.node != problem.source else []
+        kept = [name for name in problem.kept if name in made and not problem.may_be_on(name, stage.node)]
         if kept:
             return Infeasible(constraint="privacy", detail=f"private tensor {kept[0]!r} would be on {stage.node}")
     return None
@@ -96,7 +96,7 @@ def overfull(problem: Problem, held: Mapping[NodeId, int]) -> Infeasible | None:
 
 
 def _indices(problem: Problem, operators: tuple[str, ...]) -> list[int]:
-    if not problem.private:
+    if not problem.kept:
         return []
     wanted = set(operators)
     return [i for i, operator in enumerate(problem.graph.operators) if operator.name in wanted]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from partitioner.graph import Graph
 from partitioner.profile import EngineKey, Profile
-from partitioner.topology import NodeId, Topology
+from partitioner.topology import NodeId, Tier, Topology
 
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
@@ -46,7 +46,8 @@ class Problem:
     """Everything that `cost.evaluate` and the solvers need.
 
     `source` is the node where every input appears; `outputs_to` names the node each output returns to.
-    Tensors in `private` (inputs and their pixel forms) stay on `source`. `pinned` fixes operators to nodes.
+    Tensors in `private` (inputs and their pixel forms) stay on `source`; those of `within` on nodes of that tier or a
+    lower one. `pinned` fixes operators to nodes.
     `max_error` bounds each codec's output error; 0 allows only raw. Operators of one group in `together` share a stage.
     `forward_only`: data goes up the tiers and never comes back down, but for the answer. `parallel`: branches run on
     several nodes at once and stages send to whoever reads (makespan.py); else a request goes from stage to stage.
@@ -61,6 +62,7 @@ class Problem:
     source: NodeId
     outputs_to: Mapping[str, NodeId]
     private: frozenset[str] = frozenset()
+    within: Mapping[str, Tier] = field(default_factory=dict)
     pinned: Mapping[str, NodeId] = field(default_factory=dict)
     max_error: float = 0.0
     codecs: tuple[str, ...] = ("raw",)
@@ -72,3 +74,14 @@ class Problem:
     parallel: bool = False
     serialised: bool = False
     most_replicas: int = 1
+
+    def may_be_on(self, tensor: str, node: NodeId) -> bool:
+        """Whether privacy lets the tensor be on that node."""
+        if tensor in self.private and node != self.source:
+            return False
+        return tensor not in self.within or self.topology.node(node).tier <= self.within[tensor]
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The tensors that may not be everywhere."""
+        return tuple(sorted({*self.private, *self.within}))

@@ -168,7 +168,7 @@ def _check(problem: Problem) -> None:
 
 def _check_names(problem: Problem) -> None:
     graph = problem.graph
-    for name in problem.private:
+    for name in problem.kept:
         if name not in graph.activations:
             raise InvalidProblem(f"{graph.name}: private tensor {name!r} is not in the model")
     operators = {operator.name for operator in graph.operators} if problem.pinned or problem.together else set()

@@ -74,25 +74,25 @@ def _chain(prices: Prices, sites: tuple[Site, ...]) -> Chain | None:
 
 
 def _leaks_on_the_way(problem: Problem, sites: tuple[Site, ...]) -> bool:
-    """Whether a private input that is read must leave the source, as all inputs enter at the first site."""
-    read = (name for name in problem.private if problem.graph.activations[name].producer is None)
-    return sites[0].node != problem.source and any(problem.graph.activations[name].consumers for name in read)
+    """Whether an input that is read must not be at the first site, where all inputs enter."""
+    made = problem.graph.activations
+    read = (name for name in problem.kept if made[name].producer is None and made[name].consumers)
+    return any(not problem.may_be_on(name, sites[0].node) for name in read)
 
 
 def _keep_to_nodes(problem: Problem, sites: tuple[Site, ...], seconds: Floats) -> None:
-    """Rule out every place but the source for what touches a private tensor, and but the pin for what is pinned."""
-    kept: list[tuple[int, str]] = []
-    for name in sorted(problem.private):
+    """Rule out the places where what an operator touches may not be, and every place but the pin for what is pinned."""
+    for name in problem.kept:
         one = problem.graph.activations[name]
         touching = (*one.consumers, *(() if one.producer is None else (one.producer,)))
-        kept.extend((operator, problem.source) for operator in touching)
-        if problem.outputs_to.get(name, problem.source) != problem.source and one.producer is not None:
-            seconds[one.producer] = np.inf  # a private output asked for elsewhere can be made nowhere
+        barred = [not problem.may_be_on(name, site.node) for site in sites]
+        seconds[np.ix_(touching, np.flatnonzero(barred))] = np.inf
+        if one.producer is not None and not problem.may_be_on(name, problem.outputs_to.get(name, problem.source)):
+            seconds[one.producer] = np.inf  # an output asked for where it may not be can be made nowhere
     if problem.pinned:
         index = {operator.name: i for i, operator in enumerate(problem.graph.operators)}
-        kept.extend((index[name], node) for name, node in problem.pinned.items())
-    for operator, node in kept:
-        seconds[operator, [site.node != node for site in sites]] = np.inf
+        for name, node in problem.pinned.items():
+            seconds[index[name], [site.node != node for site in sites]] = np.inf
 
 
 def _keep_returnable(prices: Prices, route: Route, seconds: Floats) -> None:

@@ -117,31 +117,39 @@ def _no_way(problem: Problem) -> Infeasible | None:
 
 def _no_private_place(prices: Prices) -> Infeasible | None:
     problem = prices.problem
-    here = [prices.operator_s[site] for site in problem.sites if site.node == problem.source]
-    for name in sorted(problem.private):
+    for name in problem.kept:
+        where = problem.source if name in problem.private else f"tiers up to {problem.within[name].name.lower()}"
+        here = [prices.operator_s[site] for site in problem.sites if problem.may_be_on(name, site.node)]
         one = problem.graph.activations[name]
         touching = [*one.consumers, *([] if one.producer is None else [one.producer])]
         for index in touching:
             operator = problem.graph.operators[index].name
-            if problem.pinned.get(operator, problem.source) != problem.source:
-                detail = f"operator {operator!r} is pinned elsewhere, but {name!r} is private to {problem.source}"
+            if not problem.may_be_on(name, problem.pinned.get(operator, problem.source)):
+                detail = f"operator {operator!r} is pinned elsewhere, but {name!r} is private to {where}"
                 return Infeasible(constraint="privacy", detail=detail)
             if all(seconds[index] == float("inf") for seconds in here):
-                detail = f"{name!r} is private to {problem.source}, where no engine runs operator {operator!r}"
+                detail = f"{name!r} is private to {where}, where no engine runs operator {operator!r}"
                 return Infeasible(constraint="privacy", detail=detail)
         target = problem.outputs_to.get(name, problem.source)
-        if target != problem.source and one.producer is not None:
-            detail = f"output {name!r} is private to {problem.source}, but is asked for at {target}"
+        if one.producer is not None and not problem.may_be_on(name, target):
+            detail = f"output {name!r} is private to {where}, but is asked for at {target}"
             return Infeasible(constraint="privacy", detail=detail)
     return None
 
 
 def _no_memory(problem: Problem) -> Infeasible:
+    graph = problem.graph
+    rooms = [problem.topology.node(site.node).memory_bytes for site in problem.sites]
+    room = max((one for one in rooms if one is not None), default=0)
+    for index, operator in enumerate(graph.operators if None not in rooms else ()):
+        if graph.weights_of([index]) > room:
+            detail = f"operator {operator.name!r} alone has {graph.weights_of([index])} bytes of weights; no node holds"
+            return Infeasible(constraint="memory", detail=f"{detail} more than {room}")
     limits = {site.node: problem.topology.node(site.node).memory_bytes for site in problem.sites}
     total = sum(problem.graph.weights_bytes.values())
     known = {node: limit for node, limit in limits.items() if limit is not None and limit < total}
     if not known:
-        kept = "pins, privacy and the tiers' order" if problem.pinned or problem.private else "the tiers' order"
+        kept = "pins, privacy and the tiers' order" if problem.pinned or problem.kept else "the tiers' order"
         return Infeasible(constraint="operators", detail=f"{kept} contradict each other: no order of sites keeps all")
     holding = ", ".join(f"{node} holds {limit}" for node, limit in sorted(known.items()))
     return Infeasible(

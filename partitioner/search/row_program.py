@@ -256,7 +256,7 @@ class RowProgram:
                 program.row(np.append(columns, needed), np.append(ones, signs), low=0.0)
             if producer >= 0:
                 program.row(np.append(columns, self._z[producer, j - 2]), 1.0, high=1.0)
-        if table.names[tensor] in self._prices.problem.private and route.legs[j].links:
+        if not self._prices.problem.may_be_on(table.names[tensor], route.nodes[j]):
             program.row(columns, 1.0, high=0.0)
         nbytes = self._prices.codecs.coded_bytes[self._codec[tensor][1], tensor]
         self._figures["latency"].add(columns, nbytes * route.leg_s_per_byte[j])

@@ -120,7 +120,7 @@ def test_weights_above_every_nodes_memory_are_refused_with_both_figures(isthmus:
     save_profile(Profile(model=ready.sha256, engines={key: EngineProfile(operator_s=seconds)}), tmp_path / "p.json")
     ended = isthmus("plan", model, "-T", topology, "--profile", tmp_path / "p.json")
     assert ended.code == 1
-    assert "memory" in ended.line and "camera holds 100" in ended.line and "take 128 bytes" in ended.line
+    assert "memory: operator 'project' alone has 128 bytes of weights; no node holds more than 100" in ended.line
 
 
 @pytest.mark.parametrize(
@@ -133,6 +133,7 @@ def test_weights_above_every_nodes_memory_are_refused_with_both_figures(isthmus:
         (("--private", "z"), "has no input 'z'; it has x"),
         (("--samples", "x=absent.npy"), "absent.npy"),
         (("--objective", "joy"), "no objective 'joy'; there are latency, throughput, energy, cost"),
+        (("--private", "x@cloud"), "--private x@cloud: a tier is device or edge, as in x@edge"),
         (("--pin", "a=moon"), "--pin a=moon: no node 'moon'; nodes are camera, cloud"),
         (("--pin", "a"), "--pin a: should be NAME=VALUE"),
         (("--together", "a"), "--together a: should name two operators or more, as A,B"),

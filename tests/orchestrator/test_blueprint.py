@@ -84,6 +84,13 @@ def test_a_private_input_keeps_its_pixel_forms(blueprint: Blueprint) -> None:
     assert private_tensors(blueprint.spec, blueprint.model) == frozenset()
 
 
+def test_an_input_kept_within_a_tier_may_be_on_the_edge_and_not_above(blueprint: Blueprint) -> None:
+    kept = replace(blueprint.spec.inputs[0], private=True, private_within=Tier.EDGE)
+    problem = replace(blueprint, spec=replace(blueprint.spec, inputs=(kept,))).problem()
+    assert problem.private == frozenset() and problem.within == {"x": Tier.EDGE}
+    assert problem.may_be_on("x", "camera") and not problem.may_be_on("x", "cloud")
+
+
 def test_a_nodes_engines_are_those_it_lists_and_has() -> None:
     node = Node(name="mec", tier=Tier.EDGE, backends=("openvino", "onnxruntime"), threads=2)
     (key,) = engine_keys(node, "here", {"onnxruntime", "tvm"})

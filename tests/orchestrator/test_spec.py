@@ -7,6 +7,7 @@ import pytest
 from orchestrator.errors import SpecError
 from orchestrator.spec import DeploymentSpec, load_spec
 from partitioner.problem import Limits
+from partitioner.topology import Tier
 from tests.orchestrator.test_topology_spec import THREE
 
 SPEC = """
@@ -73,6 +74,11 @@ def test_the_digest_follows_the_meaning_and_not_the_letters(tmp_path: Path) -> N
     assert read(tmp_path, SPEC.replace("max_error: 0.02", "max_error: 0.03")).digest != digest
 
 
+def test_an_input_may_be_private_to_a_tier_and_until_an_operator(tmp_path: Path) -> None:
+    (image,) = read(tmp_path, SPEC.replace("private: true", "private: {within: edge, until: Conv_3}")).inputs
+    assert (image.private, image.private_until, image.private_within) == (True, "Conv_3", Tier.EDGE)
+
+
 def test_limits_pins_and_groups_are_read_in_their_units(tmp_path: Path) -> None:
     more = "objective: energy\nlimits: {latency_ms: 40, energy_j: 2, error: 0.05}\npinned: {a: mec}\ntogether: [[a, b]]"
     spec = read(tmp_path, SPEC.replace("objective: latency", more + "\nforward_only: false"))
@@ -100,7 +106,8 @@ def test_the_digest_follows_the_topology_too(tmp_path: Path) -> None:
         ("at: camera", "at: cam", "inputs.input.at: no node 'cam'; nodes are camera, mec, cloud"),
         ("to: camera", "to: cam", "outputs.logits.to: no node 'cam'; nodes are camera, mec, cloud"),
         ("to: camera", "to: cloud", "outputs.logits.to: 'cloud'; an answer returns to where its inputs are so far"),
-        ("private: true", "private: yess", "inputs.input.private: should be true, false or {until: OPERATOR}"),
+        ("private: true", "private: yess", "inputs.input.private: should be true, false or {until: OPERATOR,"),
+        ("private: true", "private: {within: cloud}", "inputs.input.private.within: should be 'device' or 'edge'"),
         ("private: true", "dtype: float31", "inputs.input.dtype: no dtype 'float31'; known are bool"),
         ("[1, 3, 224, 224]", "[1, 0]", "inputs.input.shape[1]: should be greater than or equal to 1, is 0"),
         ("private: true", "samples: faces", "inputs.input.samples: no file"),

@@ -1,6 +1,7 @@
 """Small graphs and problems, built by hand or drawn at random from a seed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from random import Random
 
@@ -117,7 +118,7 @@ def random_problem(seed: int, tiers: int, operators: int, memory: bool = False) 
     sites = [site(node.name) for node in topology.nodes]
     if draw.random() < 0.4:
         sites.append(site(draw.choice(NAMES[:tiers]), "ov"))
-    return Problem(
+    problem = Problem(
         graph=graph,
         topology=topology,
         profile=_random_profile(draw, graph, sites),
@@ -129,6 +130,9 @@ def random_problem(seed: int, tiers: int, operators: int, memory: bool = False) 
         max_error=draw.choice((0.0, 0.05, 1.0)),
         codecs=("raw", "fp16", "int8"),
     )
+    if draw.random() < 0.2:
+        return replace(problem, within={draw.choice(sorted(graph.activations)): Tier(draw.randrange(2))})
+    return problem
 
 
 def _random_topology(draw: Random, tiers: int, memory: bool) -> Topology:

@@ -157,7 +157,7 @@ def test_under_load_work_leaves_the_node_that_would_be_saturated() -> None:
 
 @pytest.mark.parametrize(("seed", "load"), [(16, 20.0), (29, 20.0), (34, 150.0)])
 def test_plans_are_sought_that_are_best_only_under_load(seed: int, load: float) -> None:
-    problem = replace(random_problem(seed, 2, 6), codecs=("raw",))
+    problem = replace(random_problem(seed, 2, 6), codecs=("raw",), within={})
     found = grid(problem, UPLINK, LOW, HIGH, rtts_s=[0.002], arrivals_per_s=LOADS)
     assert isinstance(found, AtlasGrid)
     entry, posed = found.at(1e7, 0.002, load), at_point(problem, (1e7, 0.002))

@@ -153,13 +153,22 @@ def infeasible(problem: Problem) -> Infeasible:
 
 
 def test_weights_above_every_memory_are_infeasible_and_told_in_bytes() -> None:
-    graph = graph_of([["x"], ["t0"]], {}, ["t1"], {0: ["a", "b"], 1: ["c"]})
+    graph = graph_of([["x"], ["t0"], ["t1"]], {}, ["t2"], {0: ["a"], 1: ["b"], 2: ["c"]})
     problem = simple_problem(graph, line_of([1e6]))
     nodes = tuple(replace(one, memory_bytes=150) for one in problem.topology.nodes)
     answer = infeasible(replace(problem, topology=replace(problem.topology, nodes=nodes)))
     assert answer.constraint == "memory"
     assert "300 bytes" in answer.detail
     assert "camera holds 150" in answer.detail
+
+
+def test_an_operator_too_heavy_for_every_node_is_named() -> None:
+    graph = graph_of([["x"], ["t0"]], {}, ["t1"], {0: ["a", "b"], 1: ["c"]})
+    problem = simple_problem(graph, line_of([1e6]))
+    nodes = tuple(replace(one, memory_bytes=150) for one in problem.topology.nodes)
+    answer = infeasible(replace(problem, topology=replace(problem.topology, nodes=nodes)))
+    assert answer.constraint == "memory"
+    assert answer.detail == "operator 'op0' alone has 200 bytes of weights; no node holds more than 150"
 
 
 def test_an_operator_that_no_engine_runs_is_named() -> None:

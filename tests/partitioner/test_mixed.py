@@ -23,7 +23,7 @@ from partitioner.search.chains import chains_of, returning_chains
 from partitioner.search.mixed import best
 from partitioner.stages import Placed, codecs_of
 from partitioner.tables import Ints, price_list
-from partitioner.topology import Link, Topology
+from partitioner.topology import Link, Tier, Topology
 from tests.partitioner.builders import NAMES, chain_graph, graph_of, line_of, random_problem, simple_problem
 
 
@@ -230,6 +230,19 @@ def test_no_stage_stands_empty_where_the_way_past_it_is_the_shorter() -> None:
     assert isinstance(found, Plan) and found.certificate is not None
     assert [stage.node for stage in found.stages] == ["camera", "cloud"]
     assert found.certificate.status == "optimal"
+
+
+def test_what_is_kept_within_a_tier_goes_no_higher_and_no_way_past_it() -> None:
+    graph = graph_of([["x"], ["t0"], ["t1", "x"]], {"x": 10, "t0": 10, "t1": 10, "t2": 10}, ["t2"], {})
+    problem = simple_problem(graph, line_of([1e6, 1e6], 0.0001, slowdowns=(900.0, 90.0, 1.0)), op_s=0.001)
+    free, kept = best(problem), best(replace(problem, within={"x": Tier.EDGE, "t0": Tier.EDGE}))
+    assert isinstance(free, Plan) and isinstance(kept, Plan) and kept.certificate is not None
+    assert [stage.node for stage in free.stages] == ["cloud"]
+    assert [stage.node for stage in kept.stages] == ["mec"]
+    assert kept.certificate.status == "optimal"
+    assert "tensor x may be no higher than edge and is on cloud" in faults(
+        replace(problem, within={"x": Tier.EDGE}), free
+    )
 
 
 def test_a_gap_is_told_where_the_time_was_too_short() -> None:
