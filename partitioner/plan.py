@@ -100,6 +100,7 @@ class Infeasible:
 
     constraint: str  # "memory", "privacy", "operators", "reachability", "together", or a limit: "latency", "error"…
     detail: str
+    proven: bool = True  # False: none was found, in the time there was or among the segments measured
 
 
 def told(value: float, objective: str) -> str:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
+from partitioner.errors import InvalidProblem
 from partitioner.graph import Graph
 from partitioner.profile import EngineKey, Profile
 from partitioner.topology import NodeId, Tier, Topology
@@ -32,6 +34,14 @@ class Limits:
     cost_usd: float | None = None
     error: float | None = None
 
+    def __post_init__(self) -> None:
+        for name, value in (("latency_s", self.latency_s), ("throughput_per_s", self.throughput_per_s)):
+            if value is not None and not 0 < value < inf:
+                raise InvalidProblem(f"limit {name} should be above 0 and finite, is {value:g}")
+        for name, value in (("energy_j", self.energy_j), ("cost_usd", self.cost_usd), ("error", self.error)):
+            if value is not None and not 0 <= value < inf:
+                raise InvalidProblem(f"limit {name} should be 0 or more and finite, is {value:g}")
+
     @property
     def none(self) -> bool:
         """Whether any plan is within them."""
@@ -47,7 +57,7 @@ class Problem:
 
     `source` is the node where every input appears; `outputs_to` names the node each output returns to.
     Tensors in `private` (inputs and their pixel forms) stay on `source`; those of `within` on nodes of that tier or a
-    lower one. `pinned` fixes operators to nodes.
+    lower one (nodes that only forward a message do not count). `pinned` fixes operators to nodes.
     `max_error` bounds each codec's output error; 0 allows only raw. Operators of one group in `together` share a stage.
     `forward_only`: data goes up the tiers and never comes back down, but for the answer. `parallel`: branches run on
     several nodes at once and stages send to whoever reads (makespan.py); else a request goes from stage to stage.

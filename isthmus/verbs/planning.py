@@ -27,7 +27,7 @@ from orchestrator.profile_file import load_profile
 from orchestrator.spec import DeploymentSpec
 from partitioner.check import faults
 from partitioner.plan import Infeasible, Plan
-from partitioner.problem import Problem
+from partitioner.problem import NO_LIMITS, Problem
 from partitioner.queueing import loaded_latency_s, utilisations
 from partitioner.search.alternatives import Alternative, alternatives
 from partitioner.search.answer import answer
@@ -142,7 +142,7 @@ def _plot(path: Path, problem: Problem, plan: Plan, ends: tuple[tuple[str, str],
     """Draw the plan and, over the link asked for or the first that it crosses, its latency against goodput."""
     from isthmus.plot import plan_svg
 
-    plain = replace(problem, objective="latency", parallel=False)
+    plain = replace(problem, objective="latency", parallel=False, forward_only=True, limits=NO_LIMITS)
     over = ends or _crossed(problem, plan)
     drawn = None if over is None else atlas(plain, *over)
     picture = plan_svg(problem.graph, plan, drawn if isinstance(drawn, Atlas) else None, problem=problem)

@@ -7,9 +7,10 @@ best over another chain of nodes.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from partitioner.constraints import violation
 from partitioner.figures import score
 from partitioner.plan import ROUTER, Crossing, Plan
-from partitioner.problem import Problem
+from partitioner.problem import NO_LIMITS, Problem
 from partitioner.search.answer import answer
 from partitioner.search.mincut import best_per_chain
 
@@ -31,7 +32,9 @@ def alternatives(problem: Problem, chosen: Plan, *, most: int = 8, seconds: floa
     for change, plan in _plans(problem, chosen, seconds):
         value = score(plan.predicted, problem.objective)
         key = tuple((stage.node, stage.backend, stage.operators) for stage in plan.stages)
-        if value is not None and key != _key(chosen) and key not in found:
+        if value is None or key == _key(chosen) or key in found:
+            continue
+        if violation(problem, plan) is None:
             found[key] = Alternative(change=change, plan=plan, score=value)
     return tuple(sorted(found.values(), key=lambda one: one.score)[:most])
 
@@ -42,13 +45,15 @@ def _key(plan: Plan) -> object:
 
 def _plans(problem: Problem, chosen: Plan, seconds: float) -> Iterator[tuple[str, Plan]]:
     for crossing in chosen.crossings:
-        if ROUTER not in (crossing.sender, crossing.receiver) and crossing.source != crossing.target:
+        inner = ROUTER not in (crossing.sender, crossing.receiver)
+        if inner and crossing.tensors and crossing.source != crossing.target:
             yield from _moved(problem, chosen, crossing, seconds)
-    plain = replace(problem, objective="latency", forward_only=True, parallel=False)
+    plain = replace(problem, objective="latency", forward_only=True, parallel=False, limits=NO_LIMITS)
+    soonest = "" if problem.objective == "latency" else ", the soonest there"
     for plan in best_per_chain(plain):
         where = " | ".join(stage.node for stage in plan.stages)
         engines = sorted({stage.backend for stage in plan.stages})
-        yield (f"over {where}" if plan.is_split else f"all on {where}") + f" ({', '.join(engines)})", plan
+        yield (f"over {where}" if plan.is_split else f"all on {where}") + f" ({', '.join(engines)}{soonest})", plan
 
 
 def _moved(problem: Problem, chosen: Plan, crossing: Crossing, seconds: float) -> Iterator[tuple[str, Plan]]:

@@ -18,9 +18,9 @@ def answer(problem: Problem, *, seconds: float = SECONDS) -> Plan | Infeasible:
     integer programs for the rest (mixed.py), which alone have use for `seconds`, of the solver's own time.
     InvalidProblem for a question that can't be asked.
     """
+    check_question(problem)
     if problem.together and (refused := why_apart(price_list(problem))) is not None:
         return refused
-    check_question(problem)
     if problem.parallel:
         from partitioner.search.parallel import soonest  # these bring HiGHS or numba, which take their time to load
 
@@ -44,7 +44,8 @@ def _in_time(problem: Problem) -> Plan | Infeasible:
     most_s = problem.limits.latency_s
     if isinstance(found, Infeasible) or most_s is None or found.predicted.latency_s <= most_s:
         return found
-    bound_s = found.predicted.latency_s if found.certificate is None else found.certificate.lower_bound
-    if bound_s <= most_s:  # by measured segments, or beyond the effort spent
-        bound_s = found.predicted.latency_s
-    return Infeasible(constraint="latency", detail=beyond("latency_s", most_s, bound_s))
+    measured = any(engine.segment_s for engine in problem.profile.engines.values())
+    bound_s = 0.0 if measured or found.certificate is None else found.certificate.lower_bound
+    proven = bound_s > most_s
+    detail = beyond("latency_s", most_s, bound_s if proven else found.predicted.latency_s, proven=proven)
+    return Infeasible(constraint="latency", detail=detail, proven=proven)

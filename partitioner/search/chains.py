@@ -87,7 +87,8 @@ def _keep_to_nodes(problem: Problem, sites: tuple[Site, ...], seconds: Floats) -
         touching = (*one.consumers, *(() if one.producer is None else (one.producer,)))
         barred = [not problem.may_be_on(name, site.node) for site in sites]
         seconds[np.ix_(touching, np.flatnonzero(barred))] = np.inf
-        if one.producer is not None and not problem.may_be_on(name, problem.outputs_to.get(name, problem.source)):
+        to = problem.outputs_to.get(name)
+        if one.producer is not None and to is not None and not problem.may_be_on(name, to):
             seconds[one.producer] = np.inf  # an output asked for where it may not be can be made nowhere
     if problem.pinned:
         index = {operator.name: i for i, operator in enumerate(problem.graph.operators)}

@@ -26,8 +26,11 @@ def unsplit_plans(problem: Problem, candidates: Sequence[Plan]) -> dict[NodeId, 
     return found
 
 
-def reason(problem: Problem, chosen: Plan, candidates: Sequence[Plan]) -> str:
-    """One sentence: the plan chosen against the best one of the other kind, by the problem's objective."""
+def reason(problem: Problem, chosen: Plan, candidates: Sequence[Plan], *, all_seen: bool = True) -> str:
+    """One sentence: the plan chosen against the best one of the other kind, by the problem's objective.
+
+    Not `all_seen`: of some kinds of plans it is only known that they are no better.
+    """
     objective = problem.objective
 
     def price(plan: Plan) -> float:
@@ -39,12 +42,15 @@ def reason(problem: Problem, chosen: Plan, candidates: Sequence[Plan]) -> str:
     taken = f"{_where(chosen)} {verb} {told(price(chosen), objective)}"
     other = "" if best is None else f"would {verb[:-1]} {told(price(best), objective)}"
     if chosen.is_split:
+        if best is None and not all_seen:
+            return f"split: {taken}; no single node that may run everything does better"
         if best is None:
             return f"split: {taken}; no single node may run everything ({_barrier(problem)})"
         return f"split: {taken}; all on {_where(best)} {other}"
     if best is None:
         sites = len({site.node for site in problem.sites})
         why = "only one node may compute" if sites == 1 else "no split is allowed, or none that keeps every stage busy"
+        why = why if all_seen else "no split does better"
         return f"not split: all on {taken}; {why}"
     crossing_s = sum(crossing.seconds for crossing in best.crossings)
     of_it = f", of which {told(crossing_s, objective)} is the crossing" if objective == "latency" else ""
@@ -124,14 +130,14 @@ def _no_private_place(prices: Prices) -> Infeasible | None:
         touching = [*one.consumers, *([] if one.producer is None else [one.producer])]
         for index in touching:
             operator = problem.graph.operators[index].name
-            if not problem.may_be_on(name, problem.pinned.get(operator, problem.source)):
+            if operator in problem.pinned and not problem.may_be_on(name, problem.pinned[operator]):
                 detail = f"operator {operator!r} is pinned elsewhere, but {name!r} is private to {where}"
                 return Infeasible(constraint="privacy", detail=detail)
             if all(seconds[index] == float("inf") for seconds in here):
                 detail = f"{name!r} is private to {where}, where no engine runs operator {operator!r}"
                 return Infeasible(constraint="privacy", detail=detail)
-        target = problem.outputs_to.get(name, problem.source)
-        if one.producer is not None and not problem.may_be_on(name, target):
+        target = problem.outputs_to.get(name)
+        if one.producer is not None and target is not None and not problem.may_be_on(name, target):
             detail = f"output {name!r} is private to {where}, but is asked for at {target}"
             return Infeasible(constraint="privacy", detail=detail)
     return None
@@ -149,8 +155,9 @@ def _no_memory(problem: Problem) -> Infeasible:
     total = sum(problem.graph.weights_bytes.values())
     known = {node: limit for node, limit in limits.items() if limit is not None and limit < total}
     if not known:
-        kept = "pins, privacy and the tiers' order" if problem.pinned or problem.kept else "the tiers' order"
-        return Infeasible(constraint="operators", detail=f"{kept} contradict each other: no order of sites keeps all")
+        order = "the tiers' order" if problem.forward_only else "the number of stages"
+        kept = f"pins, privacy and {order}" if problem.pinned or problem.kept else order
+        return Infeasible(constraint="operators", detail=f"{kept} contradict each other: no row of sites keeps all")
     holding = ", ".join(f"{node} holds {limit}" for node, limit in sorted(known.items()))
     return Infeasible(
         constraint="memory", detail=f"the weights take {total} bytes and no allowed plan that fits was found: {holding}"

@@ -7,6 +7,7 @@ only for what beats the best plan known, which at first are minimum cuts' (mincu
 keep their bounds, so that a gap is always told. Exact over one codec a tensor, from those admissible.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -60,18 +61,36 @@ def best(problem: Problem, *, seconds: float = SECONDS, most_stages: int = MOST_
     prices = price_list(additive)
     chains = chains_of(prices) if problem.forward_only else returning_chains(prices, most_stages)
     measured = any(engine.segment_s for engine in problem.profile.engines.values())
-    found = _search(prices, chains, _known(prices, additive), seconds=seconds, keep_all=measured)
-    if not found.candidates:
+    found = _search(prices, chains, _known(prices), seconds=seconds, keep_all=measured)
+    if not measured and not found.candidates:
         return _why(prices, chains, found, seconds=seconds)
-    plans = [price_stages(price_list(problem), one.placed, one.codecs) for one in found.candidates]
+    searched = [found]
+    loose = replace(prices, problem=replace(additive, limits=Limits(error=problem.limits.error)))
+    if measured and loose.problem.limits != problem.limits:  # what sums of operators break, segments may keep
+        searched.append(_search(loose, chains, _known(loose), seconds=seconds, keep_all=True))
+    seen = [(one, part) for part in searched for one in part.candidates]
+    if not seen:
+        return _why(prices, chains, found, seconds=seconds)
+    plans = [price_stages(price_list(problem), one.placed, one.codecs) for one, _ in seen]
     kept = [i for i, plan in enumerate(plans) if violation(problem, plan) is None]
     if not kept:
-        refused = violation(problem, plans[0])
-        assert refused is not None
-        return replace(refused, detail=f"{refused.detail}, by the segments measured")
+        return _none_measured(problem, plans)
     at = min(kept, key=lambda i: _score(plans[i], problem.objective))
-    plans[at] = _plainly_coded(problem, found.candidates[at].placed, plans[at])
-    return _told(problem, found, at, plans)
+    plans[at] = _plainly_coded(problem, seen[at][0].placed, plans[at])
+    return _told(problem, seen[at], plans[at], [plans[i] for i in kept])
+
+
+def _none_measured(problem: Problem, plans: Sequence[Plan]) -> Infeasible:
+    """The limit that most plans break, by the segments measured, and the least that one of them takes."""
+    refused = [one for plan in plans if (one := violation(problem, plan)) is not None]
+    constraint = Counter(one.constraint for one in refused).most_common(1)[0][0]
+    for name, objective in OBJECTIVE_OF.items():
+        limit = getattr(problem.limits, name)
+        if objective == constraint and limit is not None:
+            least = min(_score(plan, objective) for plan in plans)
+            detail = beyond(name, limit, least, proven=False)
+            return Infeasible(constraint=constraint, detail=detail, proven=False)
+    return replace(next(one for one in refused if one.constraint == constraint), proven=False)
 
 
 def _plainly_coded(problem: Problem, placed: tuple[Placed, ...], plan: Plan) -> Plan:
@@ -90,15 +109,17 @@ def _score(plan: Plan, objective: str) -> float:
     return np.inf if value is None else value
 
 
-def _known(prices: Prices, problem: Problem) -> list[_Candidate]:
-    """The minimum cuts' plans that are within the limits."""
+def _known(prices: Prices) -> list[_Candidate]:
+    """The minimum cuts' plans that are within the limits, as they are coded or raw."""
+    problem = prices.problem
     plain = replace(problem, objective="latency", limits=Limits(), forward_only=True)
     found = []
     for plan in best_per_chain(plain):
         placed, codecs = stages_of(problem, plan), codecs_of(plan)
-        priced = price_stages(prices, placed, codecs)
-        if violation(problem, priced) is None:
-            found.append(_Candidate(placed=placed, codecs=codecs, score=_score(priced, problem.objective)))
+        for chosen in (codecs, dict.fromkeys(codecs, RAW)):
+            candidate = _priced(prices, placed, chosen)
+            if candidate is not None:
+                found.append(candidate)
     return found
 
 
@@ -157,8 +178,8 @@ def _bound(problem: Problem, chain: Chain) -> float:
     return float(np.where(np.isfinite(chain.seconds), spent, np.inf).min(axis=1).sum())
 
 
-def _told(problem: Problem, found: _Found, at: int, plans: Sequence[Plan]) -> Plan:
-    chosen = found.candidates[at]
+def _told(problem: Problem, seen: tuple[_Candidate, _Found], plan: Plan, plans: Sequence[Plan]) -> Plan:
+    chosen, found = seen
     gap = max(0.0, 1 - found.bound / chosen.score) if chosen.score else 0.0
     optimal = gap <= CLOSE
     certificate = Certificate(
@@ -171,10 +192,10 @@ def _told(problem: Problem, found: _Found, at: int, plans: Sequence[Plan]) -> Pl
     )
     unsplit = unsplit_plans(problem, plans)
     return replace(
-        plans[at],
+        plan,
         certificate=certificate,
-        unsplit_s={node: None if plan is None else plan.predicted.latency_s for node, plan in unsplit.items()},
-        reason=reason(problem, plans[at], plans),
+        unsplit_s={node: None if one is None else one.predicted.latency_s for node, one in unsplit.items()},
+        reason=reason(problem, plan, plans, all_seen=found.asked == found.rows),
     )
 
 
@@ -182,10 +203,13 @@ def _why(prices: Prices, chains: Sequence[Chain], found: _Found, *, seconds: flo
     """Which limit leaves nothing: one that no plan keeps even alone, or all together; else what any plan must obey."""
     problem = prices.problem
     limits = problem.limits
+    if found.bound < np.inf:
+        detail = f"in {seconds:g} s of solving no plan was found that keeps the limits, nor that there is none"
+        return Infeasible(constraint="limits", detail=f"{detail}; give it more time", proven=False)
     free = replace(prices, problem=replace(problem, limits=Limits()))
     for name in [one.name for one in fields(limits) if getattr(limits, one.name) is not None]:
         alone = _search(_asking(free, OBJECTIVE_OF[name]), chains, (), seconds=seconds)
-        if not alone.candidates:
+        if not alone.candidates and alone.bound == np.inf:
             return why_none(free)
         limit, least = getattr(limits, name), alone.bound
         if name == "throughput_per_s":
@@ -194,10 +218,10 @@ def _why(prices: Prices, chains: Sequence[Chain], found: _Found, *, seconds: flo
             return Infeasible(constraint=OBJECTIVE_OF[name], detail=beyond(name, getattr(limits, name), least))
     if limits.none:
         return why_none(prices)
-    told = ", ".join(f"{one.name} {getattr(limits, one.name):g}" for one in fields(limits) if getattr(limits, one.name))
-    proven = "no plan keeps" if found.bound == np.inf else f"in {seconds:g} s no plan was found that keeps"
+    asked = {one.name: getattr(limits, one.name) for one in fields(limits)}
+    told = ", ".join(f"{name} {value:g}" for name, value in asked.items() if value is not None)
     return Infeasible(
-        constraint="limits", detail=f"{proven} all of these at once, though each can be kept alone: {told}"
+        constraint="limits", detail=f"no plan keeps all of these at once, though each can be kept alone: {told}"
     )
 
 

@@ -47,32 +47,45 @@ def front(
         raise InvalidProblem(f"a front wants two different objectives or more, not {', '.join(objectives) or 'none'}")
     if len(objectives) > 2:
         return _grid(problem, objectives, points, seconds)
+    return _line(problem, objectives, points, seconds)
+
+
+def _line(problem: Problem, objectives: Sequence[str], points: int, seconds: float) -> Front | Infeasible:
+    """From the best by the first objective towards the best by the second."""
     plans: list[Plan] = []
-    limits = problem.limits
+    limits, sure = problem.limits, True
     while len(plans) < points:
-        found = _lowest(problem, objectives, limits, seconds)
+        found, proven = _lowest(problem, objectives, limits, seconds)
+        sure = sure and proven
         if isinstance(found, Infeasible):
-            return Front(objectives=tuple(objectives), plans=tuple(plans), complete=True) if plans else found
+            return Front(objectives=tuple(objectives), plans=tuple(plans), complete=sure) if plans else found
         plans.append(found)
         least = _value(found, objectives[1])
         if least <= 0:
-            return Front(objectives=tuple(objectives), plans=tuple(plans), complete=True)
+            return Front(objectives=tuple(objectives), plans=tuple(plans), complete=sure)
         limits = _within(problem.limits, objectives[1], least * (1 - STEP))
     return Front(objectives=tuple(objectives), plans=tuple(plans), complete=False)
 
 
-def _lowest(problem: Problem, objectives: Sequence[str], limits: Limits, seconds: float) -> Plan | Infeasible:
-    """The best by the first objective, and among such the best by each other in turn."""
+def _lowest(
+    problem: Problem, objectives: Sequence[str], limits: Limits, seconds: float
+) -> tuple[Plan | Infeasible, bool]:
+    """The best by the first objective, and among such the best by each other in turn; whether all that is proven."""
     first = answer(replace(problem, objective=objectives[0], limits=limits), seconds=seconds)
     if isinstance(first, Infeasible):
-        return first
-    best = first
+        return first, first.proven
+    best, proven = first, _is_optimal(first)
     for later in objectives[1:]:
         kept = _within(limits, objectives[0], _value(first, objectives[0]) * (1 + CLOSE))
         found = answer(replace(problem, objective=later, limits=kept), seconds=seconds)
+        proven = proven and isinstance(found, Plan) and _is_optimal(found)
         if isinstance(found, Plan) and _value(found, later) < _value(best, later) * (1 - CLOSE):
             best = replace(found, certificate=first.certificate)
-    return best
+    return best, proven
+
+
+def _is_optimal(plan: Plan) -> bool:
+    return plan.certificate is not None and plan.certificate.status == "optimal"
 
 
 def _grid(problem: Problem, objectives: Sequence[str], points: int, seconds: float) -> Front | Infeasible:

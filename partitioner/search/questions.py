@@ -15,6 +15,7 @@ OBJECTIVE_OF = {
 def check_question(problem: Problem) -> None:
     """InvalidProblem if energy or money is asked about and a node or link has no figure for it."""
     limits = problem.limits
+    _check_combination(problem)
     energy = problem.objective == "energy" or limits.energy_j is not None
     money = problem.objective == "cost" or limits.cost_usd is not None
     for node in problem.topology.nodes if energy or money else ():
@@ -29,16 +30,32 @@ def check_question(problem: Problem) -> None:
             raise InvalidProblem(f"cost is asked about, and link {link.source} → {link.target} has no usd_per_gb")
 
 
-def beyond(name: str, limit: float, least: float) -> str:
-    """What is asked for by a limit of this name, and the least that any plan takes, for people to read."""
+def _check_combination(problem: Problem) -> None:
+    """What concerns throughput alone, or latency alone, is asked with nothing else: no solver knows both."""
+    throughput = problem.objective == "throughput" or problem.limits.throughput_per_s is not None
+    alone = problem.objective == "throughput" and problem.limits.none and problem.forward_only and not problem.parallel
+    if problem.most_replicas < 1:
+        raise InvalidProblem(f"a stage runs on at least one node, not on {problem.most_replicas} replicas")
+    if problem.most_replicas > 1 and not alone:
+        raise InvalidProblem("replicas are planned for the objective throughput without limits; leave the others out")
+    if problem.serialised and throughput and not alone:
+        raise InvalidProblem("serialised nodes are planned for the objective throughput without limits")
+    if problem.parallel and problem.objective != "latency":
+        raise InvalidProblem(f"branches side by side are planned for latency, not for {problem.objective}")
+
+
+def beyond(name: str, limit: float, least: float, *, proven: bool = True) -> str:
+    """What is asked for by a limit of this name, and the least that any plan takes (or any found), for people."""
+    takes = "no plan takes less than" if proven else "the best found, by the segments measured, takes"
     match name:
         case "latency_s":
-            return f"an answer within {limit * 1e3:.4g} ms is asked for; no plan takes less than {least * 1e3:.4g} ms"
+            return f"an answer within {limit * 1e3:.4g} ms is asked for; {takes} {least * 1e3:.4g} ms"
         case "throughput_per_s":
-            return f"{limit:.4g} answers per second are asked for; no plan gives more than {1 / least:.4g}"
+            gives = "no plan gives more than" if proven else "the best found, by the segments measured, gives"
+            return f"{limit:.4g} answers per second are asked for; {gives} {1 / least:.4g}"
         case "energy_j":
-            return f"{limit:.4g} J per request are allowed; no plan takes less than {least:.4g} J"
+            return f"{limit:.4g} J per request are allowed; {takes} {least:.4g} J"
         case "cost_usd":
-            return f"{limit:.4g} USD per request are allowed; no plan takes less than {least:.4g} USD"
+            return f"{limit:.4g} USD per request are allowed; {takes} {least:.4g} USD"
         case _:
-            return f"an output error of {limit:.4g} is allowed; no plan keeps below {least:.4g}"
+            return f"an output error of {limit:.4g} is allowed; {takes.replace('takes', 'causes')} {least:.4g}"

@@ -78,24 +78,29 @@ class RowProgram:
         """The row's best plan below `below`, in the objective's unit, or the proof that there is none."""
         program = self._program
         if objective == "throughput" or limits.throughput_per_s is not None:
-            busiest = program.columns(1, high=np.inf)
+            busiest, unit = program.columns(1, high=np.inf), self._unit(limits)
             for one in self._busy.values():
                 columns, values = one.flat()
-                program.row(np.append(columns, busiest), np.append(values, -1.0), high=-one.constant)
+                program.row(np.append(columns, busiest), np.append(values * unit, -1.0), high=-one.constant * unit)
             if limits.throughput_per_s is not None:
-                program.row(busiest, 1.0, high=1 / limits.throughput_per_s)
+                program.row(busiest, 1.0, high=unit / limits.throughput_per_s)
         for name, key in FIGURES.items():
             most = getattr(limits, key)
             if most is not None:
                 columns, values = self._figures[name].flat()
                 scale = AROUND / (most if most > 0 else max(float(np.abs(values).max(initial=0.0)), TINY))
                 program.row(columns, values * scale, high=(most - self._figures[name].constant) * scale)
-        target = Sum(columns=[busiest], values=[np.ones(1)]) if objective == "throughput" else self._figures[objective]
+        target = self._figures.get(objective) or Sum(columns=[busiest], values=[np.full(1, 1 / unit)])
         columns, values = target.flat()
         scale = AROUND / max(float(np.abs(values).max(initial=0.0)), TINY)
         program.charge(columns, values * scale)
         solved = program.solve(seconds=seconds, below=(below - target.constant) * scale)
         return self._read(solved, solved.bound / scale + target.constant)
+
+    def _unit(self, limits: Limits) -> float:
+        """What makes seconds between answers, as limited or at most, a number like the others' in the program."""
+        most_s = float(np.where(np.isfinite(self._chain.seconds), self._chain.seconds, 0.0).sum())
+        return AROUND * (limits.throughput_per_s or 1 / max(most_s, TINY))
 
     def _read(self, solved: Solved, bound: float) -> RowAnswer:
         if solved.values is None:
@@ -219,6 +224,11 @@ class RowProgram:
             self._figures["latency"].add(columns, decode_s * ROUTER_SLOWDOWN)
         self._err(tensor, rows, over, chosen, returned)
 
+    @property
+    def _counts_errors(self) -> bool:
+        problem = self._prices.problem
+        return problem.limits.error is not None or problem.objective == "error"
+
     def _worthwhile(self, tensor: int) -> list[int]:
         """Admissible codecs, without those that another beats in bytes, speed and error alike."""
         codecs, profile = self._prices.codecs, self._prices.problem.profile
@@ -232,7 +242,7 @@ class RowProgram:
                 float(codecs.coded_bytes[row, tensor]),
                 float(codecs.encode_s_per_byte[row, tensor]),
                 float(codecs.decode_s_per_byte[row, tensor]),
-                error if self._prices.problem.limits.error is not None else 0.0,
+                error if self._counts_errors else 0.0,
             )
             if not any(all(a <= b for a, b in zip(other, worth, strict=True)) for _, other in kept):
                 kept = [(r, o) for r, o in kept if not all(a <= b for a, b in zip(worth, o, strict=True))]

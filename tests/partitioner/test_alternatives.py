@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from partitioner.check import faults
 from partitioner.plan import Plan
-from partitioner.problem import Problem
+from partitioner.problem import Limits, Problem
 from partitioner.search.alternatives import alternatives
 from partitioner.search.answer import answer
 from tests.partitioner.builders import graph_of, line_of, simple_problem
@@ -44,3 +44,12 @@ def test_no_alternative_is_the_plan_itself_nor_told_twice() -> None:
     assert len({repr(one) for one in placed}) == len(placed)
     assert [(s.node, len(s.operators)) for s in plan.stages] == [("camera", 3), ("mec", 3)]
     assert any(one.change.startswith("all on mec") for one in alternatives(problem, plan))
+
+
+def test_what_breaks_a_limit_is_no_alternative() -> None:
+    problem, plan = split()
+    hurried = replace(problem, limits=Limits(latency_s=1.05 * plan.predicted.latency_s))
+    assert all(
+        one.plan.predicted.latency_s <= hurried.limits.latency_s * (1 + 1e-9) for one in alternatives(hurried, plan)
+    )
+    assert len(alternatives(hurried, plan)) < len(alternatives(problem, plan))

@@ -8,6 +8,7 @@ from partitioner.errors import InvalidProblem
 from partitioner.figures import score
 from partitioner.plan import Infeasible, Plan
 from partitioner.problem import Limits, Problem
+from partitioner.profile import segment_key
 from partitioner.search.answer import answer
 from partitioner.search.mixed import best
 from tests.partitioner.builders import chain_graph, line_of, random_problem, simple_problem
@@ -73,3 +74,36 @@ def test_an_unknown_objective_or_operator_is_refused_by_name() -> None:
         answer(problem(objective="beauty"))
     with pytest.raises(InvalidProblem, match="'op9', to share a stage, is not in the model"):
         answer(problem(together=(("op0", "op9"),)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"most_replicas": 2}, "replicas are planned for the objective throughput without limits"),
+        ({"most_replicas": 0, "objective": "throughput"}, "at least one node, not on 0 replicas"),
+        ({"serialised": True, "limits": Limits(throughput_per_s=1)}, "serialised nodes are planned for"),
+        ({"parallel": True, "objective": "energy"}, "branches side by side are planned for latency, not for energy"),
+    ],
+)
+def test_what_no_solver_knows_together_is_refused(changed: dict[str, object], told: str) -> None:
+    with pytest.raises(InvalidProblem, match=told):
+        answer(problem(**changed))
+
+
+@pytest.mark.parametrize(
+    "limit", [{"latency_s": 0.0}, {"throughput_per_s": 0.0}, {"energy_j": -1.0}, {"error": float("nan")}]
+)
+def test_limits_that_mean_nothing_are_refused(limit: dict[str, float]) -> None:
+    with pytest.raises(InvalidProblem, match=f"limit {next(iter(limit))} should be"):
+        Limits(**limit)
+
+
+def test_a_deadline_that_only_measured_segments_miss_is_not_called_impossible() -> None:
+    posed = problem(limits=Limits(latency_s=0.005))
+    engines = {
+        key: replace(engine, segment_s={segment_key(tuple(engine.operator_s)): 1.0})
+        for key, engine in posed.profile.engines.items()
+    }
+    found = answer(replace(posed, profile=replace(posed.profile, engines=engines), sites=posed.sites[:1]))
+    assert isinstance(found, Infeasible) and not found.proven
+    assert "the best found, by the segments measured, takes 8000 ms" in found.detail

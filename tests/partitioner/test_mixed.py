@@ -18,7 +18,7 @@ from partitioner.errors import InvalidProblem
 from partitioner.figures import score
 from partitioner.plan import Infeasible, Plan
 from partitioner.problem import OBJECTIVES, Limits, Problem
-from partitioner.profile import CodecFigure, TensorFigure
+from partitioner.profile import CodecFigure, TensorFigure, segment_key
 from partitioner.search.chains import chains_of, returning_chains
 from partitioner.search.mixed import best
 from partitioner.stages import Placed, codecs_of
@@ -243,6 +243,77 @@ def test_what_is_kept_within_a_tier_goes_no_higher_and_no_way_past_it() -> None:
     assert "tensor x may be no higher than edge and is on cloud" in faults(
         replace(problem, within={"x": Tier.EDGE}), free
     )
+
+
+def timed(problem: Problem, share: float) -> Problem:
+    """The whole model and its halves timed on each engine, at a share of what its operators sum to."""
+    names = [operator.name for operator in problem.graph.operators]
+    runs = [tuple(names[begin:end]) for begin in range(len(names)) for end in range(begin + 1, len(names) + 1)]
+    engines = {
+        key: replace(
+            engine,
+            segment_s={segment_key(run): share * sum(engine.operator_s[name] for name in run) for run in runs},
+        )
+        for key, engine in problem.profile.engines.items()
+    }
+    return replace(problem, profile=replace(problem.profile, engines=engines))
+
+
+@pytest.mark.parametrize("objective", ["energy", "latency"])
+def test_a_limit_that_measured_segments_keep_is_kept_though_sums_break_it(objective: str) -> None:
+    problem = timed(on_a_line(objective=objective, pinned={"op0": "camera", "op5": "camera"}), 0.5)
+    found = best(replace(problem, limits=Limits(latency_s=0.03)))
+    assert isinstance(found, Plan)
+    assert found.predicted.latency_s == pytest.approx(0.024)
+
+
+def test_a_limit_that_no_measured_plan_keeps_is_told_with_the_best_found() -> None:
+    found = best(timed(on_a_line(objective="energy", limits=Limits(latency_s=0.001)), 1.5))
+    assert isinstance(found, Infeasible) and not found.proven
+    assert re.search("within 1 ms is asked for; the best found, by the segments measured, takes", found.detail)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-2, 1e-4])
+def test_a_limit_on_throughput_is_kept_at_any_scale_of_seconds(scale: float) -> None:
+    posed = on_a_line(objective="energy")
+    engines = {
+        key: replace(engine, operator_s={name: taken * scale for name, taken in engine.operator_s.items()})
+        for key, engine in posed.profile.engines.items()
+    }
+    links = tuple(
+        replace(link, bytes_per_s=link.bytes_per_s / scale, propagation_s=link.propagation_s * scale)
+        for link in posed.topology.links
+    )
+    posed = replace(
+        posed,
+        profile=replace(posed.profile, engines=engines),
+        topology=replace(posed.topology, links=links),
+        limits=Limits(throughput_per_s=1 / (0.04 * scale * (1 - 5e-7))),
+    )
+    found = best(posed)
+    known = min(plan.predicted.energy_j or 0.0 for plan in every_plan(posed, 2))
+    assert isinstance(found, Plan) and found.predicted.energy_j == pytest.approx(known)
+    assert found.certificate is not None and found.certificate.status == "optimal"
+
+
+def test_the_least_error_is_none_at_all() -> None:
+    found = best(replace(random_two_crossings(), objective="error"))
+    assert isinstance(found, Plan) and found.predicted.error == 0
+    kept = best(replace(random_two_crossings(), limits=Limits(error=0.0)))
+    assert isinstance(kept, Plan) and set(codecs_of(kept).values()) == {"raw"}
+
+
+def test_out_of_time_nothing_is_claimed_about_limits() -> None:
+    found = best(on_a_line(objective="energy", limits=Limits(latency_s=0.001)), seconds=0.0)
+    assert isinstance(found, Infeasible) and not found.proven
+    assert "nor that there is none; give it more time" in found.detail
+
+
+def test_what_rows_closed_by_bounds_might_do_is_not_said_to_be_forbidden() -> None:
+    problem = replace(random_two_crossings(), pinned={}, limits=Limits(error=0.01))
+    found = best(problem)
+    assert isinstance(found, Plan)
+    assert "no single node may" not in found.reason and "no split is allowed" not in found.reason
 
 
 def test_a_gap_is_told_where_the_time_was_too_short() -> None:

@@ -96,3 +96,10 @@ def test_energy_without_watts_is_refused_by_the_node_that_lacks_them() -> None:
     problem = simple_problem(chain_graph(3), line_of([1e6]))
     with pytest.raises(InvalidProblem, match="node camera has no active_w"):
         front(problem, ("latency", "energy"))
+
+
+def test_a_front_cut_short_by_time_is_not_called_complete() -> None:
+    found = front(on_a_line(), ("energy", "latency"), seconds=0.0)
+    whole = front(on_a_line(), ("energy", "latency"))
+    assert isinstance(found, Front) and isinstance(whole, Front)
+    assert whole.complete and not found.complete
