@@ -99,8 +99,9 @@ class RowProgram:
 
     def _unit(self, limits: Limits) -> float:
         """What makes seconds between answers, as limited or at most, a number like the others' in the program."""
-        most_s = float(np.where(np.isfinite(self._chain.seconds), self._chain.seconds, 0.0).sum())
-        return AROUND * (limits.throughput_per_s or 1 / max(most_s, TINY))
+        sums = [(one.constant, one.flat()[1]) for one in self._busy.values()]
+        most_s = max((abs(constant) + float(np.abs(values).sum()) for constant, values in sums), default=0.0)
+        return AROUND * (limits.throughput_per_s or 1 / (most_s or 1.0))
 
     def _read(self, solved: Solved, bound: float) -> RowAnswer:
         if solved.values is None:
