@@ -80,7 +80,7 @@ def test_the_plan_looked_up_is_the_best_there_is(seed: int, tiers: int) -> None:
 
 @pytest.mark.slow
 @given(st.integers(0, 10**6), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_everywhere_it_agrees_with_a_fresh_search(seed: int, memory: bool) -> None:
     problem = random_problem(seed, 3, 8, memory=memory)
     found = grid(problem, UPLINK, LOW, HIGH, rtts_s=RTTS_S)
@@ -94,7 +94,7 @@ def test_everywhere_it_agrees_with_a_fresh_search(seed: int, memory: bool) -> No
 
 @pytest.mark.slow
 @given(st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_at_each_rtt_breakpoints_are_those_of_the_line_atlas(seed: int) -> None:
     problem = random_problem(seed, 2, 7)
     found = grid(problem, UPLINK, LOW, HIGH, rtts_s=RTTS_S)

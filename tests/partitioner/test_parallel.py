@@ -163,7 +163,7 @@ def with_idle_ends(problem: Problem) -> Problem:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**9))
 def test_operators_that_lead_nowhere_equal_brute_force(seed: int) -> None:
     assert_soonest(with_idle_ends(drawn(seed, operators=4)))

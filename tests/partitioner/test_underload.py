@@ -33,7 +33,7 @@ def uneven() -> Problem:
 
 @pytest.mark.slow
 @given(st.integers(0, 10**6), st.sampled_from([2, 2, 3]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_plan_is_below_the_bound(seed: int, tiers: int) -> None:
     problem = replace(random_problem(seed, tiers, 3 if tiers == 3 else 5), codecs=("raw",))
     draw = Random(seed)
