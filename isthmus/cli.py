@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from isthmus.options import AsJson, Samples, Shapes, Topology
+from isthmus.options import AsJson, MaxError, Samples, Shapes, Topology
 from isthmus.plan_command import plan
 from isthmus.terminal import REFUSALS, fail
 
@@ -65,6 +65,7 @@ def profile(
     shape: Shapes = None,
     samples: Samples = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="profile file to write")] = None,
+    max_error: MaxError = 0.0,
     segments: Annotated[
         int, typer.Option(help="to know of each engine, for its cost model; not with --address", min=0)
     ] = 12,
@@ -74,7 +75,7 @@ def profile(
     from isthmus.verbs.profile import profile_model
 
     asked = (model, topology, address, shape or [], samples or [], output)
-    profile_model(*asked, segments=segments, as_json=as_json)
+    profile_model(*asked, max_error=max_error, segments=segments, as_json=as_json)
 
 
 app.command()(plan)

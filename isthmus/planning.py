@@ -74,7 +74,7 @@ def plan_for(
         source = min(topology.nodes, key=lambda node: node.tier).name
     if outputs_to is None or isinstance(outputs_to, str):
         outputs_to = dict.fromkeys(model.graph.outputs, outputs_to or source)
-    kept = set(private)
+    kept = {private} if isinstance(private, str) else set(private)
     names = (*model.graph.inputs, *(kept - set(model.graph.inputs)))  # an unknown name is refused by pose
     spec = DeploymentSpec(
         name="plan",

@@ -41,6 +41,12 @@ class Question:
         source = self.source or min(topology.nodes, key=lambda node: node.tier).name
         topology.node(source)
         inputs = self._inputs(source)
+        if not 0 <= self.max_error <= 1:
+            raise SpecError(f"--max-error {self.max_error:g}: should be from 0 to 1, a share of the largest output")
+        pinned = [_pin(text, topology) for text in self.pins]
+        for name, node in pinned:
+            if dict(pinned)[name] != node:
+                raise SpecError(f"--pin: {name} is pinned to {node} and to {dict(pinned)[name]}; keep one")
         error = self.max_error or self.limits.error or 0.0  # a budget alone lets each tensor take all of it
         meant = (inputs, error, self.objective, self.limits, self.pins, self.together, self.forward_only)
         return DeploymentSpec(
@@ -51,7 +57,7 @@ class Question:
             inputs=inputs,
             objective=self.objective,
             limits=self.limits,
-            pinned=tuple(_pin(text, topology) for text in self.pins),
+            pinned=tuple(pinned),
             together=tuple(_group(text) for text in self.together),
             forward_only=self.forward_only,
             max_error=error,
@@ -109,8 +115,8 @@ def _pin(text: str, topology: Topology) -> tuple[str, NodeId]:
 
 def _group(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if len(names) < 2:
-        raise SpecError(f"--together {text}: should name two operators or more, as A,B")
+    if len(set(names)) < max(2, len(names)):
+        raise SpecError(f"--together {text}: should name two different operators or more, as A,B")
     return names
 
 

@@ -30,7 +30,7 @@ def plan_picture(plan: Plan) -> RenderableType:
         proof = plan.certificate
         gap = f" within {proof.gap:.1%}" if proof.gap > 0 else ""
         total.append(f", {proof.objective} {proof.status}{gap}", style="dim")
-    return Group(*lines, total, Text(f"  {plan.reason}", style="italic"))
+    return Group(*lines, total, *([Text(f"  {plan.reason}", style="italic")] if plan.reason else []))
 
 
 def figures_text(plan: Plan) -> str:
@@ -86,7 +86,8 @@ def unsplit_table(plan: Plan) -> Table:
 def standing_line(found: Standing, objective: str) -> Text:
     """How far the plan is ahead of the next best one of which every segment was timed."""
     figure = score(found.runner_up.predicted, objective) or 0.0
-    where = " | ".join(f"{stage.node} {len(stage.operators)}" for stage in found.runner_up.stages)
+    stages = found.runner_up.stages
+    where = " | ".join(f"{stage.node} {stage.backend} {len(stage.operators)}" for stage in stages)
     return Text(f"  measured runner-up: {where}, {told(figure, objective)} ({found.gap:+.1%})", style="dim")
 
 

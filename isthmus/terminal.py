@@ -34,6 +34,11 @@ def fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
+def warn(message: str) -> None:
+    """One line on stderr about what was asked for and will not be had; nothing stops."""
+    sys.stderr.write(f"isthmus: {' '.join(message.split())}\n")
+
+
 def note(message: str) -> None:
     """A word of progress on a terminal, nothing in a pipe."""
     if errors.is_terminal:

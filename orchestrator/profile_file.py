@@ -112,7 +112,7 @@ def load_profile(path: Path) -> Profile:
     """Read a profile file. SpecError, in one line, for a file that is none."""
     try:
         plain = json.loads(path.read_text())
-        if plain.get("format") not in READ:
+        if not isinstance(plain, dict) or plain.get("format") not in READ:
             raise SpecError(f"{path} is no profile of format {FORMAT!r}; write one with: isthmus profile MODEL -o FILE")
         return profile_from_json(plain)
     except OSError as error:

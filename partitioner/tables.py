@@ -158,6 +158,8 @@ def _check(problem: Problem) -> None:
         raise InvalidProblem(f"{graph.name}: the model has no operators, so there is nothing to place")
     if not problem.sites:
         raise InvalidProblem(f"{graph.name}: no site was given; name at least one node with an engine")
+    if not 0 <= problem.max_error < float("inf"):
+        raise InvalidProblem(f"max_error should be 0 or more, a share of the largest output, is {problem.max_error:g}")
     for node in (problem.source, *(site.node for site in problem.sites), *problem.outputs_to.values()):
         problem.topology.node(node)
     for name in graph.outputs:
@@ -172,6 +174,10 @@ def _check_names(problem: Problem) -> None:
         if name not in graph.activations:
             raise InvalidProblem(f"{graph.name}: private tensor {name!r} is not in the model")
     operators = {operator.name for operator in graph.operators} if problem.pinned or problem.together else set()
+    for group in problem.together:
+        if len(set(group)) < max(2, len(group)):
+            told = ", ".join(group) or "nothing"
+            raise InvalidProblem(f"{graph.name}: operators that share a stage are two or more, each once, not {told}")
     for name in (name for group in problem.together for name in group):
         if name not in operators:
             raise InvalidProblem(f"{graph.name}: operator {name!r}, to share a stage, is not in the model")

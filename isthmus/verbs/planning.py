@@ -17,7 +17,7 @@ from isthmus.render import (
     standing_line,
     unsplit_table,
 )
-from isthmus.terminal import fail, note, progress, show, show_json
+from isthmus.terminal import fail, note, progress, show, show_json, warn
 from isthmus.verbs.profile import refuse_early
 from orchestrator.blueprint import pose
 from orchestrator.errors import SpecError
@@ -62,6 +62,8 @@ def print_plan(question: Question, profile_file: Path | None, wish: Wish, *, as_
     Exit 1 with the constraint if no plan fits.
     """
     spec = question.spec()
+    if wish.plot is not None and wish.plot.suffix != ".svg":
+        raise SpecError(f"--plot {wish.plot}: an SVG is drawn; name a file that ends in .svg")
     ends = None if wish.over is None else _range_of(wish.over)
     with progress("profiling and planning"):
         problem = question.wanted(_from_file(spec, profile_file) if profile_file else _measured(spec))
@@ -118,7 +120,7 @@ def _parts(problem: Problem, plan: Plan, others: tuple[Alternative, ...], wish: 
     parts = [plan_picture(plan), unsplit_table(plan)]
     if wish.load_per_s is not None:
         parts.append(load_line(_loaded(problem, plan, wish.load_per_s)))
-    ahead: Standing | None = standing(problem, plan)
+    ahead: Standing | None = standing(problem, plan) if wish.load_per_s is None else None
     if ahead is not None:
         parts.append(standing_line(ahead, problem.objective))
     if wish.explain:
@@ -170,6 +172,8 @@ def _range_of(text: str) -> tuple[tuple[str, str], float, float]:
         low, high = (float(part) for part in parts[2:]) if len(parts) > 2 else ATLAS_MBPS
     except ValueError:
         parts = []
+    if len(parts) == 4 and not 0 < low <= high:
+        raise SpecError(f"--atlas {text}: the goodputs should be above 0 and ascend, in Mbps")
     if len(parts) not in (2, 4):
         raise SpecError(f"--atlas {text}: should be SOURCE:TARGET, or SOURCE:TARGET:LOW:HIGH with goodputs in Mbps")
     return (parts[0], parts[1]), low * MBPS, high * MBPS
@@ -186,6 +190,8 @@ def _from_file(spec: DeploymentSpec, path: Path) -> Problem:
 
     profile = load_profile(path)
     model = load(prepare(spec).path)
+    if spec.max_error > 0 and not profile.tensors:
+        warn(f"{path} knows nothing of codecs, so all goes raw; profile with --max-error {spec.max_error:g} for that")
     if profile.model != model.sha256:
         raise SpecError(f"{path} is the profile of another model than {spec.model}; profile this one")
     return pose(spec, model, profile, engines_of(profile, spec.topology))

@@ -24,11 +24,15 @@ def profile_model(
     samples: Sequence[str],
     output: Path | None,
     *,
+    max_error: float,
     segments: int,
     as_json: bool,
 ) -> None:
     """Measure a model on a topology's nodes, up to `segments` of it on each engine, and write or print the profile."""
-    spec = Question(model=model, topology=topology, shapes=tuple(shapes), samples=tuple(samples)).spec()
+    question = Question(
+        model=model, topology=topology, shapes=tuple(shapes), samples=tuple(samples), max_error=max_error
+    )
+    spec = question.spec()
     refuse_early(spec, address)
     with progress("profiling"):
         found = _profile_there(spec, address) if address else _profile_here(spec, segments)

@@ -35,7 +35,7 @@ class Front:
 def front(
     problem: Problem, objectives: Sequence[str], *, points: int = 12, seconds: float = 10.0
 ) -> Front | Infeasible:
-    """The front of these objectives, of `points` plans at most (for more than two: a side of the grid).
+    """The front of these objectives, of about `points` plans at most.
 
     `seconds` of the solver's time for each plan. InvalidProblem for fewer than two objectives or an unknown one.
     """
@@ -90,6 +90,7 @@ def _is_optimal(plan: Plan) -> bool:
 
 def _grid(problem: Problem, objectives: Sequence[str], points: int, seconds: float) -> Front | Infeasible:
     """The best by the first objective on a grid of limits for the others, those beaten by another left out."""
+    side = max(2, round(points ** (1 / (len(objectives) - 1))))
     corners = []
     for name in objectives:
         found = answer(replace(problem, objective=name), seconds=seconds)
@@ -99,7 +100,7 @@ def _grid(problem: Problem, objectives: Sequence[str], points: int, seconds: flo
     levels = []
     for name in objectives[1:]:
         values = [_value(plan, name) for plan in corners]
-        levels.append(np.linspace(min(values), max(values), points).tolist())
+        levels.append(np.linspace(min(values), max(values), side).tolist())
     plans = list(corners)
     for limit in product(*levels):
         limits = problem.limits

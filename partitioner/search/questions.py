@@ -32,13 +32,12 @@ def check_question(problem: Problem) -> None:
 
 def _check_combination(problem: Problem) -> None:
     """What concerns throughput alone, or latency alone, is asked with nothing else: no solver knows both."""
-    throughput = problem.objective == "throughput" or problem.limits.throughput_per_s is not None
     alone = problem.objective == "throughput" and problem.limits.none and problem.forward_only and not problem.parallel
     if problem.most_replicas < 1:
         raise InvalidProblem(f"a stage runs on at least one node, not on {problem.most_replicas} replicas")
     if problem.most_replicas > 1 and not alone:
         raise InvalidProblem("replicas are planned for the objective throughput without limits; leave the others out")
-    if problem.serialised and throughput and not alone:
+    if problem.serialised and not alone:
         raise InvalidProblem("serialised nodes are planned for the objective throughput without limits")
     if problem.parallel and problem.objective != "latency":
         raise InvalidProblem(f"branches side by side are planned for latency, not for {problem.objective}")

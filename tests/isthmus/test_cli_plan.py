@@ -55,7 +55,7 @@ def test_an_atlas_for_people_has_a_line_for_each_plan(isthmus: Isthmus, asked: t
         ("camera:cloud:1", "should be SOURCE:TARGET, or SOURCE:TARGET:LOW:HIGH"),
         ("camera:cloud:slow:fast", "with goodputs in Mbps"),
         ("camera:moon", "no link camera → moon in the topology; there is camera → cloud"),
-        ("camera:cloud:9:1", "an atlas wants a range of goodputs above 0"),
+        ("camera:cloud:9:1", "the goodputs should be above 0 and ascend, in Mbps"),
     ],
 )
 def test_an_atlas_of_nothing_is_refused(isthmus: Isthmus, asked: tuple[object, ...], text: str, told: str) -> None:
@@ -131,3 +131,9 @@ def test_a_plot_is_an_svg_of_the_plan_and_the_goodputs(
     assert "cloud" in words and "Mbps" in words
     refused = isthmus(*asked, "--plot", tmp_path / "no" / "plan.svg")
     assert refused.code == 1 and "cannot write" in refused.line
+
+
+def test_a_profile_that_knows_no_codecs_is_said_to(isthmus: Isthmus, asked: tuple[object, ...]) -> None:
+    ended = isthmus(*asked, "--max-error", "0.1", "--json")
+    assert plan_of(ended)["predicted"]["error"] == 0
+    assert "knows nothing of codecs, so all goes raw; profile with --max-error 0.1" in ended.err

@@ -136,7 +136,12 @@ def test_weights_above_every_nodes_memory_are_refused_with_both_figures(isthmus:
         (("--private", "x@cloud"), "--private x@cloud: a tier is device or edge, as in x@edge"),
         (("--pin", "a=moon"), "--pin a=moon: no node 'moon'; nodes are camera, cloud"),
         (("--pin", "a"), "--pin a: should be NAME=VALUE"),
-        (("--together", "a"), "--together a: should name two operators or more, as A,B"),
+        (("--together", "a"), "--together a: should name two different operators or more, as A,B"),
+        (("--together", "a,a"), "--together a,a: should name two different operators or more, as A,B"),
+        (("--pin", "a=camera", "--pin", "a=cloud"), "a is pinned to camera and to cloud; keep one"),
+        (("--max-error", "-1"), "--max-error -1: should be from 0 to 1"),
+        (("--max-error", "nan"), "--max-error nan: should be from 0 to 1"),
+        (("--plot", "plan.png"), "--plot plan.png: an SVG is drawn; name a file that ends in .svg"),
         (("--profile", "absent.json"), "cannot read absent.json"),
     ],
 )

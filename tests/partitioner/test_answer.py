@@ -80,6 +80,9 @@ def test_an_unknown_objective_or_operator_is_refused_by_name() -> None:
     ("changed", "told"),
     [
         ({"most_replicas": 2}, "replicas are planned for the objective throughput without limits"),
+        ({"serialised": True}, "serialised nodes are planned for the objective throughput"),
+        ({"together": (("op0", "op0"),)}, "two or more, each once, not op0, op0"),
+        ({"max_error": float("nan")}, "max_error should be 0 or more"),
         ({"most_replicas": 0, "objective": "throughput"}, "at least one node, not on 0 replicas"),
         ({"serialised": True, "limits": Limits(throughput_per_s=1)}, "serialised nodes are planned for"),
         ({"parallel": True, "objective": "energy"}, "branches side by side are planned for latency, not for energy"),
