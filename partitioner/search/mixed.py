@@ -64,11 +64,10 @@ def best(problem: Problem, *, seconds: float = SECONDS, most_stages: int = MOST_
     found = _search(prices, chains, _known(prices), seconds=seconds, keep_all=measured)
     if not measured and not found.candidates:
         return _why(prices, chains, found, seconds=seconds)
-    searched = [found]
+    seen = [(one, found) for one in found.candidates]
     loose = replace(prices, problem=replace(additive, limits=Limits(error=problem.limits.error)))
-    if measured and loose.problem.limits != problem.limits:  # what sums of operators break, segments may keep
-        searched.append(_search(loose, chains, _known(loose), seconds=seconds, keep_all=True))
-    seen = [(one, part) for part in searched for one in part.candidates]
+    if measured and loose.problem.limits != problem.limits:
+        seen += _beyond_sums(problem, loose, chains, seconds)
     if not seen:
         return _why(prices, chains, found, seconds=seconds)
     plans = [price_stages(price_list(problem), one.placed, one.codecs) for one, _ in seen]
@@ -78,6 +77,24 @@ def best(problem: Problem, *, seconds: float = SECONDS, most_stages: int = MOST_
     at = min(kept, key=lambda i: _score(plans[i], problem.objective))
     plans[at] = _plainly_coded(problem, seen[at][0].placed, plans[at])
     return _told(problem, seen[at], plans[at], [plans[i] for i in kept])
+
+
+def _beyond_sums(
+    problem: Problem, loose: Prices, chains: Sequence[Chain], seconds: float
+) -> list[tuple[_Candidate, _Found]]:
+    """Plans that sums of operators would rule out, but segments may keep: the best of each row without the limits.
+
+    By the objective; and by each figure that is limited, for those that come close to a limit.
+    """
+    whole = _search(loose, chains, _known(loose), seconds=seconds, keep_all=True)
+    found = list(whole.candidates)
+    for name, objective in OBJECTIVE_OF.items():
+        if getattr(problem.limits, name) is not None and objective not in ("error", problem.objective):
+            asked = _asking(loose, objective)
+            for one in _search(asked, chains, _known(asked), seconds=seconds, keep_all=True).candidates:
+                priced = _priced(loose, one.placed, one.codecs)
+                found += [priced] if priced is not None else []
+    return [(one, whole) for one in found]
 
 
 def _none_measured(problem: Problem, plans: Sequence[Plan]) -> Infeasible:

@@ -267,6 +267,16 @@ def test_a_limit_that_measured_segments_keep_is_kept_though_sums_break_it(object
     assert found.predicted.latency_s == pytest.approx(0.024)
 
 
+def test_plans_that_are_frugal_by_segments_alone_are_looked_for_under_a_limit() -> None:
+    """The soonest of the row computes at the MEC; the limit wants nearly all on the camera, which sums rule out."""
+    posed = on_a_line(pinned={"op5": "mec"}, limits=Limits(energy_j=0.06))
+    assert isinstance(best(posed), Infeasible)
+    found = best(timed(posed, 0.5))
+    assert isinstance(found, Plan)
+    assert [len(stage.operators) for stage in found.stages] == [5, 1]
+    assert found.predicted.energy_j is not None and found.predicted.energy_j <= 0.06
+
+
 def test_a_limit_that_no_measured_plan_keeps_is_told_with_the_best_found() -> None:
     found = best(timed(on_a_line(objective="energy", limits=Limits(latency_s=0.001)), 1.5))
     assert isinstance(found, Infeasible) and not found.proven
