@@ -6,7 +6,7 @@ a seed. The latency is a minimum cut's; the throughput a search over ideals; the
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from time import perf_counter
 
@@ -38,22 +38,33 @@ def _within(problem: Problem, objective: str, limits: Limits) -> Problem:
     return replace(problem, objective=objective, limits=limits)
 
 
-def figures_of(name: str, problem: Problem) -> Iterator[Figure]:
+def asked(problem: Problem) -> Iterator[tuple[str, float, float]]:
+    """Each question with the seconds that its answer took, and the relative gap that was left."""
     least = answer(problem)
     if not isinstance(least, Plan):
-        raise SystemExit(f"{name}: {least.detail}")
-    for told, asked in questions(problem, least):
+        raise SystemExit(f"{problem.graph.name}: {least.detail}")
+    for told, question in questions(problem, least):
         began_s = perf_counter()
-        found = answer(asked, seconds=TARGET_S)
+        found = answer(question, seconds=TARGET_S)
         spent_s = perf_counter() - began_s
-        if not isinstance(found, Plan):
-            yield figure(f"{name}: {told}: proven that there is none", spent_s, "s", TARGET_S)
-            continue
-        if wrong := faults(asked, found):
-            raise SystemExit(f"{name}: {told}: {wrong[0]}")
-        gap = 1.0 if found.certificate is None else found.certificate.gap
-        yield figure(f"{name}: {told}: answered", spent_s, "s", TARGET_S)
-        yield figure(f"{name}: {told}: gap left", gap * 100, "%", 0.0)
+        if isinstance(found, Plan) and (wrong := faults(question, found)):
+            raise SystemExit(f"{problem.graph.name}: {told}: {wrong[0]}")
+        gap = found.certificate.gap if isinstance(found, Plan) and found.certificate is not None else 0.0
+        proven = isinstance(found, Plan) or found.proven
+        yield told, spent_s, gap if proven else 1.0
+
+
+def figures_of(problems: Iterable[Problem]) -> Iterator[Figure]:
+    """For each question the slowest answer and the largest gap of all models."""
+    every: dict[str, list[tuple[float, float]]] = {}
+    for problem in problems:
+        for told, spent_s, gap in asked(problem):
+            every.setdefault(told, []).append((spent_s, gap))
+    for told, found in every.items():
+        spent, gaps = zip(*found, strict=True)
+        of = f"{len(found)} models"
+        yield figure(f"{told}: slowest answer of {of}", max(spent), "s", TARGET_S, spread=(min(spent), max(spent)))
+        yield figure(f"{told}: largest gap of {of}", max(gaps) * 100, "%", 0.0)
 
 
 def main() -> None:
@@ -63,8 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     graphs = zoo_graphs()[:1] if options.quick else zoo_graphs()
     answer(replace(three_tiers(graphs[0][1]), objective="throughput"))  # numba compiles once a machine
-    found = [one for name, graph in graphs for one in figures_of(name, with_codecs(three_tiers(graph)))]
-    report("objectives", found, options.json)
+    report("objectives", figures_of(with_codecs(three_tiers(graph)) for _, graph in graphs), options.json)
 
 
 if __name__ == "__main__":
