@@ -23,6 +23,7 @@ from partitioner.profile import Profile
 from partitioner.topology import Link, Node, Tier, Topology
 
 FAST_MBPS, SLOW_MBPS, RTT_MS = 100.0, 10.0, 8.0
+CODECS = ("raw", "fp16", "int8", "raw+zstd", "fp16+zstd", "int8+zstd")  # one scale for all classes may change a label
 CLOUD_MBPS, CLOUD_RTT_MS = 400.0, 20.0
 MAX_ERROR = 0.02
 SLOWDOWNS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0)
@@ -147,6 +148,7 @@ def _spec(name: str, model: str, topology: Topology, entry: InputSpec) -> Deploy
         source="camera",
         inputs=(entry,),
         max_error=MAX_ERROR,
+        codecs=CODECS,
         digest=_digest(name, topology),
     )
 
