@@ -48,6 +48,7 @@ class Choice:
     fast: Plan
     slow: Plan
     stale_s: float  # the fast plan's latency on the slow link
+    late_s: float  # the slow plan's latency on the fast link
 
 
 def site(slowdown: float, uplink_mbps: float = FAST_MBPS) -> Topology:
@@ -111,19 +112,21 @@ def blueprint(spec: DeploymentSpec, profile: Profile) -> Blueprint:
 
 
 def choose_slowdown(private: Case, profile: Profile) -> Choice:
-    """The slowdown at which splitting, and later going back, both gain most: the largest of the smaller gains.
+    """The slowdown at which splitting and both switches gain most: the largest of the smallest gains.
 
-    gain(split) = 1 − split / all-camera on the fast link; gain(return) = 1 − best / split on the slow one.
+    gain(split) = 1 − split / all-camera on the fast link; gain(drop) = 1 − best / split on the slow one, and
+    gain(return) = 1 − split / that best one on the fast link, without which nobody would switch back.
     """
     choices = [choice for factor in SLOWDOWNS if (choice := _choice(private, profile, factor)) is not None]
     return max(choices, key=least_gain)
 
 
 def least_gain(choice: Choice) -> float:
-    """The smaller of the two gains, as a share."""
+    """The smallest of the three gains, as a share."""
     whole_s = choice.fast.unsplit_s["camera"]
     assert whole_s is not None, "the camera can run everything"
-    return min(1 - choice.fast.predicted.latency_s / whole_s, 1 - choice.slow.predicted.latency_s / choice.stale_s)
+    fast_s, slow_s = choice.fast.predicted.latency_s, choice.slow.predicted.latency_s
+    return min(1 - fast_s / whole_s, 1 - slow_s / choice.stale_s, 1 - fast_s / choice.late_s)
 
 
 def _choice(private: Case, profile: Profile, slowdown: float) -> Choice | None:
@@ -137,7 +140,8 @@ def _choice(private: Case, profile: Profile, slowdown: float) -> Choice | None:
     fast, slow = drawn.find(), drawn.find(slowed)
     if isinstance(fast, Infeasible) or isinstance(slow, Infeasible) or not fast.is_split:
         return None
-    return Choice(slowdown=slowdown, fast=fast, slow=slow, stale_s=drawn.price(fast, slowed))
+    stale_s, late_s = drawn.price(fast, slowed), drawn.price(slow, ())
+    return Choice(slowdown=slowdown, fast=fast, slow=slow, stale_s=stale_s, late_s=late_s)
 
 
 def _spec(name: str, model: str, topology: Topology, entry: InputSpec) -> DeploymentSpec:
