@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from partitioner.errors import InvalidProblem
-from partitioner.messages import ROUTER_SLOWDOWN, Carried, _nbytes, carriage_s
+from partitioner.messages import ROUTER_SLOWDOWN, Carried, Way, carriage_s, nbytes_under, ways_of
 from partitioner.plan import ROUTER, Crossing, Stage
 from partitioner.problem import Problem, Site
 from partitioner.tables import Ints, Prices, codec_figure
@@ -33,22 +33,7 @@ def send(
     goes under the admissible codec of least encoding + Σ over receivers (bytes over the links, decoding).
     InvalidProblem for a read before its making, a missing way, or a codec never measured.
     """
-    table, outputs_to = prices.table, prices.problem.outputs_to
-    made_at = np.where(table.producer < 0, 0, position_of[table.producer])
-    at = position_of[table.reader]
-    crossing = np.flatnonzero(at != made_at[table.read_tensor])
-    readers: dict[int, set[int]] = {int(tensor): set() for tensor in table.outputs}
-    for tensor, position in zip(table.read_tensor[crossing].tolist(), at[crossing].tolist(), strict=True):
-        readers.setdefault(tensor, set()).add(position)
-    outputs = set(table.outputs.tolist())
-    sent = []
-    for tensor in sorted(readers):
-        name, position, read_at = table.names[tensor], int(made_at[tensor]), tuple(sorted(readers[tensor]))
-        if read_at and read_at[0] < position:
-            raise InvalidProblem(f"{name!r} would be read in a stage before the one that makes it")
-        to = outputs_to[name] if tensor in outputs else None
-        sent.append(_best(prices, sites, (tensor, position, read_at, to), codecs))
-    return tuple(sent)
+    return tuple(_best(prices, sites, way, codecs) for way in ways_of(prices, position_of))
 
 
 def crossings_of(
@@ -130,7 +115,7 @@ def _decode_s(one: Carried, receiver: int) -> float:
 def _best(
     prices: Prices,
     sites: Sequence[Site],
-    journey: tuple[int, int, tuple[int, ...], NodeId | None],
+    journey: Way,
     codecs: Mapping[str, str] | None,
 ) -> Carried:
     """The tensor under the codec named for it, else under its cheapest; the first listed of equal ones."""
@@ -141,14 +126,12 @@ def _best(
     return min((_under(prices, sites, journey, names[row]) for row in rows), key=lambda one: one.seconds)
 
 
-def _under(
-    prices: Prices, sites: Sequence[Site], journey: tuple[int, int, tuple[int, ...], NodeId | None], codec: str
-) -> Carried:
+def _under(prices: Prices, sites: Sequence[Site], journey: Way, codec: str) -> Carried:
     problem, (tensor, position, read_at, to) = prices.problem, journey
     figure = codec_figure(problem, codec, prices.table.names[tensor])
     if figure is None:
         raise InvalidProblem(f"codec {codec!r} has no measured speed; profile it or leave it out")
-    raw, nbytes = float(prices.table.raw_bytes[tensor]), _nbytes(prices, tensor, codec)
+    raw, nbytes = float(prices.table.raw_bytes[tensor]), nbytes_under(prices, tensor, codec)
     nodes = [problem.topology.node(sites[at - 1].node) for at in read_at]
     source = problem.topology.node(sites[position - 1].node if position else problem.source)
     targets = [node.name for node in nodes] + ([] if to is None else [to])

@@ -5,7 +5,7 @@ position j-1 to j; a tensor made at p and last read at L rides in messages p+1â€
 once at each stage that reads it. A model output rides back from p straight to its node.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
@@ -19,6 +19,7 @@ from partitioner.tables import Ints, Prices, codec_figure, coded_nbytes
 from partitioner.topology import NodeId, Path
 
 Number = TypeVar("Number", float, NDArray[np.float64])
+Way = tuple[int, int, tuple[int, ...], NodeId | None]  # tensor, where it is made, where read, node it returns to
 ROUTER_SLOWDOWN = 1.0  # a slowdown stretches a node's stages; the router, in the client's own process, goes on as it is
 
 
@@ -104,7 +105,12 @@ def carry(
 
     `position_of[i]` is operator i's position. InvalidProblem for a read before its making, or for a way missing.
     """
-    table, problem = prices.table, prices.problem
+    return tuple(_cheapest(prices, route, way, codecs) for way in ways_of(prices, position_of))
+
+
+def ways_of(prices: Prices, position_of: Ints) -> Iterator[Way]:
+    """Each tensor that leaves the position it was made at, in the order of tensors. InvalidProblem as in `carry`."""
+    table, outputs_to = prices.table, prices.problem.outputs_to
     made_at = np.where(table.producer < 0, 0, position_of[table.producer])
     at = position_of[table.reader]
     crossing = np.flatnonzero(at != made_at[table.read_tensor])
@@ -112,21 +118,17 @@ def carry(
     for tensor, position in zip(table.read_tensor[crossing].tolist(), at[crossing].tolist(), strict=True):
         readers.setdefault(tensor, set()).add(position)
     outputs = set(table.outputs.tolist())
-    carried = []
     for tensor in sorted(readers):
-        position = int(made_at[tensor])
-        read_at = tuple(sorted(readers[tensor]))
+        name, position, read_at = table.names[tensor], int(made_at[tensor]), tuple(sorted(readers[tensor]))
         if read_at and read_at[0] < position:
-            raise InvalidProblem(f"{table.names[tensor]!r} would be read in a stage before the one that makes it")
-        to = problem.outputs_to[table.names[tensor]] if tensor in outputs else None
-        carried.append(_cheapest(prices, route, (tensor, position, read_at, to), codecs))
-    return tuple(carried)
+            raise InvalidProblem(f"{name!r} would be read in a stage before the one that makes it")
+        yield tensor, position, read_at, outputs_to[name] if tensor in outputs else None
 
 
 def _cheapest(
     prices: Prices,
     route: Route,
-    way: tuple[int, int, tuple[int, ...], NodeId | None],
+    way: Way,
     codecs: Mapping[str, str] | None,
 ) -> Carried:
     tensor, name = way[0], prices.table.names[way[0]]
@@ -137,10 +139,10 @@ def _cheapest(
     return min((_under(prices, route, way, names[row]) for row in rows), key=lambda one: one.seconds)
 
 
-def _under(prices: Prices, route: Route, way: tuple[int, int, tuple[int, ...], NodeId | None], codec: str) -> Carried:
+def _under(prices: Prices, route: Route, way: Way, codec: str) -> Carried:
     tensor, position, read_at, to = way
     raw, name = float(prices.table.raw_bytes[tensor]), prices.table.names[tensor]
-    nbytes = _nbytes(prices, tensor, codec)
+    nbytes = nbytes_under(prices, tensor, codec)
     figure = codec_figure(prices.problem, codec, name)
     if figure is None:
         raise InvalidProblem(f"codec {codec!r} has no measured speed; profile it or leave it out")
@@ -171,7 +173,7 @@ def _under(prices: Prices, route: Route, way: tuple[int, int, tuple[int, ...], N
     )
 
 
-def _nbytes(prices: Prices, tensor: int, codec: str) -> int:
+def nbytes_under(prices: Prices, tensor: int, codec: str) -> int:
     """Coded bytes; a codec asked for by name needs its ratio, but not to keep within `max_error`."""
     codecs, name = prices.codecs, prices.table.names[tensor]
     if codec in codecs.names and codecs.admissible[codecs.names.index(codec), tensor]:

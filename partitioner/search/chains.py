@@ -64,7 +64,7 @@ def _chain(prices: Prices, sites: tuple[Site, ...]) -> Chain | None:
     if route is None or _leaks_on_the_way(problem, sites):
         return None
     seconds = np.stack([prices.operator_s[site] for site in sites], axis=1)
-    _keep_to_nodes(problem, sites, seconds)
+    keep_to_nodes(problem, sites, seconds)
     _keep_returnable(prices, route, seconds)
     _leave_none_empty(prices.table, seconds)
     if not np.isfinite(seconds).any(axis=1).all():
@@ -80,7 +80,7 @@ def _leaks_on_the_way(problem: Problem, sites: tuple[Site, ...]) -> bool:
     return any(not problem.may_be_on(name, sites[0].node) for name in read)
 
 
-def _keep_to_nodes(problem: Problem, sites: tuple[Site, ...], seconds: Floats) -> None:
+def keep_to_nodes(problem: Problem, sites: tuple[Site, ...], seconds: Floats) -> None:
     """Rule out the places where what an operator touches may not be, and every place but the pin for what is pinned."""
     for name in problem.kept:
         one = problem.graph.activations[name]

@@ -12,7 +12,7 @@ import numpy as np
 
 from partitioner.cost import call_s
 from partitioner.problem import Problem, Site
-from partitioner.search.chains import _keep_to_nodes, ends
+from partitioner.search.chains import ends, keep_to_nodes
 from partitioner.search.reach import reads_of
 from partitioner.tables import Floats, Prices
 from partitioner.topology import NodeId
@@ -152,7 +152,7 @@ class _Paths:
     def _of(self, site: Site) -> Floats:
         if site not in self._seconds:
             seconds = self._prices.operator_s[site].copy()[:, None]
-            _keep_to_nodes(self._prices.problem, (site,), seconds)
+            keep_to_nodes(self._prices.problem, (site,), seconds)
             _keep_reachable(self._prices, site.node, seconds[:, 0])
             self._seconds[site] = seconds[:, 0]
         return self._seconds[site]
