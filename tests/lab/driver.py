@@ -21,7 +21,7 @@ from orchestrator.spec import DeploymentSpec, load_spec
 from partitioner.load import load
 from partitioner.profile import EngineKey, EngineProfile, Profile
 
-WHOLE_MODEL_S = {"device": 0.4, "edge": 0.1, "cloud": 0.02}
+WHOLE_MODEL_S = {"device": 0.8, "edge": 0.1, "cloud": 0.02}
 SENDERS, IMAGES, BUDGET_S = 3, 4, 40.0
 
 

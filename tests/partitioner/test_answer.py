@@ -9,7 +9,9 @@ from partitioner.figures import score
 from partitioner.plan import Infeasible, Plan
 from partitioner.problem import Limits, Problem
 from partitioner.profile import segment_key
+from partitioner.search import answer as solvers
 from partitioner.search.answer import answer
+from partitioner.search.mincut import solve
 from partitioner.search.mixed import best
 from tests.partitioner.builders import chain_graph, line_of, random_problem, simple_problem
 
@@ -45,6 +47,17 @@ def test_special_and_general_solvers_agree(seed: int, objective: str) -> None:
     assert isinstance(general, Plan)
     figures = [score(one.predicted, objective) for one in (special, general)]
     assert figures[0] == pytest.approx(figures[1], rel=1e-7)
+
+
+def test_a_gap_that_cuts_leave_under_tight_memory_is_closed_by_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, effort = random_problem(12, 2, 8, memory=True), 20_000
+    cuts, proven = solve(asked, effort=effort), solve(asked)
+    assert isinstance(cuts, Plan) and cuts.certificate is not None and cuts.certificate.status == "gap"
+    monkeypatch.setattr(solvers, "EFFORT", 3 * effort)
+    found = answer(asked)
+    assert isinstance(found, Plan) and found.certificate is not None and isinstance(proven, Plan)
+    assert found.certificate.status == "optimal" and "mixed integer" in found.certificate.method
+    assert found.predicted.latency_s == pytest.approx(proven.predicted.latency_s, rel=1e-9)
 
 
 def test_a_deadline_below_the_least_latency_is_refused_with_that() -> None:
