@@ -1,7 +1,7 @@
 """What an engine must be: Backend compiles a model, Session runs it. Vendors load when first asked for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from nodes.errors import EngineMissing
 
 Array = NDArray[np.generic]
+Option = str | int | float | bool
+NO_OPTIONS: Mapping[str, Option] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,20 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a backend can do here, known before anything is compiled."""
+    """What a backend can do here, known before anything is compiled.
+
+    `free_shapes`: whether an input may have free dimensions. `operators` are the types of ONNX's own domain that it
+    compiles, None where the engine has no list of them.
+    `options` says what each option of `compile` is for, in one line.
+    """
 
     backend: str
     version: str
     devices: tuple[str, ...]
     precisions: tuple[str, ...]
+    free_shapes: bool = True
+    operators: frozenset[str] | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 class Session(Protocol):
@@ -63,9 +73,18 @@ class Backend(Protocol):
         ...
 
     def compile(
-        self, model: bytes | Path, *, precision: str = "float32", threads: int = 1, profile: bool = False
+        self,
+        model: bytes | Path,
+        *,
+        precision: str = "float32",
+        threads: int = 1,
+        profile: bool = False,
+        options: Mapping[str, Option] = NO_OPTIONS,
     ) -> Session:
-        """A session for an ONNX model. UnsupportedOperator or CompileError, never a silent fallback."""
+        """A session for an ONNX model; `options` are the engine's own, as its capabilities list them.
+
+        UnsupportedOperator or CompileError, never a silent fallback; an option it doesn't know is a CompileError.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ import grpc
 import msgpack
 import numpy as np
 
-from nodes.backend import BACKENDS, Array, TensorSpec, load_backend
+from nodes.backend import BACKENDS, Array, Option, TensorSpec, load_backend
 from nodes.codec import unpack
 from nodes.emulation import ShapedLink
 from nodes.errors import NodesError
@@ -177,7 +177,9 @@ class ControlService(grpc.GenericRpcHandler):  # type: ignore[misc]
         if spec.slowdown > 1 and not self._host.settings.emulated:
             raise NodesError(f"stage {spec.stage!r}: a slowdown is for one-machine use; start workers with --emulated")
         started_s = perf_counter()
-        program = await self._load(spec.artifact, spec.backend, spec.precision, spec.threads)
+        program = await self._load(
+            spec.artifact, spec.backend, precision=spec.precision, threads=spec.threads, options=spec.options
+        )
         if all(tensor.shape and None not in tensor.shape for tensor in program.inputs):
             await asyncio.to_thread(_warm_up, program)
         await self._host.hold(spec, program)
@@ -187,12 +189,14 @@ class ControlService(grpc.GenericRpcHandler):  # type: ignore[misc]
         }
         return {"seconds": perf_counter() - started_s, **described}
 
-    async def _load(self, artifact: str, backend: str, precision: str, threads: int) -> Program:
+    async def _load(
+        self, artifact: str, backend: str, *, precision: str, threads: int, options: Mapping[str, Option]
+    ) -> Program:
         if backend not in BACKENDS:
             raise NodesError(f"no backend {backend!r}; this worker knows {', '.join(BACKENDS)}")
         folder = self._host.store.path(artifact)
         return await asyncio.to_thread(
-            lambda: Program.load(folder, backend=backend, precision=precision, threads=threads)
+            lambda: Program.load(folder, backend=backend, precision=precision, threads=threads, options=options)
         )
 
     async def _drop_stage(self, given: Map) -> Map:
@@ -203,7 +207,11 @@ class ControlService(grpc.GenericRpcHandler):  # type: ignore[misc]
         """Seconds of an artifact's runs, unslowed, one measurement at a time."""
         async with self._measuring:
             program = await self._load(
-                given["artifact"], given["backend"], given.get("precision", "float32"), int(given.get("threads", 1))
+                given["artifact"],
+                given["backend"],
+                precision=given.get("precision", "float32"),
+                threads=int(given.get("threads", 1)),
+                options=given.get("options", {}),
             )
             try:
                 feeds = unpack(decode(given["feeds"])) if given.get("feeds") else zeros(program.inputs)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nodes import artifact
 from nodes.artifact import FunctionStep, Manifest, ModelStep
-from nodes.backend import Array, Session, TensorSpec, load_backend
+from nodes.backend import NO_OPTIONS, Array, Option, Session, TensorSpec, load_backend
 from nodes.errors import BadInput, CompileError, NodesError, RunError
 from nodes.feeds import check_feeds
 from nodes.functions import function
@@ -33,8 +33,9 @@ class Program:
         precision: str = "float32",
         threads: int = 1,
         profile: bool = False,
+        options: Mapping[str, Option] = NO_OPTIONS,
     ) -> "Program":
-        """Compile the artifact in `folder`, already verified, for one backend.
+        """Compile the artifact in `folder`, already verified, for one backend, with the engine's own options.
 
         UnsupportedOperator or CompileError, with nothing left allocated, if a piece cannot be compiled.
         """
@@ -48,7 +49,7 @@ class Program:
                     sessions.append(None)
                     continue
                 session = load_backend(backend).compile(
-                    folder / step.onnx, precision=precision, threads=threads, profile=profile
+                    folder / step.onnx, precision=precision, threads=threads, profile=profile, options=options
                 )
                 undo.callback(session.close)
                 sessions.append(session)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from nodes.backend import Option
 from nodes.codec import CODECS
 from nodes.errors import NodesError
 
@@ -23,7 +24,8 @@ class StageSpec:
 
     `sends` go to the successor: outputs of this stage and tensors that it passes on, still encoded. `returns` are
     model outputs that go straight back to the router. `codecs` names the codec of each output that is encoded
-    here (raw if absent). `slowdown` multiplies the stage's busy time by sleeping; one-machine use only.
+    here (raw if absent). `options` are the engine's own. `slowdown` multiplies the stage's busy time by sleeping;
+    one-machine use only.
     """
 
     deployment: str
@@ -34,6 +36,7 @@ class StageSpec:
     node: str = ""
     precision: str = "float32"
     threads: int = 1
+    options: Mapping[str, Option] = field(default_factory=dict)
     slowdown: float = 1.0
     successor: Successor | None = None
     codecs: Mapping[str, str] = field(default_factory=dict)

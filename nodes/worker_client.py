@@ -12,7 +12,7 @@ import msgpack
 
 from nodes import errors
 from nodes.artifact import MANIFEST, hash_file, read
-from nodes.backend import Array, TensorSpec
+from nodes.backend import NO_OPTIONS, Array, Option, TensorSpec
 from nodes.codec import pack
 from nodes.emulation import ShapedLink
 from nodes.errors import NodesError, StreamClosed
@@ -138,6 +138,7 @@ class WorkerClient:
         backend: str,
         precision: str = "float32",
         threads: int = 1,
+        options: Mapping[str, Option] = NO_OPTIONS,
         runs: int = 20,
         warmup: int = 3,
         feeds: Mapping[str, Array] | None = None,
@@ -149,6 +150,7 @@ class WorkerClient:
             "backend": backend,
             "precision": precision,
             "threads": threads,
+            "options": dict(options),
             "runs": runs,
             "warmup": warmup,
             "feeds": None if feeds is None else encode(pack(Header(), feeds, {})),

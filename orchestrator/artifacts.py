@@ -55,6 +55,7 @@ def build(
             backend=stage.backend,
             precision=stage.precision,
             threads=node.threads,
+            options=node.options_of(stage.backend),
             slowdown=node.slowdown,
             successor=None if following is None else _successor(following, reaches),
             codecs={name: codecs[name] for name in dict.fromkeys((*sends, *returns))},

@@ -163,10 +163,15 @@ def observed(topology: Topology, links: Iterable[LinkEstimate]) -> Topology:
 
 
 def engine_keys(node: Node, node_class: str, installed: Iterable[str]) -> tuple[EngineKey, ...]:
-    """The engines that a node both offers and has installed, at the precision each runs by default."""
+    """The engines that a node both offers and has installed, at the precision each runs by default.
+
+    One that the node gives options of its own is a class of its own: its times say nothing of the others'.
+    """
     here = set(installed)
     return tuple(
-        EngineKey(node_class=node_class, backend=backend, threads=node.threads)
+        EngineKey(
+            node_class=node.name if node.options_of(backend) else node_class, backend=backend, threads=node.threads
+        )
         for backend in node.backends
         if backend in here
     )

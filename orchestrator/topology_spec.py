@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from nodes.backend import BACKENDS
+from nodes.backend import BACKENDS, Option
 from orchestrator.errors import SpecError
 from orchestrator.yaml_file import StrictModel, check, dotted, read_yaml
 from partitioner.topology import Link, Node, Tier, Topology
@@ -38,6 +38,7 @@ class NodeModel(StrictModel):
     active_w: NotNegative | None = None
     usd_per_hour: NotNegative | None = None
     purchase_usd: NotNegative | None = None
+    engines: dict[str, dict[str, str | int | float | bool]] = Field(default_factory=dict)
 
     @field_validator("backends")
     @classmethod
@@ -48,6 +49,14 @@ class NodeModel(StrictModel):
         if not any(name in BACKENDS for name in backends):
             raise ValueError(f"{', '.join(backends)} is not supported yet; add one of {', '.join(BACKENDS)}")
         return backends
+
+    @field_validator("engines")
+    @classmethod
+    def _known_engines(cls, engines: dict[str, dict[str, Option]]) -> dict[str, dict[str, Option]]:
+        for name in engines:
+            if name not in BACKENDS:
+                raise ValueError(f"no backend {name!r} to give options; known are {', '.join(BACKENDS)}")
+        return engines
 
     @field_validator("dials_only")
     @classmethod
@@ -157,6 +166,7 @@ def _node(node: NodeModel) -> Node:
         active_w=node.active_w,
         usd_per_hour=node.usd_per_hour,
         purchase_usd=node.purchase_usd,
+        engines=tuple((name, tuple(options.items())) for name, options in node.engines.items()),
     )
 
 
@@ -186,7 +196,8 @@ def _node_to_plain(node: Node) -> dict[str, Any]:
     entry |= {"threads": node.threads}
     entry |= {} if node.slowdown == 1 else {"slowdown": node.slowdown}
     entry |= {} if node.memory_bytes is None else {"memory_mb": node.memory_bytes / 1e6}
-    return entry | _set(labels=dict(node.labels), address=node.address)
+    engines = {name: dict(options) for name, options in node.engines}
+    return entry | _set(labels=dict(node.labels), address=node.address, engines=engines)
 
 
 def _set(**entries: Any) -> dict[str, Any]:

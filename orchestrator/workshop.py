@@ -84,7 +84,7 @@ class Workshop:
         at = {key: node for node, keys in reversed(list(engines.items())) for key in keys}
 
         async def time_segment(segment: Segment) -> float:
-            return await self._time(segment, model, at[segment[0]], samples)
+            return await self._time(segment, spec, model, at[segment[0]], samples)
 
         return Bench(
             spec=spec,
@@ -98,10 +98,16 @@ class Workshop:
         )
 
     async def _time(
-        self, segment: Segment, model: Model, node: NodeId, samples: tuple[Mapping[str, Array], ...]
+        self,
+        segment: Segment,
+        spec: DeploymentSpec,
+        model: Model,
+        node: NodeId,
+        samples: tuple[Mapping[str, Array], ...],
     ) -> float:
         """Median seconds of a segment on a node, unslowed."""
         key, operators, inputs, outputs = segment
+        options = spec.topology.node(node).options_of(key.backend)
         sha = await asyncio.to_thread(stage_artifact, model, operators, inputs, outputs, self._store)
         await self._fleet.give(node, self._store.path(sha), sha)
         feeds = feeds_for(model, inputs, samples[0])
@@ -112,6 +118,7 @@ class Workshop:
             backend=key.backend,
             precision=key.precision,
             threads=key.threads,
+            options=options,
             runs=TIMED_RUNS,
             feeds=feeds,
         )

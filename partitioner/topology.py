@@ -24,7 +24,10 @@ class Tier(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A machine that may run stages. `slowdown` multiplies its times (one-machine use only)."""
+    """A machine that may run stages. `slowdown` multiplies its times (one-machine use only).
+
+    `engines` are options of its backends: (backend, ((option, value), …)), …
+    """
 
     name: NodeId
     tier: Tier
@@ -39,6 +42,11 @@ class Node:
     active_w: float | None = None
     usd_per_hour: float | None = None
     purchase_usd: float | None = None
+    engines: tuple[tuple[str, tuple[tuple[str, str | int | float | bool], ...]], ...] = ()
+
+    def options_of(self, backend: str) -> dict[str, str | int | float | bool]:
+        """What this machine's backend is compiled with."""
+        return dict(dict(self.engines).get(backend, ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

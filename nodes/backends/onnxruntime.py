@@ -16,9 +16,10 @@ from statistics import median
 from types import ModuleType
 from typing import Any
 
-from nodes.backend import Array, Capabilities, TensorSpec
+from nodes.backend import NO_OPTIONS, Array, Capabilities, Option, TensorSpec
 from nodes.errors import CompileError, EngineMissing, NodesError, RunError, UnsupportedOperator
 from nodes.feeds import check_feeds, engine_ready
+from nodes.options import Options
 
 NAME = "onnxruntime"
 CPU = ("CPUExecutionProvider",)
@@ -57,25 +58,33 @@ class OnnxRuntime:
         return Capabilities(backend=NAME, version=self.module.__version__, devices=devices, precisions=("float32",))
 
     def compile(
-        self, model: bytes | Path, *, precision: str = "float32", threads: int = 1, profile: bool = False
+        self,
+        model: bytes | Path,
+        *,
+        precision: str = "float32",
+        threads: int = 1,
+        profile: bool = False,
+        options: Mapping[str, Option] = NO_OPTIONS,
     ) -> "OnnxRuntimeSession":
         """A session for an ONNX model; a path is needed where weights lie in files beside it."""
         if precision != "float32":
             raise CompileError(f"{NAME} runs float32, not {precision}; choose another backend for it")
-        options = self.module.SessionOptions()
-        options.log_severity_level = 4  # what goes wrong is raised; the engine need not print it too
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        with Options(NAME, options):
+            pass
+        engine = self.module.SessionOptions()
+        engine.log_severity_level = 4  # what goes wrong is raised; the engine need not print it too
+        engine.intra_op_num_threads = threads
+        engine.inter_op_num_threads = 1
+        engine.add_session_config_entry("session.intra_op.allow_spinning", "0")
         levels = self.module.GraphOptimizationLevel
-        options.graph_optimization_level = levels.ORT_ENABLE_ALL if self._fuse else levels.ORT_DISABLE_ALL
+        engine.graph_optimization_level = levels.ORT_ENABLE_ALL if self._fuse else levels.ORT_DISABLE_ALL
         folder = tempfile.TemporaryDirectory(prefix="isthmus-profile-") if profile else None
         if folder is not None:
-            options.enable_profiling = True
-            options.profile_file_prefix = str(Path(folder.name) / "run")
+            engine.enable_profiling = True
+            engine.profile_file_prefix = str(Path(folder.name) / "run")
         source = str(model) if isinstance(model, Path) else model
         try:
-            session = self.module.InferenceSession(source, options, providers=list(self._providers))
+            session = self.module.InferenceSession(source, engine, providers=list(self._providers))
         except Exception as error:
             raise compile_error(str(error)) from None
         if session.get_providers()[0] != self._providers[0]:

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from nodes.backend import Array, Capabilities, TensorSpec
+from nodes.backend import NO_OPTIONS, Array, Capabilities, Option, TensorSpec
 from nodes.errors import CompileError, EngineMissing, NodesError, RunError, UnsupportedOperator
 from nodes.feeds import check_feeds, engine_ready
+from nodes.options import Options
 
 NAME = "openvino"
 DEVICE = "CPU"
@@ -50,11 +51,19 @@ class OpenVino:
         return Capabilities(backend=NAME, version=version, devices=("cpu",), precisions=precisions)
 
     def compile(
-        self, model: bytes | Path, *, precision: str = "float32", threads: int = 1, profile: bool = False
+        self,
+        model: bytes | Path,
+        *,
+        precision: str = "float32",
+        threads: int = 1,
+        profile: bool = False,
+        options: Mapping[str, Option] = NO_OPTIONS,
     ) -> "OpenVinoSession":
         """A session for an ONNX model; a path is needed where weights lie in files beside it."""
         if precision not in (native := self.capabilities().precisions):
             raise CompileError(f"{NAME} here computes in {', '.join(native)}, not {precision}")
+        with Options(NAME, options):
+            pass
         config = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _HINTS[precision],

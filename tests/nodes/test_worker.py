@@ -15,7 +15,7 @@ import pytest
 
 from nodes.codec import pack, unpack
 from nodes.emulation import LinkShaper, ShapedLink
-from nodes.errors import ArtifactError, NodesError, NotAuthorised, StreamClosed
+from nodes.errors import ArtifactError, CompileError, NodesError, NotAuthorised, StreamClosed
 from nodes.framing import Frame, Header, Kind
 from nodes.stage_spec import StageSpec, Successor
 from nodes.stream import DialledConnection, open_connection
@@ -204,6 +204,23 @@ def test_artifacts_are_measured_where_they_lie(edge: Worker, tmp_path: Path) -> 
             measured = await control.measure(sha, backend="onnxruntime", runs=5)
             assert len(measured.samples_s) == 5
             assert 0 < measured.median_s < 1
+
+    run(scenario)
+
+
+def test_an_engines_options_reach_it_whether_measured_or_loaded(edge: Worker, tmp_path: Path) -> None:
+    sha = write_artifact(tmp_path, "a", reads="x", makes="y", op_type="Add", constant=1.0)
+    unknown = {"nosuch": 1}
+    base: dict[str, Any] = {"deployment": "d", "epoch": 1, "backend": "onnxruntime", "artifact": sha}
+
+    async def scenario() -> None:
+        async with client(edge) as control:
+            await control.claim()
+            await control.put_artifact(tmp_path / "a")
+            with pytest.raises(CompileError, match="has no option 'nosuch'"):
+                await control.measure(sha, backend="onnxruntime", options=unknown)
+            with pytest.raises(CompileError, match="has no option 'nosuch'"):
+                await control.load_stage(StageSpec(**base, stage="s", returns=("y",), options=unknown))
 
     run(scenario)
 

@@ -1,5 +1,6 @@
 """A plan's stages as artifacts and specs: what each worker is told, and that the pieces compute the whole."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,24 @@ def test_each_stage_is_told_its_successor_and_what_to_send(tmp_path: Path) -> No
     )  # fmt: skip
     assert (second.successor, second.sends, second.returns, second.epoch) == (None, (), ("y",), 3)
     assert (first.slowdown, second.slowdown) == (10.0, 1.0)
+
+
+def test_a_stage_is_compiled_with_its_nodes_options(tmp_path: Path) -> None:
+    blueprint = blueprint_of(tmp_path)
+    topology = blueprint.spec.topology
+    with_options = [replace(node, engines=((node.backends[0], (("level", node.name),)),)) for node in topology.nodes]
+    plan = blueprint.find()
+    assert isinstance(plan, Plan)
+    built = build(
+        plan,
+        blueprint.model,
+        Store(tmp_path / "store"),
+        deployment="two",
+        epoch=1,
+        topology=replace(topology, nodes=tuple(with_options)),
+        reaches=REACHES,
+    )
+    assert [each.spec.options for each in built.values()] == [{"level": stage.node} for stage in plan.stages]
 
 
 def test_stages_in_turn_compute_what_the_model_does(tmp_path: Path) -> None:

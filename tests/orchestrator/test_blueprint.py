@@ -95,3 +95,10 @@ def test_a_nodes_engines_are_those_it_lists_and_has() -> None:
     node = Node(name="mec", tier=Tier.EDGE, backends=("openvino", "onnxruntime"), threads=2)
     (key,) = engine_keys(node, "here", {"onnxruntime", "tvm"})
     assert (key.backend, key.node_class, key.threads) == ("onnxruntime", "here", 2)
+
+
+def test_an_engine_with_options_of_its_own_is_measured_by_itself() -> None:
+    tuned = (("onnxruntime", (("level", "all"),)),)
+    node = Node(name="board", tier=Tier.EDGE, backends=("openvino", "onnxruntime"), engines=tuned)
+    classes = {key.backend: key.node_class for key in engine_keys(node, "here", {"openvino", "onnxruntime"})}
+    assert classes == {"openvino": "here", "onnxruntime": "board"}

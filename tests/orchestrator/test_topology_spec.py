@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nodes.backend import BACKENDS
 from orchestrator.errors import SpecError
 from orchestrator.topology_spec import load_topology, topology_to_plain
 from partitioner.topology import Tier, Topology
@@ -71,8 +72,17 @@ def test_what_else_is_understood_is_kept(tmp_path: Path) -> None:
     assert there.usd_per_byte == pytest.approx(2e-9)
 
 
+def test_an_engines_options_keep_their_kinds(tmp_path: Path) -> None:
+    topology = read(tmp_path, TWO % ("engines: {onnxruntime: {level: all, spinning: true, inter: 2, x: 0.5}}", LINK))
+    told = topology.node("a").options_of("onnxruntime")
+    assert told == {"level": "all", "spinning": True, "inter": 2, "x": 0.5}
+    assert [type(value) for value in told.values()] == [str, bool, int, float]
+    assert topology.node("b").options_of("onnxruntime") == {}
+
+
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    topology = read(tmp_path, TWO % ("slowdown: 4, memory_mb: 512", f"{LINK}, back_mbps: 8"))
+    node = "slowdown: 4, memory_mb: 512, engines: {onnxruntime: {level: all}}"
+    topology = read(tmp_path, TWO % (node, f"{LINK}, back_mbps: 8"))
     assert read(tmp_path, yaml.safe_dump(topology_to_plain(topology))) == topology
 
 
@@ -91,6 +101,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ("threads: 1", "goodput_mbps: 40", "links[0].rtt_ms: is missing; add it"),
         ("threads: 1", "goodput_gbps: 1, rtt_ms: 8", "links[0].goodput_gbps: unknown key; "
          "did you mean 'goodput_mbps'? (and 1 more)"),
+        ("engines: {nosuch: {a: 1}}", LINK, "nodes[0].engines: no backend 'nosuch' to give options; known are "
+         f"{', '.join(BACKENDS)}"),
         ("threads: 1, threads: 2", LINK, "3:66: key 'threads' is given twice; keep one"),
     ],
 )  # fmt: skip
