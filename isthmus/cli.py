@@ -66,16 +66,17 @@ def profile(
     samples: Samples = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="profile file to write")] = None,
     max_error: MaxError = 0.0,
-    segments: Annotated[
-        int, typer.Option(help="to know of each engine, for its cost model; not with --address", min=0)
-    ] = 12,
+    segments: Annotated[int, typer.Option(help="to know of each engine, for its cost model", min=0)] = 12,
+    batch: Annotated[
+        list[int] | None, typer.Option(help="rows at once to time the whole model with; may be repeated", min=1)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Time operators and segments on every engine of the topology; here, or with --address on every node."""
     from isthmus.verbs.profile import profile_model
 
     asked = (model, topology, address, shape or [], samples or [], output)
-    profile_model(*asked, max_error=max_error, segments=segments, as_json=as_json)
+    profile_model(*asked, max_error=max_error, segments=segments, batches=batch or [], as_json=as_json)
 
 
 app.command()(plan)

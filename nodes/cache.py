@@ -135,7 +135,7 @@ def model_digest(model: bytes | Path) -> str:
     """The SHA-256 of a model; of a file, with the files of its name beside it, such as its weights."""
     if isinstance(model, bytes):
         return sha256(model).hexdigest()
-    beside = sorted(path for path in model.parent.glob(f"{model.stem}.*") if path.is_file() and path != model)
+    beside = sorted(path for path in model.parent.glob(f"{model.stem}*") if path.is_file() and path != model)
     return sha256(b"".join(bytes.fromhex(_digest(path)) for path in (model, *beside))).hexdigest()
 
 

@@ -6,7 +6,7 @@ controller.
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -74,10 +74,16 @@ class Client:
         self._joined.discard(wanted.name)
         return status
 
-    def profile(self, spec: DeploymentSpec) -> tuple[Profile, Plan | Infeasible]:
-        """Measure the spec's model on the nodes of its topology; the profile, and the best plan under it."""
+    def profile(
+        self, spec: DeploymentSpec, *, segments: int = 0, batches: Iterable[int] = ()
+    ) -> tuple[Profile, Plan | Infeasible]:
+        """Measure the spec's model on the nodes of its topology; the profile, and the best plan under it.
+
+        `segments` are to be known of each engine, for its cost model, beside those that plans use; `batches` are rows
+        at once for which the whole model is timed.
+        """
         path, samples = self._model(spec)
-        found: tuple[Profile, Plan | Infeasible] = self._ask("profile", spec, path, samples)
+        found: tuple[Profile, Plan | Infeasible] = self._ask("profile", spec, path, samples, segments, tuple(batches))
         return found
 
     def bring_up(self, spec: DeploymentSpec) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def _engine_to_json(engine: EngineProfile) -> dict[str, Any]:
         "segment_s": dict(engine.segment_s),
         "segments": {key: _ranges([at[name] for name in names]) for key, names in engine.segments.items()},
         "first_s": dict(engine.first_s),
+        "batch_s": {str(rows): seconds for rows, seconds in engine.batch_s.items()},
     }
 
 
@@ -80,6 +81,7 @@ def _engine_from_json(entry: Mapping[str, Any]) -> EngineProfile:
         segment_s=_seconds(entry["segment_s"]),
         segments=segments,
         first_s=_seconds(entry.get("first_s", {})),
+        batch_s={int(rows): seconds for rows, seconds in _seconds(entry.get("batch_s", {})).items()},
     )
 
 

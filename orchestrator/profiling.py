@@ -93,6 +93,18 @@ async def learn(bench: Bench, profile: Profile, *, most: int = LEARNED) -> Profi
     return profile
 
 
+async def time_batch(bench: Bench, profile: Profile, rows: int) -> Profile:
+    """The profile of a model with the seconds of `bench`'s, which is the same one with so many rows at once."""
+    graph = bench.model.graph
+    everything = tuple(operator.name for operator in graph.operators)
+    for key, engine in profile.engines.items():
+        if engine.operator_s:
+            seconds = await bench.time_segment((key, everything, graph.inputs, graph.outputs))
+            changed = replace(engine, batch_s={**engine.batch_s, rows: seconds})
+            profile = replace(profile, engines={**profile.engines, key: changed})
+    return profile
+
+
 async def first_look(bench: Bench, *, message_s: float, message_s_per_byte: float) -> Profile:
     """Seconds of every operator and of the whole model on each engine, and codecs' speeds; no segment yet."""
     check_names(bench.spec, bench.model)

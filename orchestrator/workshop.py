@@ -1,17 +1,19 @@
 """From a model file and a spec to a blueprint: load, bring workers up, measure. The controller's long work."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from nodes.backend import Array, installed_backends
+from nodes.rebatch import rebatched
 from nodes.store import Store
 from orchestrator.artifacts import stage_artifact
 from orchestrator.blueprint import Blueprint
 from orchestrator.calibration import message_costs
 from orchestrator.fleet import Fleet
-from orchestrator.profiling import Bench, Segment, feeds_for, learn, measure
+from orchestrator.profiling import Bench, Segment, feeds_for, learn, measure, time_batch
 from orchestrator.spec import DeploymentSpec
 from partitioner.load import Model, load
 from partitioner.profile import Profile
@@ -52,6 +54,20 @@ class Workshop:
         """The blueprint with up to so many segments timed on each engine, for the cost model of all others."""
         bench = self.bench(blueprint.spec, blueprint.model, path, samples)
         return replace(blueprint, profile=await learn(bench, blueprint.profile, most=segments))
+
+    async def batch_curves(self, blueprint: Blueprint, path: Path, rows: Iterable[int]) -> Blueprint:
+        """The blueprint with the whole model timed on each engine at so many rows at once.
+
+        InvalidModel for a model that takes no more rows than it does.
+        """
+        found = blueprint.profile
+        for count in rows:
+            self._say(f"timing batches of {count}")
+            with TemporaryDirectory(prefix=".batch-", dir=self._store.root) as scratch:
+                larger = await asyncio.to_thread(rebatched, path, count, Path(scratch) / "model.onnx")
+                bench = self.bench(blueprint.spec, await asyncio.to_thread(load, larger), larger, ({},))
+                found = await time_batch(bench, found, count)
+        return replace(blueprint, profile=found)
 
     async def _profile(
         self,

@@ -32,6 +32,7 @@ class EngineProfile:
     segment_s: Mapping[SegmentKey, float] = field(default_factory=dict)
     segments: Mapping[SegmentKey, tuple[str, ...]] = field(default_factory=dict)  # operators of those timed, if known
     first_s: Mapping[str, float] = field(default_factory=dict)  # operators', before segments corrected them; or empty
+    batch_s: Mapping[int, float] = field(default_factory=dict)  # the whole model's, by the rows it takes at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ def profile_model(
     *,
     max_error: float,
     segments: int,
+    batches: Sequence[int],
     as_json: bool,
 ) -> None:
     """Measure a model on a topology's nodes, up to `segments` of it on each engine, and write or print the profile."""
@@ -35,7 +36,7 @@ def profile_model(
     spec = question.spec()
     refuse_early(spec, address)
     with progress("profiling"):
-        found = _profile_there(spec, address) if address else _profile_here(spec, segments)
+        found = _profile_there(spec, address, segments, batches) if address else _here(spec, segments, batches)
     if output is not None:
         save_profile(found, output)
     if as_json:
@@ -51,19 +52,21 @@ def profile_model(
             seconds, std_s = fitted.seconds(range(len(graph.operators) // 2))
             sure = f"; others fitted, half the model to ±{std_s / seconds:.0%}"
         show(f"{where}: whole model {total_s * 1e3:.2f} ms, {len(engine.segment_s)} segments timed{sure}")
+        for rows, seconds in engine.batch_s.items():
+            show(f"  {rows} at once: {seconds * 1e3:.2f} ms, {rows / seconds:.1f} a second")
     if output is not None:
         show(f"written to {output}; use it with: isthmus plan {model} --topology T --profile {output}")
 
 
-def _profile_here(spec: DeploymentSpec, segments: int) -> Profile:
-    return asyncio.run(blueprint_here(spec, note, segments=segments)).profile
+def _here(spec: DeploymentSpec, segments: int, batches: Sequence[int]) -> Profile:
+    return asyncio.run(blueprint_here(spec, note, segments=segments, batches=tuple(batches))).profile
 
 
-def _profile_there(spec: DeploymentSpec, address: str) -> Profile:
+def _profile_there(spec: DeploymentSpec, address: str, segments: int, batches: Sequence[int]) -> Profile:
     from orchestrator.client import Client
 
     with Client(address) as client:
-        return client.profile(spec)[0]
+        return client.profile(spec, segments=segments, batches=batches)[0]
 
 
 def refuse_early(spec: DeploymentSpec, address: str | None) -> None:

@@ -23,7 +23,9 @@ from orchestrator.errors import DeploymentFailed, OrchestratorError, UnknownDepl
 from orchestrator.model_file import prepare
 from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, InputSpec
+from partitioner.errors import InvalidModel
 from partitioner.load import load
+from partitioner.plan import Plan
 from partitioner.profile import EngineKey, EngineProfile, Profile
 from partitioner.topology import Topology
 from tests.eventually import eventually
@@ -57,6 +59,17 @@ def deployed(shared_client: Client, tmp_path: Path) -> Iterator[Client]:
     assert [stage["node"] for stage in status["plan"]["stages"]] == ["camera", "cloud"]
     yield shared_client
     shared_client.delete("two")
+
+
+def test_a_profile_measures_batches_and_segments_on_every_node(shared_client: Client, tmp_path: Path) -> None:
+    spec = named("measured", two_layers(tmp_path, hidden=1024), site(mbps=80))
+    profile, plan = shared_client.profile(spec, segments=3, batches=(2, 4))
+    (engine,) = profile.engines.values()
+    assert list(engine.batch_s) == [2, 4] and min(engine.batch_s.values()) > 0
+    assert len(engine.segment_s) >= 3
+    assert isinstance(plan, Plan)
+    with pytest.raises(InvalidModel, match="takes 1 rows at once"):
+        shared_client.profile(spec, batches=(0,))
 
 
 @contextmanager

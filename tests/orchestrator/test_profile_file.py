@@ -21,6 +21,7 @@ def full() -> Profile:
         segment_s={key: 2.9e-3 for key in segments},
         segments=segments,
         first_s={"a": 2e-3, "b": 2e-3, "c": 0.0, "d": 1e-4},
+        batch_s={1: 2.9e-3, 8: 1.1e-2},
     )
     return Profile(
         model="m" * 64,
@@ -40,9 +41,9 @@ def test_a_profile_read_back_is_the_one_written(tmp_path: Path) -> None:
 def test_a_file_of_format_1_is_read_without_what_it_lacks(tmp_path: Path) -> None:
     plain = profile_to_json(full()) | {"format": "isthmus profile 1"}
     for entry in plain["engines"]:
-        del entry["segments"], entry["first_s"]
+        del entry["segments"], entry["first_s"], entry["batch_s"]
     (tmp_path / "old.json").write_text(json.dumps(plain))
-    engine = replace(full().engines[KEY], segments={}, first_s={})
+    engine = replace(full().engines[KEY], segments={}, first_s={}, batch_s={})
     assert load_profile(tmp_path / "old.json") == replace(full(), engines={KEY: engine})
 
 

@@ -11,7 +11,7 @@ import pytest
 from nodes.errors import UnsupportedOperator
 from orchestrator import profiling
 from orchestrator.profile_file import load_profile, save_profile
-from orchestrator.profiling import Bench, Segment, candidates, feeds_for, first_look, learn, measure
+from orchestrator.profiling import Bench, Segment, candidates, feeds_for, first_look, learn, measure, time_batch
 from partitioner.profile import CodecFigure, EngineKey, EngineProfile, Profile, segment_key
 from partitioner.search.mincut import best_per_chain
 from tests.orchestrator.small_site import blueprint_of
@@ -139,6 +139,16 @@ def test_a_plan_that_stands_is_not_said_to_change(tmp_path: Path, monkeypatch: p
     engines = Engines()
     measured(bench_of(tmp_path, engines, monkeypatch))
     assert not any("still changes" in said for said in engines.said)
+
+
+def test_a_batch_is_timed_whole_on_every_engine_that_runs_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = Engines("openvino")
+    bench = bench_of(tmp_path, engines, monkeypatch)
+    found = asyncio.run(time_batch(bench, measured(bench), 4))
+    assert found.engines[ORT].batch_s == {4: 0.02} and found.engines[OPENVINO].batch_s == {}
+    assert engines.timed[-1] == (ORT, ("first", "second"), ("x",), ("y",))
 
 
 def test_learning_times_segments_on_every_engine_and_leaves_operators_alone(

@@ -1,0 +1,108 @@
+"""A normalised model with another number of rows in its batch, for what grows with the batch.
+
+Normalising fixes shapes, so the batch stands in the inputs and in what reshapes them. Both are changed, the rest is
+inferred anew, and the result is held against the model itself, row by row: a model that mixes its rows, or whose
+outputs do not grow, is refused. Controller only: imports onnx and ONNX Runtime.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, numpy_helper
+
+from nodes.backend import Array, load_backend
+from nodes.errors import NodesError
+from nodes.normalise import DYNAMIC_KEY, NORMALISED_KEY, normalise
+from nodes.timing import sample_feeds
+from partitioner.errors import InvalidModel
+
+TOLERANCE = 1e-3  # of an output's largest magnitude: sums in another order
+SHAPED = ("Reshape", "Expand")  # operators whose second input is a shape
+
+
+def rebatched(model: Path, rows: int, path: Path) -> Path:
+    """Write the normalised `model` with `rows` rows to `path`; InvalidModel for one that has no batch, or mixes rows.
+
+    The batch is the first dimension, equal in all inputs; `rows` is a multiple of it.
+    """
+    proto = onnx.load(model, load_external_data=False)
+    now = _rows_of(proto, model)
+    if rows < 1 or rows % now:
+        raise InvalidModel(f"{model.name} takes {now} rows at once; {rows} is no multiple of that")
+    for entry in proto.graph.input:
+        entry.type.tensor_type.shape.dim[0].dim_value = rows
+    _free_shapes(proto, now)
+    kept = [entry for entry in proto.metadata_props if entry.key not in (NORMALISED_KEY, DYNAMIC_KEY)]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(kept)
+    try:
+        normalise(proto, directory=model.parent).save(path)
+        _check_rows(model, path, rows // now)
+    except (InvalidModel, NodesError) as refused:
+        path.unlink(missing_ok=True)
+        raise InvalidModel(f"{model.name} does not take {rows} rows at once: {refused}") from None
+    return path
+
+
+def _rows_of(proto: ModelProto, model: Path) -> int:
+    first = {
+        entry.name: entry.type.tensor_type.shape.dim[0].dim_value if entry.type.tensor_type.shape.dim else 0
+        for entry in proto.graph.input
+    }
+    (rows, *others) = sorted(set(first.values())) or [0]
+    if others or not rows:
+        told = ", ".join(f"{name} {dim or 'no dimension'}" for name, dim in first.items())
+        raise InvalidModel(f"{model.name} has no batch: its inputs' first dimensions are {told}")
+    return rows
+
+
+def _free_shapes(proto: ModelProto, rows: int) -> None:
+    """Have every constant shape that begins with the batch take the batch from its tensor instead."""
+    shapes = {tensor.name: tensor for tensor in proto.graph.initializer}
+    first = {
+        entry.name: entry.type.tensor_type.shape.dim[0].dim_value
+        for entry in [*proto.graph.value_info, *proto.graph.input]
+        if entry.type.tensor_type.shape.dim
+    }
+    for node in proto.graph.node:
+        if node.op_type not in SHAPED or node.input[1] not in shapes:
+            continue
+        shape = numpy_helper.to_array(shapes[node.input[1]]).copy()
+        if len(shape) and shape[0] == rows and not _allows_zero(node):
+            shape[:1] = _instead(node, shape, begins=first.get(node.input[0]) == rows)
+            node.input[1] = f"{node.input[1]}/rows/{node.output[0]}"
+            proto.graph.initializer.append(numpy_helper.from_array(shape, node.input[1]))
+
+
+def _instead(node: NodeProto, shape: Array, *, begins: bool) -> int:
+    """What a shape begins with in place of the batch: 1 broadcasts, 0 copies, -1 is what is left over."""
+    if node.op_type == "Expand":
+        return 1
+    return 0 if begins or -1 in shape[1:] else -1
+
+
+def _allows_zero(node: NodeProto) -> bool:
+    return any(entry.name == "allowzero" and entry.i for entry in node.attribute)
+
+
+def _check_rows(model: Path, path: Path, times: int) -> None:
+    """InvalidModel unless the new model says of each of its batches what the old one does."""
+    engine = load_backend("onnxruntime")
+    old, new = engine.compile(model), engine.compile(path)
+    try:
+        feeds = [sample_feeds(old.inputs, seed) for seed in range(times)]
+        wanted = [old.run(feed) for feed in feeds]
+        made = new.run({name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]})
+    finally:
+        old.close()
+        new.close()
+    for name, have in made.items():
+        want = np.array([one[name] for one in wanted]).reshape(-1, *wanted[0][name].shape[1:])
+        if have.shape != want.shape or not _near(have, want):
+            raise InvalidModel(f"of a batch, output {name!r} is not its rows' outputs")
+
+
+def _near(have: Array, want: Array) -> bool:
+    a, b = have.astype(np.float64), want.astype(np.float64)
+    return bool(np.abs(a - b).max(initial=0.0) <= TOLERANCE * np.abs(b).max(initial=0.0))
