@@ -5,57 +5,61 @@ EfficientNet-Lite0, 2 threads on 2 cores: spinning is a third faster (8 against 
 slower (26 against 9 to 13 ms) beside one busy neighbour.
 """
 
-import json
-import re
 import tempfile
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from importlib import metadata
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import median
-from types import ModuleType
-from typing import Any
 
-from nodes.backend import NO_OPTIONS, Array, Capabilities, Option, TensorSpec
-from nodes.errors import CompileError, EngineMissing, NodesError, RunError, UnsupportedOperator
-from nodes.feeds import check_feeds, engine_ready
-from nodes.options import Options
+from nodes.backend import NO_OPTIONS, Capabilities, Option
+from nodes.backends.host_cpu import host_cpu
+from nodes.backends.onnxruntime_operators import operators
+from nodes.backends.onnxruntime_package import import_engine, plugin_devices
+from nodes.backends.onnxruntime_provider import HOST, Opening, Provider, kind_of
+from nodes.backends.onnxruntime_session import OnnxRuntimeSession, compile_error
+from nodes.backends.onnxruntime_settings import OPTIONS, PROVIDER_OPTIONS, Settings
+from nodes.cache import CacheKey, engine_cache, model_digest
+from nodes.errors import CompileError, EngineMissing
+
+__all__ = ["CPU", "NAME", "OnnxRuntime", "compile_error", "load"]
 
 NAME = "onnxruntime"
-CPU = ("CPUExecutionProvider",)
-
-_DTYPES = {
-    "float": "float32", "double": "float64", "float16": "float16", "bfloat16": "bfloat16", "bool": "bool",
-    "int8": "int8", "int16": "int16", "int32": "int32", "int64": "int64",
-    "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64", "string": "str",
-}  # fmt: skip
-
-# How the engine says that it lacks an operator: when loading, when resolving a domain, when choosing a kernel.
-_UNSUPPORTED = (
-    re.compile(r'In Node, \("(?P<operator>[^"]*)", (?P<op_type>[^,]+), .*No Op registered for'),
-    re.compile(r"Fatal error: (?P<op_type>\S+)\(-?\d+\) is not a registered"),
-    re.compile(r"Could not find an implementation for (?P<op_type>\w+)\(\d+\) node with name '(?P<operator>[^']*)'"),
-)
+CPU = (HOST.name,)
 
 
 class OnnxRuntime:
-    """The backend. `providers` are ONNX Runtime's names, best first; the first must really be used.
+    """The backend: on the CPU, or on another provider before it, which must then really be used.
 
     Without `fuse` every operator of the model runs by itself, slowly: for the profiler, which asks for each.
     """
 
-    def __init__(self, providers: Sequence[str] = CPU, *, fuse: bool = True) -> None:
-        self.module = _import()
-        self._providers = tuple(providers)
-        self._fuse = fuse
-        if missing := [name for name in providers if name not in self.module.get_available_providers()]:
-            have = ", ".join(self.module.get_available_providers())
-            raise EngineMissing(f'{NAME} here lacks {missing[0]} (it has {have}); pip install "isthmus[gpu]" for CUDA')
+    def __init__(self, provider: Provider = HOST, *, name: str = NAME, fuse: bool = True) -> None:
+        self.module = import_engine()
+        self._name = name
+        self._provider = provider
+        self._level = "all" if fuse else "disable"
+        available = self.module.get_available_providers()
+        self._devices = plugin_devices(name, provider.plugin, provider.name)
+        if self._devices is None and provider.name not in available:
+            raise EngineMissing(
+                f"{name}: ONNX Runtime here lacks {provider.name} (it has {', '.join(available)}); "
+                f"pip install {provider.install}"
+            )
+        if self._devices == ():
+            raise EngineMissing(f"{name}: {provider.name} finds no device on this machine that it drives")
 
     def capabilities(self) -> Capabilities:
-        """float32 only: on a CPU this engine gains nothing from narrower floats."""
-        devices = tuple(name.removesuffix("ExecutionProvider").lower() for name in self._providers)
-        return Capabilities(backend=NAME, version=self.module.__version__, devices=devices, precisions=("float32",))
+        """On the CPU float32 only: this engine gains nothing there from narrower floats."""
+        kinds = [kind_of(device) for device in self._devices or ()]
+        own = kinds or [self._provider.name.removesuffix("ExecutionProvider").lower()]
+        return Capabilities(
+            backend=self._name,
+            version=self.module.__version__,
+            devices=tuple(dict.fromkeys([*own, "cpu"])),
+            precisions=tuple(self._provider.precisions),
+            free_shapes=self._provider.free_shapes,
+            operators=operators(),
+            options=OPTIONS if self._provider == HOST else OPTIONS | PROVIDER_OPTIONS,
+        )
 
     def compile(
         self,
@@ -65,138 +69,64 @@ class OnnxRuntime:
         threads: int = 1,
         profile: bool = False,
         options: Mapping[str, Option] = NO_OPTIONS,
-    ) -> "OnnxRuntimeSession":
+    ) -> OnnxRuntimeSession:
         """A session for an ONNX model; a path is needed where weights lie in files beside it."""
-        if precision != "float32":
-            raise CompileError(f"{NAME} runs float32, not {precision}; choose another backend for it")
-        with Options(NAME, options):
-            pass
-        engine = self.module.SessionOptions()
-        engine.log_severity_level = 4  # what goes wrong is raised; the engine need not print it too
-        engine.intra_op_num_threads = threads
-        engine.inter_op_num_threads = 1
-        engine.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        levels = self.module.GraphOptimizationLevel
-        engine.graph_optimization_level = levels.ORT_ENABLE_ALL if self._fuse else levels.ORT_DISABLE_ALL
-        folder = tempfile.TemporaryDirectory(prefix="isthmus-profile-") if profile else None
-        if folder is not None:
-            engine.enable_profiling = True
-            engine.profile_file_prefix = str(Path(folder.name) / "run")
-        source = str(model) if isinstance(model, Path) else model
-        try:
-            session = self.module.InferenceSession(source, engine, providers=list(self._providers))
-        except Exception as error:
-            raise compile_error(str(error)) from None
-        if session.get_providers()[0] != self._providers[0]:
-            raise CompileError(f"{NAME} fell back to {session.get_providers()[0]} from {self._providers[0]}")
-        return OnnxRuntimeSession(session, folder)
-
-
-class OnnxRuntimeSession:
-    """A compiled model. Outputs are fresh arrays, inputs are read in place."""
-
-    def __init__(self, session: Any, profile_folder: "tempfile.TemporaryDirectory[str] | None") -> None:
-        self.inputs = tuple(_spec(entry) for entry in session.get_inputs())
-        self.outputs = tuple(_spec(entry) for entry in session.get_outputs())
-        self._names = [spec.name for spec in self.outputs]
-        self._session = session
-        self._profile_folder = profile_folder
-        self._operator_s: Mapping[str, float] | None = None
-
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs by name; BadInput for tensors that don't fit, RunError for the engine's own failure."""
-        check_feeds(self.inputs, feeds)
-        try:
-            values = self._session.run(self._names, {name: engine_ready(array) for name, array in feeds.items()})
-        except Exception as error:
-            raise RunError(f"{NAME}: {_one_line(str(error))}") from None
-        return dict(zip(self._names, values, strict=True))
-
-    def operator_s(self) -> Mapping[str, float] | None:
-        """Median seconds per run and kernel, if compiled with `profile=True`; profiling ends with the first call.
-
-        A key is the name of one of the operators that the kernel fuses, perhaps with a suffix of the engine's.
-        """
-        if self._profile_folder is not None:
-            self._operator_s = _operator_s(Path(self._session.end_profiling()))
-            self._profile_folder.cleanup()
-            self._profile_folder = None
-        return self._operator_s
-
-    def close(self) -> None:
-        """Free the engine's memory."""
-        self._session = _Closed()
-        if self._profile_folder is not None:
-            self._profile_folder.cleanup()
-            self._profile_folder = None
-
-
-class _Closed:
-    def run(self, *_: object) -> list[Array]:
-        raise RuntimeError("the session is closed")
-
-
-def load(providers: Sequence[str] = CPU, *, fuse: bool = True) -> OnnxRuntime:
-    """The backend; EngineMissing where its package is absent or installed twice over."""
-    return OnnxRuntime(providers, fuse=fuse)
-
-
-def check_distributions(installed: Sequence[str]) -> None:
-    """EngineMissing if both distributions of ONNX Runtime are installed: they overwrite each other's files."""
-    if {"onnxruntime", "onnxruntime-gpu"} <= set(installed):
-        raise EngineMissing(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; keep one: "
-            'pip uninstall onnxruntime onnxruntime-gpu, then pip install "isthmus[cpu]" or "isthmus[gpu]"'
+        if precision not in self._provider.precisions:
+            able = ", ".join(self._provider.precisions)
+            raise CompileError(f"{self._name} runs {able}, not {precision}; choose another backend for it")
+        settings = Settings.read(self._name, options, accelerator=self._provider != HOST, level=self._level)
+        opening = Opening(
+            engine=self._name,
+            module=self.module,
+            provider=self._provider,
+            devices=self._devices,
+            settings=settings,
+            precision=precision,
+            threads=threads,
         )
+        with ExitStack() as undo:
+            folder = tempfile.TemporaryDirectory(prefix="isthmus-profile-") if profile else None
+            if folder is not None:
+                undo.callback(folder.cleanup)
+            with self._source(model, opening) as source:
+                optimised = source != model and self._provider.kept == "optimised"
+                trace = None if folder is None else Path(folder.name)
+                session = opening.open(source, profile=trace, optimised=optimised)
+            made = OnnxRuntimeSession(
+                session,
+                self._name,
+                bound=settings.io_binding,
+                profile_folder=folder,
+                on_cpu=opening.on_cpu(session),
+            )
+            undo.pop_all()
+        return made
+
+    @contextmanager
+    def _source(self, model: bytes | Path, opening: Opening) -> Iterator[bytes | Path]:
+        """The model itself, or what was kept of it."""
+        if not opening.settings.cache:
+            yield model
+            return
+        if not self._provider.kept:
+            raise CompileError(f"{self._name} cannot keep its compiled models; leave out the option cache")
+        if isinstance(model, Path) and not model.is_file():
+            raise CompileError(f"{self._name}: no file {model}")
+        key = CacheKey(
+            model=model_digest(model),
+            engine=f"{self._name} {self.module.__version__}",
+            target=host_cpu(),
+            options={
+                "level": opening.settings.level,
+                "device": opening.settings.device,
+                "precision": opening.precision,
+                **self._provider.options(opening.precision, opening.threads, opening.settings),
+            },
+        )
+        with engine_cache().entry(key, lambda folder: opening.keep(model, folder)) as folder:
+            yield folder / "model.onnx"
 
 
-def _import() -> ModuleType:
-    check_distributions([name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)])
-    try:
-        import onnxruntime
-
-        _ = onnxruntime.InferenceSession  # a half-removed distribution leaves an importable, empty package
-    except (ImportError, AttributeError):
-        raise EngineMissing(
-            'ONNX Runtime is not installed; pip install "isthmus[cpu]", or "isthmus[gpu]" for NVIDIA cards'
-        ) from None
-    module: ModuleType = onnxruntime
-    return module
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _spec(entry: Any) -> TensorSpec:
-    kind = entry.type.removeprefix("tensor(").removesuffix(")")
-    shape = tuple(dim if isinstance(dim, int) else None for dim in entry.shape)
-    return TensorSpec(entry.name, _DTYPES.get(kind, kind), shape)
-
-
-def compile_error(message: str) -> NodesError:
-    """The engine's message as ours: UnsupportedOperator where it says so, else CompileError."""
-    for pattern in _UNSUPPORTED:
-        if found := pattern.search(message):
-            facts = {"operator": "", **found.groupdict()}
-            label = f"{facts['op_type']} {facts['operator']!r}" if facts["operator"] else facts["op_type"]
-            return UnsupportedOperator(f"{NAME} does not support operator {label}", backend=NAME, **facts)
-    return CompileError(f"{NAME}: {_one_line(message)}")
-
-
-def _one_line(message: str) -> str:
-    """The vendor's message without its error code, on one line."""
-    return " ".join(re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", message).split())[:500]
-
-
-def _operator_s(file: Path) -> Mapping[str, float]:
-    """Of the engine's trace (Chrome's format, microseconds): each kernel's median over the runs."""
-    taken: dict[str, list[float]] = defaultdict(list)
-    for event in json.loads(file.read_text()):
-        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
-            taken[event["name"].removesuffix("_kernel_time")].append(event["dur"] * 1e-6)
-    return {name: median(times) for name, times in taken.items()}
+def load(provider: Provider = HOST, *, name: str = NAME, fuse: bool = True) -> OnnxRuntime:
+    """The backend; EngineMissing where its package is absent or installed twice over, or lacks the provider."""
+    return OnnxRuntime(provider, name=name, fuse=fuse)
