@@ -18,6 +18,7 @@ SUMMARIES: Mapping[str, str] = {
     "efficientnet_lite0": "image classifier, float32 [1, 3, 224, 224] → 1,000 logits",
     "efficientnet_lite0_frame": "the same from a uint8 frame [224, 224, 3]",
     "efficientnet_lite0_jpeg": "the same from a JPEG file of any size",
+    "minilm": "text encoder, int64 ids and mask [1, 32] → float32 [1, 384] of length 1",
     "ocr_detect": "finds text in a picture, float32 [1, 3, 320, 320]",
     "ocr_read": "reads one line of text, float32 [1, 3, 48, 320]",
 }
@@ -56,7 +57,7 @@ def _recipes() -> Mapping[str, Callable[[], bytes]]:
     """Name → the encoded model. The imports wait for a build: they load onnx and an engine."""
     import numpy as np
 
-    from isthmus.zoo import efficientnet, ocr
+    from isthmus.zoo import efficientnet, minilm, ocr
     from isthmus.zoo.photos import photo
     from nodes.normalise import Normalised, normalise
 
@@ -72,6 +73,7 @@ def _recipes() -> Mapping[str, Callable[[], bytes]]:
         "efficientnet_lite0": lambda: encode(normalise(efficientnet.network())),
         "efficientnet_lite0_frame": lambda: encode(normalise(efficientnet.from_frame())),
         "efficientnet_lite0_jpeg": jpeg,
+        "minilm": lambda: encode(normalise(minilm.network(), shapes=dict.fromkeys(minilm.INPUTS, minilm.SHAPE))),
         "ocr_detect": lambda: encode(normalise(ocr.detect(), shapes={"x": ocr.DETECT_SHAPE})),
         "ocr_read": lambda: encode(normalise(ocr.reader(), shapes={"x": ocr.READ_SHAPE})),
     }

