@@ -42,6 +42,21 @@ class Blueprint:
         placed = repr([(stage.node, stage.backend, stage.operators) for stage in self.fixed.stages])
         return sha256(f"{self.spec.digest} {placed} {self.fixed.crossings}".encode()).hexdigest()
 
+    @property
+    def tuned_topology(self) -> Topology:
+        """The spec's topology; its engines have the settings that they were profiled under, the node's own first."""
+        nodes = []
+        for node in self.spec.topology.nodes:
+            tuned = {
+                key.backend: self.profile.engines[key].options
+                for key in self.engines.get(node.name, ())
+                if key in self.profile.engines
+            }
+            options = ((name, dict(tuned.get(name, ())) | node.options_of(name)) for name in node.backends)
+            engines = tuple((name, tuple(one.items())) for name, one in options if one)
+            nodes.append(replace(node, engines=engines))
+        return replace(self.spec.topology, nodes=tuple(nodes))
+
     def problem(self, links: Iterable[LinkEstimate] = (), excluded: Iterable[NodeId] = ()) -> Problem:
         """The planning problem under these link estimates, without the excluded nodes."""
         return pose(

@@ -75,15 +75,22 @@ class Client:
         return status
 
     def profile(
-        self, spec: DeploymentSpec, *, segments: int = 0, batches: Iterable[int] = ()
+        self,
+        spec: DeploymentSpec,
+        *,
+        segments: int = 0,
+        batches: Iterable[int] = (),
+        tune_s: float = 0.0,
     ) -> tuple[Profile, Plan | Infeasible]:
         """Measure the spec's model on the nodes of its topology; the profile, and the best plan under it.
 
         `segments` are to be known of each engine, for its cost model, beside those that plans use; `batches` are rows
-        at once for which the whole model is timed.
+        at once for which the whole model is timed; engines are tuned for `tune_s` seconds before all that.
         """
         path, samples = self._model(spec)
-        found: tuple[Profile, Plan | Infeasible] = self._ask("profile", spec, path, samples, segments, tuple(batches))
+        found: tuple[Profile, Plan | Infeasible] = self._ask(
+            "profile", spec, path, samples, segments, tuple(batches), tune_s
+        )
         return found
 
     def bring_up(self, spec: DeploymentSpec) -> dict[str, Any]:

@@ -353,7 +353,7 @@ class Controller:
             self.store,
             deployment=name,
             epoch=epoch,
-            topology=blueprint.spec.topology,
+            topology=blueprint.tuned_topology,
             reaches=reaches,
         )
 

@@ -61,6 +61,7 @@ def _engine_to_json(engine: EngineProfile) -> dict[str, Any]:
         "segment_s": dict(engine.segment_s),
         "segments": {key: _ranges([at[name] for name in names]) for key, names in engine.segments.items()},
         "first_s": dict(engine.first_s),
+        "options": dict(engine.options),
         "batch_s": {str(rows): seconds for rows, seconds in engine.batch_s.items()},
     }
 
@@ -81,6 +82,7 @@ def _engine_from_json(entry: Mapping[str, Any]) -> EngineProfile:
         segment_s=_seconds(entry["segment_s"]),
         segments=segments,
         first_s=_seconds(entry.get("first_s", {})),
+        options=tuple(entry.get("options", {}).items()),
         batch_s={int(rows): seconds for rows, seconds in _seconds(entry.get("batch_s", {})).items()},
     )
 
@@ -121,3 +123,11 @@ def load_profile(path: Path) -> Profile:
         raise SpecError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SpecError(f"{path} is no profile: {type(error).__name__}: {error}") from None
+
+
+def profile_of(model: str, path: Path, named: Path) -> Profile:
+    """The profile in a file, of the model with this planning identity. SpecError if it is another's."""
+    profile = load_profile(path)
+    if profile.model != model:
+        raise SpecError(f"{path} is the profile of another model than {named}; profile this one")
+    return profile

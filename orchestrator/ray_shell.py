@@ -126,9 +126,10 @@ class ControllerActor:
         samples: tuple[Mapping[str, Array], ...],
         segments: int = 0,
         batches: tuple[int, ...] = (),
+        tune_s: float = 0.0,
     ) -> tuple[Profile, Plan | Infeasible]:
         """Measure a model on the nodes of a topology; the profile and the best plan under it."""
-        blueprint = await self._workshop.blueprint(spec, Path(model), samples)
+        blueprint = await self._workshop.blueprint(spec, Path(model), samples, tune_s=tune_s)
         blueprint = await self._workshop.learn(blueprint, Path(model), samples, segments) if segments else blueprint
         blueprint = await self._workshop.batch_curves(blueprint, Path(model), batches)
         return blueprint.profile, await asyncio.to_thread(blueprint.find)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nodes.backend import Array, installed_backends
+from nodes.backend import Array, Option, installed_backends
 from nodes.rebatch import rebatched
 from nodes.store import Store
 from orchestrator.artifacts import stage_artifact
@@ -15,8 +15,10 @@ from orchestrator.calibration import message_costs
 from orchestrator.fleet import Fleet
 from orchestrator.profiling import Bench, Segment, feeds_for, learn, measure, time_batch
 from orchestrator.spec import DeploymentSpec
+from orchestrator.tuning.knobs import Setting
+from orchestrator.tuning.on_nodes import tune_engines
 from partitioner.load import Model, load
-from partitioner.profile import Profile
+from partitioner.profile import EngineKey, Profile
 from partitioner.topology import NodeId
 
 TIMED_RUNS = 25
@@ -39,20 +41,22 @@ class Workshop:
         path: Path,
         samples: tuple[Mapping[str, Array], ...],
         profile: Profile | None = None,
+        *,
+        tune_s: float = 0.0,
     ) -> Blueprint:
-        """Everything needed to plan; measures what no profile given or remembered tells."""
+        """Everything needed to plan; measures what no profile given or remembered tells, after tuning if asked."""
         model = await asyncio.to_thread(load, path)
         await self._fleet.bring_up(spec.topology)
         engines = self._fleet.engines(spec.topology)
         if profile is None:
-            profile = await self._profile(spec, model, path, samples)
+            profile = await self._profile(spec, model, path, samples, tune_s)
         return Blueprint(spec=spec, model=model, profile=profile, engines=engines)
 
     async def learn(
         self, blueprint: Blueprint, path: Path, samples: tuple[Mapping[str, Array], ...], segments: int
     ) -> Blueprint:
         """The blueprint with up to so many segments timed on each engine, for the cost model of all others."""
-        bench = self.bench(blueprint.spec, blueprint.model, path, samples)
+        bench = self.bench(blueprint.spec, blueprint.model, path, samples, _options(blueprint.profile))
         return replace(blueprint, profile=await learn(bench, blueprint.profile, most=segments))
 
     async def batch_curves(self, blueprint: Blueprint, path: Path, rows: Iterable[int]) -> Blueprint:
@@ -65,7 +69,8 @@ class Workshop:
             self._say(f"timing batches of {count}")
             with TemporaryDirectory(prefix=".batch-", dir=self._store.root) as scratch:
                 larger = await asyncio.to_thread(rebatched, path, count, Path(scratch) / "model.onnx")
-                bench = self.bench(blueprint.spec, await asyncio.to_thread(load, larger), larger, ({},))
+                model = await asyncio.to_thread(load, larger)
+                bench = self.bench(blueprint.spec, model, larger, ({},), _options(blueprint.profile))
                 found = await time_batch(bench, found, count)
         return replace(blueprint, profile=found)
 
@@ -75,17 +80,40 @@ class Workshop:
         model: Model,
         path: Path,
         samples: tuple[Mapping[str, Array], ...],
+        tune_s: float,
     ) -> Profile:
         question = f"{model.sha256} {spec.digest}"
-        if question in self._profiles:
+        if question in self._profiles and not tune_s:
             return self._profiles[question]
         each_s, byte_s = await self.message_costs(spec)
-        bench = self.bench(spec, model, path, samples)
+        tuned = await self._tune(spec, model, path, samples, tune_s) if tune_s else {}
+        bench = self.bench(spec, model, path, samples, tuned)
         which = f"{model.sha256} {sorted({key for keys in bench.engines.values() for key in keys})}"
-        known = self._known.get(which)
+        known = None if tune_s else self._known.get(which)
         found = await measure(bench, message_s=each_s, message_s_per_byte=byte_s, known=known)
+        if tune_s:
+            engines = {key: replace(one, options=tuned.get(key, ())) for key, one in found.engines.items()}
+            found = replace(found, engines=engines)
         self._profiles[question] = self._known[which] = found
         return found
+
+    async def _tune(
+        self,
+        spec: DeploymentSpec,
+        model: Model,
+        path: Path,
+        samples: tuple[Mapping[str, Array], ...],
+        budget_s: float,
+    ) -> dict[EngineKey, Setting]:
+        graph = model.graph
+        everything = tuple(operator.name for operator in graph.operators)
+        keys = dict.fromkeys(key for some in self._fleet.engines(spec.topology).values() for key in some)
+
+        async def time_whole(key: EngineKey, options: Mapping[str, Option]) -> float:
+            bench = self.bench(spec, model, path, samples, {key: tuple(options.items())})
+            return await bench.time_segment((key, everything, graph.inputs, graph.outputs))
+
+        return await tune_engines(graph, model.sha256, tuple(keys), time_whole, budget_s=budget_s, say=self._say)
 
     async def message_costs(self, spec: DeploymentSpec) -> tuple[float, float]:
         """Seconds per message and per byte of software between here and the source's worker; measured once."""
@@ -94,13 +122,22 @@ class Workshop:
             self._message_costs = await message_costs(self._fleet, spec.source, self._store)
         return self._message_costs
 
-    def bench(self, spec: DeploymentSpec, model: Model, path: Path, samples: tuple[Mapping[str, Array], ...]) -> Bench:
-        """What profiling a model needs; workers of the spec's nodes must be up."""
+    def bench(
+        self,
+        spec: DeploymentSpec,
+        model: Model,
+        path: Path,
+        samples: tuple[Mapping[str, Array], ...],
+        tuned: Mapping[EngineKey, Setting] = {},
+    ) -> Bench:
+        """What profiling a model needs, its engines `tuned` or as they are; workers of the spec's nodes must be up."""
         engines = self._fleet.engines(spec.topology)
         at = {key: node for node, keys in reversed(list(engines.items())) for key in keys}
 
         async def time_segment(segment: Segment) -> float:
-            return await self._time(segment, spec, model, at[segment[0]], samples)
+            key, node = segment[0], at[segment[0]]
+            options = dict(tuned.get(key, ())) | spec.topology.node(node).options_of(key.backend)
+            return await self._time(segment, options, model, node, samples)
 
         return Bench(
             spec=spec,
@@ -116,14 +153,13 @@ class Workshop:
     async def _time(
         self,
         segment: Segment,
-        spec: DeploymentSpec,
+        options: Mapping[str, Option],
         model: Model,
         node: NodeId,
         samples: tuple[Mapping[str, Array], ...],
     ) -> float:
         """Median seconds of a segment on a node, unslowed."""
         key, operators, inputs, outputs = segment
-        options = spec.topology.node(node).options_of(key.backend)
         sha = await asyncio.to_thread(stage_artifact, model, operators, inputs, outputs, self._store)
         await self._fleet.give(node, self._store.path(sha), sha)
         feeds = feeds_for(model, inputs, samples[0])
@@ -139,3 +175,8 @@ class Workshop:
             feeds=feeds,
         )
         return float(measured.median_s)
+
+
+def _options(profile: Profile) -> dict[EngineKey, Setting]:
+    """The settings that each engine was profiled under."""
+    return {key: engine.options for key, engine in profile.engines.items()}

@@ -25,13 +25,17 @@ class EngineKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineProfile:
-    """Seconds on one engine, unslowed. Additive per operator for searching; segments for predicting."""
+    """Seconds on one engine, unslowed. Additive per operator for searching; segments for predicting.
+
+    `options` are the engine's settings under which all of it was measured, where tuning found better than the default.
+    """
 
     operator_s: Mapping[str, float]
     call_s: float = 0.0  # per stage run, whatever it holds
     segment_s: Mapping[SegmentKey, float] = field(default_factory=dict)
     segments: Mapping[SegmentKey, tuple[str, ...]] = field(default_factory=dict)  # operators of those timed, if known
     first_s: Mapping[str, float] = field(default_factory=dict)  # operators', before segments corrected them; or empty
+    options: tuple[tuple[str, str | int | float | bool], ...] = ()
     batch_s: Mapping[int, float] = field(default_factory=dict)  # the whole model's, by the rows it takes at once
 
 

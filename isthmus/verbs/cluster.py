@@ -18,7 +18,9 @@ from nodes.errors import NotAuthorised
 from orchestrator import local_cluster
 from orchestrator.client import Client
 from orchestrator.errors import ClusterError, UnknownDeployment
+from orchestrator.model_file import prepare
 from orchestrator.plan_json import plan_to_json
+from orchestrator.profile_file import profile_of
 from orchestrator.router import Answer
 from orchestrator.samples import load_inputs
 from orchestrator.spec import DeploymentSpec, load_spec
@@ -60,15 +62,18 @@ def _spec_of(what: Path, topology: Path | None, shapes: Sequence[str]) -> Deploy
     return Question(model=what, topology=topology, shapes=tuple(shapes)).spec()
 
 
-def deploy_spec(path: Path, address: str | None, token_file: Path | None, *, as_json: bool) -> None:
-    """Deploy a spec file and leave it running."""
+def deploy_spec(
+    path: Path, profile_file: Path | None, address: str | None, token_file: Path | None, *, as_json: bool
+) -> None:
+    """Deploy a spec file and leave it running; with a profile from a file nothing is measured."""
     spec = load_spec(path)
+    profile = None if profile_file is None else profile_of(prepare(spec).sha256, profile_file, spec.model)
     token = None if token_file is None else _token(token_file)
     refuse_early(spec, address)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _cluster_kept_on_success(address), Client(address, keep=address is None, token=token) as client:
         with progress(f"deploying {spec.name}"), _withdrawn_if_interrupted(client, spec.name):
-            status = client.deploy(spec)
+            status = client.deploy(spec, profile=profile)
         plan = client.plan(spec.name)
     if as_json:
         show_json({"name": spec.name, "epoch": status["epoch"], "plan": plan_to_json(plan)})

@@ -23,7 +23,7 @@ from orchestrator.blueprint import pose
 from orchestrator.errors import SpecError
 from orchestrator.own_host import blueprint_here
 from orchestrator.plan_json import alternatives_to_json, atlas_to_json, front_to_json, plan_to_json
-from orchestrator.profile_file import load_profile
+from orchestrator.profile_file import profile_of
 from orchestrator.spec import DeploymentSpec
 from partitioner.check import faults
 from partitioner.plan import Infeasible, Plan
@@ -188,12 +188,10 @@ def _from_file(spec: DeploymentSpec, path: Path) -> Problem:
     from orchestrator.model_file import prepare
     from partitioner.load import load
 
-    profile = load_profile(path)
     model = load(prepare(spec).path)
+    profile = profile_of(model.sha256, path, spec.model)
     if spec.max_error > 0 and not profile.tensors:
         warn(f"{path} knows nothing of codecs, so all goes raw; profile with --max-error {spec.max_error:g} for that")
-    if profile.model != model.sha256:
-        raise SpecError(f"{path} is the profile of another model than {spec.model}; profile this one")
     return pose(spec, model, profile, engines_of(profile, spec.topology))
 
 

@@ -27,6 +27,7 @@ def profile_model(
     max_error: float,
     segments: int,
     batches: Sequence[int],
+    tune_s: float,
     as_json: bool,
 ) -> None:
     """Measure a model on a topology's nodes, up to `segments` of it on each engine, and write or print the profile."""
@@ -36,7 +37,7 @@ def profile_model(
     spec = question.spec()
     refuse_early(spec, address)
     with progress("profiling"):
-        found = _profile_there(spec, address, segments, batches) if address else _here(spec, segments, batches)
+        found = _there(spec, address, segments, batches, tune_s) if address else _here(spec, segments, batches, tune_s)
     if output is not None:
         save_profile(found, output)
     if as_json:
@@ -52,21 +53,24 @@ def profile_model(
             seconds, std_s = fitted.seconds(range(len(graph.operators) // 2))
             sure = f"; others fitted, half the model to ±{std_s / seconds:.0%}"
         show(f"{where}: whole model {total_s * 1e3:.2f} ms, {len(engine.segment_s)} segments timed{sure}")
+        if engine.options:
+            show(f"  tuned: {', '.join(f'{name}={value}' for name, value in engine.options)}")
         for rows, seconds in engine.batch_s.items():
             show(f"  {rows} at once: {seconds * 1e3:.2f} ms, {rows / seconds:.1f} a second")
     if output is not None:
         show(f"written to {output}; use it with: isthmus plan {model} --topology T --profile {output}")
 
 
-def _here(spec: DeploymentSpec, segments: int, batches: Sequence[int]) -> Profile:
-    return asyncio.run(blueprint_here(spec, note, segments=segments, batches=tuple(batches))).profile
+def _here(spec: DeploymentSpec, segments: int, batches: Sequence[int], tune_s: float) -> Profile:
+    asked = blueprint_here(spec, note, segments=segments, batches=tuple(batches), tune_s=tune_s)
+    return asyncio.run(asked).profile
 
 
-def _profile_there(spec: DeploymentSpec, address: str, segments: int, batches: Sequence[int]) -> Profile:
+def _there(spec: DeploymentSpec, address: str, segments: int, batches: Sequence[int], tune_s: float) -> Profile:
     from orchestrator.client import Client
 
     with Client(address) as client:
-        return client.profile(spec, segments=segments, batches=batches)[0]
+        return client.profile(spec, segments=segments, batches=batches, tune_s=tune_s)[0]
 
 
 def refuse_early(spec: DeploymentSpec, address: str | None) -> None:
