@@ -5,7 +5,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 PACKAGES := partitioner policies nodes orchestrator isthmus
 
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup develop demo test check format bench lock clean
 
 help:
 	@echo "make demo     split a real model over three workers on this machine"
@@ -19,32 +19,36 @@ help:
 setup:
 	@PYTHON="$(PYTHON)" sh scripts/bootstrap.sh "$(VENV)"
 
+# What tests, checks and benchmarks need beside: all engines and the tools.
+develop:
+	@PYTHON="$(PYTHON)" sh scripts/bootstrap.sh "$(VENV)" develop
+
 demo: setup
 	@$(BIN)/isthmus demo $(ARGS)
 
-test: setup
+test: develop
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: setup
+check: develop
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PACKAGES) scripts
 	$(BIN)/lint-imports
 
-format: setup
+format: develop
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 # Each file that can be run answers one question; a figure that misses its target does not stop the others.
-bench: setup
+bench: develop
 	@failed=; for file in $$(grep -l '__main__' benchmarks/*.py); do \
 	    echo "== $$file"; $(BIN)/python $$file $(ARGS) || failed="$$failed $$file"; \
 	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
-lock: setup
+lock: develop
 	$(BIN)/../bootstrap/bin/uv pip compile --universal --python-version 3.11 --upgrade -q \
 	    --no-header --no-annotate --no-emit-index-url -o constraints.txt pyproject.toml \
-	    --extra cpu --extra gpu --extra openvino --extra tvm --extra mnn --extra zoo --extra bench --extra dev
+	    --extra cpu --extra gpu --extra openvino --extra tvm --extra mnn --extra tensorrt-rtx --extra onnxruntime-openvino --extra tune --extra zoo --extra bench --extra dev
 
 clean:
 	rm -rf "$(VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

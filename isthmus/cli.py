@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from isthmus.options import AsJson, MaxError, Samples, Shapes, Topology
 from isthmus.plan_command import plan
+from isthmus.select_command import select
 from isthmus.terminal import REFUSALS, fail
 
 
@@ -70,16 +71,21 @@ def profile(
     batch: Annotated[
         list[int] | None, typer.Option(help="rows at once to time the whole model with; may be repeated", min=1)
     ] = None,
+    tune: Annotated[
+        float,
+        typer.Option(help="seconds to try engines' settings for; deploy --profile uses what is found", min=0),
+    ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Time operators and segments on every engine of the topology; here, or with --address on every node."""
     from isthmus.verbs.profile import profile_model
 
     asked = (model, topology, address, shape or [], samples or [], output)
-    profile_model(*asked, max_error=max_error, segments=segments, batches=batch or [], as_json=as_json)
+    profile_model(*asked, max_error=max_error, segments=segments, batches=batch or [], tune_s=tune, as_json=as_json)
 
 
 app.command()(plan)
+app.command()(select)
 
 
 @app.command()
@@ -97,11 +103,17 @@ def run(
 
 
 @app.command()
-def deploy(spec: Path, address: Address = None, token_file: Token = None, as_json: AsJson = False) -> None:
+def deploy(
+    spec: Path,
+    profile: Annotated[Path | None, typer.Option(help="what isthmus profile wrote; default: measure")] = None,
+    address: Address = None,
+    token_file: Token = None,
+    as_json: AsJson = False,
+) -> None:
     """Bring a deployment up, or change the one of that name, and leave it running."""
     from isthmus.verbs.cluster import deploy_spec
 
-    deploy_spec(spec, address, token_file, as_json=as_json)
+    deploy_spec(spec, profile, address, token_file, as_json=as_json)
 
 
 @app.command()

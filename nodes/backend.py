@@ -88,16 +88,31 @@ class Backend(Protocol):
         ...
 
 
-BACKENDS = {
+_PROVIDERS = "nodes.backends.onnxruntime_providers"
+BACKENDS = {  # name → module, or module:function where several share one
     "onnxruntime": "nodes.backends.onnxruntime",
     "onnxruntime-cuda": "nodes.backends.onnxruntime_cuda",
+    "onnxruntime-coreml": f"{_PROVIDERS}:coreml",
+    "onnxruntime-dml": f"{_PROVIDERS}:dml",
+    "onnxruntime-migraphx": f"{_PROVIDERS}:migraphx",
+    "onnxruntime-openvino": f"{_PROVIDERS}:openvino",
+    "onnxruntime-qnn": f"{_PROVIDERS}:qnn",
+    "onnxruntime-tensorrt": f"{_PROVIDERS}:tensorrt",
+    "onnxruntime-tensorrt-rtx": f"{_PROVIDERS}:tensorrt_rtx",
+    "onnxruntime-vitisai": f"{_PROVIDERS}:vitisai",
+    "onnxruntime-webgpu": f"{_PROVIDERS}:webgpu",
     "openvino": "nodes.backends.openvino",
+    "mnn": "nodes.backends.mnn",
+    "tvm": "nodes.backends.tvm",
+    "tensorrt": "nodes.backends.tensorrt",
+    "tensorrt-rtx": "nodes.backends.tensorrt_rtx",
 }
 
 
 def load_backend(name: str) -> Backend:
     """The backend of that name. EngineMissing where its package is absent, KeyError for an unknown name."""
-    backend: Backend = import_module(BACKENDS[name]).load()
+    module, _, function = BACKENDS[name].partition(":")
+    backend: Backend = getattr(import_module(module), function or "load")()
     return backend
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from nodes.backend import Option
 from nodes.errors import CompileError
@@ -82,7 +83,8 @@ class Cache:
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
         try:
             make(new)
-            listing = {str(path.relative_to(new)): _digest(path) for path in sorted(new.rglob("*")) if path.is_file()}
+            files = sorted(path for path in new.rglob("*") if path.is_file())
+            listing = {str(path.relative_to(new)): [_digest(path), *_stamp(path)] for path in files}
             (new / LISTING).write_text(json.dumps(listing))
             new.rename(folder)
         except OSError as error:
@@ -92,9 +94,13 @@ class Cache:
         self._evict(keep=folder)
 
     def _whole(self, folder: Path) -> bool:
+        """Whether every file is there as it was made; one that was touched since is read to see."""
         try:
-            listing: dict[str, str] = json.loads((folder / LISTING).read_text())
-            return all(_digest(folder / name) == digest for name, digest in listing.items())
+            listing: dict[str, list[Any]] = json.loads((folder / LISTING).read_text())
+            return all(
+                _stamp(folder / name) == stamp or _digest(folder / name) == digest
+                for name, (digest, *stamp) in listing.items()
+            )
         except (OSError, ValueError):
             return False
 
@@ -145,6 +151,11 @@ def _digest(path: Path) -> str:
         while chunk := file.read(1 << 20):
             found.update(chunk)
     return found.hexdigest()
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _size(folder: Path) -> int:

@@ -7,6 +7,7 @@ call with gRPC's own UNAUTHENTICATED. Methods that change the worker need the cl
 import asyncio
 import os
 import platform
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from statistics import median
 from time import perf_counter, sleep
@@ -71,7 +72,7 @@ class ControlService(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def _unary(self, method: Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def call(request: bytes, context: Any) -> bytes:
-            return await _answer(lambda: self._run(method, request, context))
+            return await self._answer(lambda: self._run(method, request, context))
 
         return call
 
@@ -125,7 +126,7 @@ class ControlService(grpc.GenericRpcHandler):  # type: ignore[misc]
                 await asyncio.to_thread(incoming.commit)
             return {"artifact": sha}
 
-        return await _answer(put)
+        return await self._answer(put)
 
     async def _claim(self, request: bytes, context: Any) -> bytes:
         async def claim() -> Map:
@@ -135,7 +136,22 @@ class ControlService(grpc.GenericRpcHandler):  # type: ignore[misc]
             self._host.log.write("claimed", controller=str(self._host.claim.controller))
             return self._facts()
 
-        return await _answer(claim)
+        return await self._answer(claim)
+
+    async def _answer(self, call: Callable[[], Awaitable[Map]]) -> bytes:
+        """What a call gives, or its error; one that nobody foresaw goes to the log with where it arose."""
+        try:
+            answer = await call()
+        except NodesError as error:
+            answer = _fault_map(error)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            answer = _fault_map(NodesError(f"malformed control call: {type(error).__name__}: {error}"))
+            self._host.log.write(traceback.format_exc(), level="error")
+        except Exception as error:  # an engine's or our own: the controller must hear of it, not of a lost worker
+            answer = _fault_map(NodesError(f"worker {self._host.worker}: {type(error).__name__}: {error}"))
+            self._host.log.write(traceback.format_exc(), level="error")
+        packed: bytes = msgpack.packb(answer)
+        return packed
 
     # -- methods ---------------------------------------------------------------------------------------------
 
@@ -273,17 +289,6 @@ def _engine(name: str) -> Map:
     except NodesError as error:
         return {"missing": str(error)}
     return {"version": found.version, "devices": list(found.devices), "precisions": list(found.precisions)}
-
-
-async def _answer(call: Callable[[], Awaitable[Map]]) -> bytes:
-    try:
-        answer = await call()
-    except NodesError as error:
-        answer = _fault_map(error)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        answer = _fault_map(NodesError(f"malformed control call: {type(error).__name__}: {error}"))
-    packed: bytes = msgpack.packb(answer)
-    return packed
 
 
 def _fault_map(error: NodesError) -> Map:

@@ -16,7 +16,6 @@ from orchestrator.yaml_file import StrictModel, check, dotted, read_yaml
 from partitioner.topology import Link, Node, Tier, Topology
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"  # fits a Ray label, a file name and a metric's label
-PLANNED_BACKENDS = ("tvm", "mnn", "tensorrt")  # may be listed beside one that is there; passed over until then
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -44,10 +43,8 @@ class NodeModel(StrictModel):
     @classmethod
     def _known_backends(cls, backends: list[str]) -> list[str]:
         for name in backends:
-            if name not in BACKENDS and name not in PLANNED_BACKENDS:
+            if name not in BACKENDS:
                 raise ValueError(f"no backend {name!r}; known are {', '.join(BACKENDS)}")
-        if not any(name in BACKENDS for name in backends):
-            raise ValueError(f"{', '.join(backends)} is not supported yet; add one of {', '.join(BACKENDS)}")
         return backends
 
     @field_validator("engines")
@@ -156,7 +153,7 @@ def _node(node: NodeModel) -> Node:
     return Node(
         name=node.name,
         tier=Tier[node.tier.upper()],
-        backends=tuple(name for name in node.backends if name in BACKENDS),
+        backends=tuple(node.backends),
         threads=node.threads,
         memory_bytes=None if node.memory_mb is None else round(node.memory_mb * 1e6),
         slowdown=node.slowdown,

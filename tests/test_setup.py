@@ -20,9 +20,14 @@ version = "0"
 [project.optional-dependencies]
 cpu = []
 openvino = []
-zoo = []
+zoo = ["iniconfig"]
+tvm = []
+mnn = []
+tensorrt-rtx = []
+onnxruntime-openvino = []
+tune = []
 bench = []
-dev = ["iniconfig"]
+dev = ["pluggy"]
 [tool.setuptools]
 py-modules = []
 """
@@ -130,6 +135,17 @@ def test_a_second_set_up_does_nothing_and_a_new_lock_is_followed(checkout: Check
     (checkout.root / "constraints.txt").write_text("iniconfig==2.0.0\n")
     assert "up to date" in checkout.make().stdout
     assert checkout.holds("iniconfig") == "2.0.0"
+
+
+def test_what_tests_need_comes_with_them_and_stays(checkout: Checkout) -> None:
+    checkout.make()
+    with pytest.raises(subprocess.CalledProcessError):
+        checkout.holds("pluggy")
+    assert "up to date" in checkout.make("develop").stdout
+    assert checkout.make().stdout == checkout.make("develop").stdout == ""
+    (checkout.root / "constraints.txt").write_text("iniconfig==2.0.0\npluggy==1.5.0\n")
+    checkout.make()
+    assert checkout.holds("pluggy") == "1.5.0"
 
 
 def test_an_interrupted_set_up_is_told_and_started_afresh(checkout: Checkout) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from isthmus.zoo.packages import file_in
 from isthmus.zoo.photos import labels, photo
-from nodes.backend import BACKENDS, Array, Backend, load_backend
+from nodes.backend import BACKENDS, Array, Backend, installed_backends, load_backend
 from nodes.errors import BadInput, CompileError, EngineMissing, RunError, UnsupportedOperator
 from nodes.functions import function
 from nodes.program import Program
@@ -29,6 +29,7 @@ from tests.contracts.backend_models import (
     whole,
     zoo_model,
 )
+from tests.contracts.refusals import refused, refuses
 from tests.nodes.onnx_models import dense, ids_and_gain, info, model_of, node, saved, two_inputs
 
 # Largest difference to ONNX Runtime over the output's largest magnitude: float32 sums in another order; the narrow
@@ -36,12 +37,22 @@ from tests.nodes.onnx_models import dense, ids_and_gain, info, model_of, node, s
 BOUNDS = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 8e-2}
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+HERE = installed_backends()
+NEED_NO_DEVICE = {"onnxruntime", "onnxruntime-openvino", "openvino", "mnn", "tvm"}
+
+
+@pytest.fixture(params=HERE)
 def backend(request: pytest.FixtureRequest) -> Backend:
-    try:
-        return load_backend(request.param)
-    except EngineMissing as error:
-        pytest.skip(str(error))
+    return load_backend(request.param)
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name not in HERE])
+def test_an_engine_that_is_not_here_says_why(name: str) -> None:
+    with pytest.raises(EngineMissing) as caught:
+        load_backend(name)
+    assert "\n" not in str(caught.value)
+    assert not (name in NEED_NO_DEVICE and os.environ.get("CI")), f"in CI {name} must be tested"
+    pytest.skip(f"its contract: {caught.value}")
 
 
 Tensors = dict[str, NDArray[Any]]
@@ -80,7 +91,7 @@ def test_capabilities_are_known_before_anything_compiles(backend: Backend) -> No
     able = backend.capabilities()
     assert able.backend in BACKENDS
     assert able.version[0].isdigit()
-    assert "cpu" in able.devices and "float32" in able.precisions
+    assert able.devices and "float32" in able.precisions
 
 
 @pytest.mark.parametrize("form", [lambda model, folder: model.SerializeToString(), saved])
@@ -92,14 +103,20 @@ def test_a_model_loads_from_bytes_and_from_a_file(
     assert close(made["y"], np.maximum(made["hidden"], 0))
 
 
+def five_ids(backend: Backend) -> bytes:
+    """The model of two inputs; for any number of ids where the engine can."""
+    return two_inputs(5 if refuses(backend, "free shapes") else "n").SerializeToString()
+
+
 def test_inputs_and_outputs_keep_names_order_dtypes_and_shapes(backend: Backend) -> None:
-    session = backend.compile(two_inputs().SerializeToString())
-    assert [(s.name, s.dtype, s.shape) for s in session.inputs] == [("ids", "int64", (None,)), ("gain", "float32", ())]
+    session = backend.compile(five_ids(backend))
+    shape = (5,) if refuses(backend, "free shapes") else (None,)
+    assert [(s.name, s.dtype, s.shape) for s in session.inputs] == [("ids", "int64", shape), ("gain", "float32", ())]
     assert [(s.name, s.dtype) for s in session.outputs] == [("scaled", "float32"), ("twice", "int64")]
 
 
 def test_integers_and_floats_go_in_and_out(backend: Backend) -> None:
-    made = backend.compile(two_inputs().SerializeToString()).run(ids_and_gain())
+    made = backend.compile(five_ids(backend)).run(ids_and_gain())
     table = onnx.numpy_helper.to_array(two_inputs().graph.initializer[0])
     assert close(made["scaled"], table[[0, 1, 2, 3, 4]] * 2.5)
     np.testing.assert_array_equal(made["twice"], [0, 2, 4, 6, 8])
@@ -107,6 +124,11 @@ def test_integers_and_floats_go_in_and_out(backend: Backend) -> None:
 
 @pytest.mark.parametrize("rows", [1, 3, 2])
 def test_a_free_batch_takes_any_number_of_rows(backend: Backend, rows: int) -> None:
+    assert backend.capabilities().free_shapes is not refuses(backend, "free shapes")
+    if refuses(backend, "free shapes"):
+        with refused(backend, "free shapes"):
+            backend.compile(dense("batch").SerializeToString())
+        return
     session = backend.compile(dense("batch").SerializeToString())
     feeds = batch_of(rows)
     want = compiled_reference(dense(rows).SerializeToString()).run(feeds)
@@ -147,7 +169,7 @@ def stored_oddly(array: Array) -> Iterator[Array]:
 
 
 def test_values_count_however_they_lie_in_memory(backend: Backend) -> None:
-    session = backend.compile(dense("batch").SerializeToString())
+    session = backend.compile(dense(20_000).SerializeToString())
     feeds = batch_of(20_000)  # large enough that memory freed too early goes back to the system
     want = session.run(feeds)["y"]
     for array in stored_oddly(feeds["x"]):
@@ -186,6 +208,10 @@ def test_narrow_floats_keep_their_bound_or_are_refused(backend: Backend, precisi
 
 def test_a_transformer_with_free_shapes_agrees_with_onnx_runtime(backend: Backend) -> None:
     model = transformer().SerializeToString()
+    if refuses(backend, "free shapes"):
+        with refused(backend, "free shapes"):
+            backend.compile(model)
+        return
     session, reference = backend.compile(model), compiled_reference(model)
     for length in (12, 9):
         assert difference(session.run(tokens(length)), reference.run(tokens(length))) <= BOUNDS["float32"]
@@ -217,6 +243,8 @@ def test_as_many_threads_work_as_were_asked_for(backend: Backend, threads: int) 
 
     On a busy machine one thread may do all the work for a while, so two get up to 15 s to show themselves.
     """
+    if "cpu" not in backend.capabilities().devices:
+        pytest.skip("it computes elsewhere than on this machine's cores")
     session = backend.compile(zoo_model("ocr_detect"), threads=threads)
     feeds = sample_feeds(session.inputs)
     session.run(feeds)
@@ -303,15 +331,17 @@ def test_an_unknown_precision_is_refused_by_name(backend: Backend) -> None:
 
 
 def test_inputs_that_do_not_fit_are_named(backend: Backend) -> None:
-    session = backend.compile(two_inputs().SerializeToString())
+    session = backend.compile(five_ids(backend))
     with pytest.raises(BadInput, match="'ids' is int32, must be int64; missing 'gain'; surplus 'more'"):
         session.run({"ids": np.zeros(2, np.int32), "more": np.zeros(1, np.float32)})
 
 
-# OpenVINO computes on such shapes without a check, so it is kept from them: normalised models have no free shapes.
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "openvino"], indirect=True)
 def test_free_shapes_that_contradict_each_other_are_a_run_error(backend: Backend) -> None:
     model = model_of([node("Add", ["x", "z"], ["y"])], [info("x", "m"), info("z", "n")], [info("y", "k")])
+    if refuses(backend, "free shapes"):
+        with refused(backend, "free shapes"):
+            backend.compile(model.SerializeToString())
+        return
     session = backend.compile(model.SerializeToString())
     with pytest.raises(RunError) as caught:
         session.run({"x": np.zeros(3, np.float32), "z": np.zeros(4, np.float32)})
@@ -319,12 +349,15 @@ def test_free_shapes_that_contradict_each_other_are_a_run_error(backend: Backend
     assert not isinstance(caught.value, BadInput)
 
 
+@pytest.mark.slow
 def test_a_profiled_session_times_its_kernels(backend: Backend) -> None:
     session = backend.compile(zoo_model("efficientnet_lite0"), profile=True)
     session.run(coffee())
     session.run(coffee())
     told = session.operator_s()
-    assert told is not None
+    assert (told is None) is refuses(backend, "kernel times")
+    if told is None:
+        return
     assert len(told) > 40 and all(seconds >= 0 for seconds in told.values()) and sum(told.values()) > 0
     session.close()
 

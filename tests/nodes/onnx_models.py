@@ -60,16 +60,16 @@ def dense(batch: int | str = 1) -> ModelProto:
     )
 
 
-def two_inputs() -> ModelProto:
+def two_inputs(count: int | str = "n") -> ModelProto:
     """Rows of a table chosen by int64 ids, scaled by a float: an embedding. Gives the ids back, doubled, as int64."""
     nodes = [
         node("Gather", ["table", "ids"], ["rows"], "look_up"),
         node("Mul", ["rows", "gain"], ["scaled"], "scale"),
         node("Add", ["ids", "ids"], ["twice"], "double"),
     ]
-    inputs = [info("ids", "n", dtype=INT64), info("gain")]
+    inputs = [info("ids", count, dtype=INT64), info("gain")]
     return model_of(
-        nodes, inputs, [info("scaled", "n", 3), info("twice", "n", dtype=INT64)], [random_weight("table", 9, 3)]
+        nodes, inputs, [info("scaled", count, 3), info("twice", count, dtype=INT64)], [random_weight("table", 9, 3)]
     )
 
 

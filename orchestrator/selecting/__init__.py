@@ -1,0 +1,1 @@
+"""Backend by precision, measured side by side: what `isthmus select` is made of."""
