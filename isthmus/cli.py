@@ -89,6 +89,21 @@ app.command()(select)
 
 
 @app.command()
+def export(
+    model: Path,
+    target: Annotated[str, typer.Option(help="the board's core, such as cortex-a72, or riscv64")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="a new or empty folder")],
+    shape: Shapes = None,
+    threads: Annotated[int, typer.Option(help="of the board", min=1)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Compile a model for a board, as a folder that runs there with nothing installed."""
+    from isthmus.verbs.export import export_model
+
+    export_model(model, target, output, shape or [], threads=threads, as_json=as_json)
+
+
+@app.command()
 def run(
     what: Annotated[Path, typer.Argument(help="a spec (.yaml), or a model, which then needs no spec")],
     topology: Topology = None,

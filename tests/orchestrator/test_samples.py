@@ -95,3 +95,9 @@ def test_samples_that_are_missing_or_of_no_input_are_named(tmp_path: Path) -> No
 
 def test_without_samples_there_is_one_empty_feed() -> None:
     assert load_samples({}, (X,)) == ({},)
+
+
+def test_an_archive_without_the_inputs_array_is_named_with_what_it_holds(tmp_path: Path) -> None:
+    np.savez(tmp_path / "all.npz", a=np.zeros(2))
+    with pytest.raises(BadInput, match=r"samples of x: .*all.npz holds no array of that name, only a"):
+        load_samples({"x": tmp_path / "all.npz"}, (X,))
