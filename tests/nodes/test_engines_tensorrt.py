@@ -1,5 +1,6 @@
 """TensorRT without a GPU: TensorRT-RTX's own libraries parse, build, list layers. What runs is tested beside this."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -104,9 +105,11 @@ def test_without_its_package_the_refusal_names_the_extra(monkeypatch: pytest.Mon
 
 
 def fresh_python(code: str) -> "subprocess.CompletedProcess[str]":
-    """In a process of its own, where the libraries are not loaded yet. Warnings are errors."""
+    """In a process of its own, where the libraries are neither loaded nor looked for. Warnings are errors."""
     call = [sys.executable, "-W", "error", "-c", code]
-    return subprocess.run(call, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    environment = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}  # ONNX Runtime's
+    root = Path(__file__).parents[2]  # plugin for TensorRT-RTX adds its own folder to that
+    return subprocess.run(call, capture_output=True, text=True, check=False, cwd=root, env=environment)
 
 
 @pytest.mark.slow
