@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-DOWNLOAD = {"use": "about 400 MB (1.1 GB on disk)", "develop": "about 870 MB (2.2 GB on disk)"}  # x86-64, Python 3.11
+DOWNLOAD = {"use": "about 400 MB (1.2 GB on disk)", "develop": "about 870 MB (2.2 GB on disk)"}  # x86-64, Python 3.11
 USE = ("cpu", "openvino", "zoo")
 ENGINES = ("tvm", "mnn", "tensorrt-rtx", "onnxruntime-openvino")
 EXTRAS = {"use": USE, "develop": (*USE, *ENGINES, "tune", "bench", "dev")}
