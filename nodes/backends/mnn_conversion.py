@@ -119,7 +119,7 @@ def _ranked(outputs: Sequence[Port], answers: Mapping[str, Array]) -> tuple[Port
 def _convert(work: Path, form: str) -> None:
     """Make model.mnn of source.onnx, and its answers to the samples. One line of error, whatever happens to it."""
     (work / "model.mnn").unlink(missing_ok=True)
-    code, told = _in_a_process("convert", str(work), *_EXACT, *WEIGHTS[form])
+    code, told = _in_a_process("convert", str(work.absolute()), *_EXACT, *WEIGHTS[form])
     if not code:
         return
     _, lacks, kind = told.partition("These Op Not Support: ONNX::")
@@ -138,12 +138,13 @@ def _answers(work: Path, number: int, outputs: Sequence[Port]) -> dict[str, Arra
 def _in_a_process(*arguments: str) -> tuple[int, str]:
     """Exit code (negative: the signal it died of) and all that was printed."""
     command = [sys.executable, "-P", "-m", "nodes.backends.mnn_trial", *arguments]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path if path)}
     try:
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            check=False, timeout=_HALF_AN_HOUR_S,
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory(prefix="isthmus-mnn-") as scratch:  # a converter that crashes leaves a file
+            done = subprocess.run(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                check=False, timeout=_HALF_AN_HOUR_S, cwd=scratch,
+            )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CompileError(f"{NAME}'s converter: {error}") from None
     return done.returncode, done.stdout.decode(errors="replace")
