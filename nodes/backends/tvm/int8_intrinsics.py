@@ -9,7 +9,7 @@ from functools import cache
 from nodes.backends.tvm.targets import TargetSpec
 from nodes.backends.tvm.vendor import tvm
 
-_MEANING = """
+_HEAD = """
 @T.prim_func(s_tir=True)
 def main(a: T.handle, b: T.handle, c: T.handle) -> None:
     A = T.match_buffer(a, (4,), "{dtype}", offset_factor=1)
@@ -18,24 +18,24 @@ def main(a: T.handle, b: T.handle, c: T.handle) -> None:
     with T.sblock("root"):
         T.reads(C[0:4], A[0:4], B[0:4, 0:4])
         T.writes(C[0:4])
+"""
+_MEANING = (
+    _HEAD
+    + """\
         for i in T.serial(0, 4):
             for k in T.serial(0, 4):
                 with T.sblock("update"):
                     vi, vk = T.axis.remap("SR", [i, k])
                     C[vi] = C[vi] + T.cast(A[vk], "int32") * T.cast(B[vi, vk], "int32")
 """
-_CALL = """
-@T.prim_func(s_tir=True)
-def main(a: T.handle, b: T.handle, c: T.handle) -> None:
-    A = T.match_buffer(a, (4,), "{dtype}", offset_factor=1)
-    B = T.match_buffer(b, (4, 4), "{dtype}", offset_factor=1)
-    C = T.match_buffer(c, (4,), "int32", offset_factor=1)
-    with T.sblock("root"):
-        T.reads(C[0:4], A[0:4], B[0:4, 0:4])
-        T.writes(C[0:4])
+)
+_CALL = (
+    _HEAD
+    + """\
         four = T.reinterpret(A.vload([0], "{dtype}x4"), dtype="int32")
         {body}
 """
+)
 # One instruction: four products of bytes are added to each of four sums.
 _DOT = """C[T.ramp(0, 1, 4)] = T.call_llvm_pure_intrin(
             T.llvm_lookup_intrinsic_id("llvm.aarch64.neon.{letter}dot.v4i32.v16i8"),
