@@ -9,7 +9,7 @@ from hashlib import sha256
 from math import inf
 
 from orchestrator.errors import SpecError
-from orchestrator.events import LinkEstimate
+from orchestrator.links_seen import LinkEstimate
 from orchestrator.spec import DeploymentSpec
 from partitioner.constraints import violation
 from partitioner.figures import score

@@ -12,7 +12,6 @@ from math import inf
 from orchestrator.events import (
     DeployRequested,
     Event,
-    LinkEstimate,
     NodeJoined,
     PlanFound,
     PlanNotFound,
@@ -22,27 +21,28 @@ from orchestrator.events import (
 from orchestrator.fold import commit, observe
 from orchestrator.instructions import (
     Deleted,
-    DrainEpoch,
-    DropStage,
     Fail,
     FindPlan,
     Instruction,
     KeepEpoch,
     LoadStage,
     OpenEpoch,
+    Promote,
     Refuse,
-    SwitchRouters,
 )
-from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge, link_key
+from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge, StageRecord
+from orchestrator.links_seen import LinkEstimate, changed_by_more_than, told_change
+from orchestrator.orders import drain, drop, let_go, serves, stand_by, switch, welcome
 from orchestrator.outstanding import outstanding
 from orchestrator.plain import Plain, read_as, to_plain
+from orchestrator.plan_map import Rates, fingerprint, rates_of, same_work
+from orchestrator.standby import standbys
 from orchestrator.status import status
 from partitioner.figures import score
 from partitioner.plan import Plan, told
-from policies.rebalance import Switch, hysteresis
+from policies.rebalance import Keep, Switch, hysteresis
 
 DRIFT = 0.25  # a link this much faster or slower than the one planned for asks for a new plan
-DRIFT_FLOOR_S = 0.0005  # propagation that moved by less than this is noise, however short the link
 RETRY_S = 2.0  # between attempts to replace an epoch that has lost a stage
 
 
@@ -65,6 +65,7 @@ class Control:
         self._min_dwell_s = min_dwell_s
         self._drift = drift
         self._known = knowledge or Knowledge()
+        self._wishes: dict[str, tuple[object, tuple[Plan, ...]]] = {}
 
     def handle(self, event: Event, now_s: float) -> tuple[Instruction, ...]:
         """What to do about it, in this order. `now_s` is any clock that never runs back.
@@ -107,7 +108,8 @@ class Control:
         if deployment is not None:
             yield from self._answer(deployment, event, now_s)
         for each in list(self._known.deployments.values()):
-            if isinstance(event, Tick) and each.look_again_s is not None and each.look_again_s <= now_s:
+            is_due = each.look_again_s is not None and each.look_again_s <= now_s
+            if isinstance(event, Tick) and is_due and each.is_idle:
                 yield from self._ask(each, "a second look was due")
             if isinstance(event, NodeJoined) and each.is_idle:
                 yield from self._ask(each, f"node {event.node} is back")
@@ -129,7 +131,7 @@ class Control:
             case PlanNotFound() if deployment.asked is not None and deployment.asked.ticket == event.ticket:
                 yield from self._stay(deployment, event.reason, now_s)
             case RouterJoined():
-                yield from _welcome(deployment, event.router)
+                yield from welcome(deployment, event.router)
             case _:
                 pass
 
@@ -137,28 +139,32 @@ class Control:
         """The rules, each on what is known by now: bring up, switch, drain, drop, look again."""
         candidate = deployment.epoch(deployment.candidate)
         if deployment.story.state == "deleting":
-            yield from _let_go(deployment)
+            yield from let_go(deployment)
         elif candidate is not None and candidate.story.state == "loading":
             if candidate.lost_stage is not None:
                 yield from self._give_up(deployment, candidate, now_s)
-            elif all(stage.story.state == "ready" for stage in candidate.stages):
-                routers = tuple(deployment.routers)
-                reason = candidate.reason
-                yield SwitchRouters(deployment=deployment.name, epoch=candidate.number, routers=routers, reason=reason)
-        for epoch in list(deployment.epochs):
-            if epoch.story.state == "active" and epoch.number != deployment.active:
-                yield _drain(deployment, epoch)
-            if epoch.story.state == "dropping" or (epoch.story.state == "draining" and not epoch.routers):
-                yield from _drop(deployment, epoch)
+            elif candidate.is_ready:
+                yield switch(deployment, candidate, candidate.reason)
+        yield from self._clear(deployment)
         if deployment.story.state == "deleting" and not deployment.epochs:
             yield Deleted(deployment=deployment.name)
         elif deployment.renewal == "wanted" and deployment.is_idle:
             yield from self._ask(deployment, "a changed spec was deployed")
         else:
-            yield from self._reconsider(deployment)
+            yield from self._reconsider(deployment, now_s)
+            yield from self._clear(deployment)
+            yield from self._keep_ready(deployment)
 
-    def _reconsider(self, deployment: DeploymentRecord) -> Iterator[Instruction]:
-        """Ask for a plan where a node was lost, a stage is gone or a link has drifted."""
+    def _clear(self, deployment: DeploymentRecord) -> Iterator[Instruction]:
+        """Drain what was replaced; let go of what is drained."""
+        for epoch in list(deployment.epochs):
+            if epoch.story.state == "active" and epoch.number != deployment.active:
+                yield drain(deployment, epoch)
+            if epoch.story.state == "dropping" or (epoch.story.state == "draining" and not epoch.routers):
+                yield from self._retire(deployment, epoch)
+
+    def _reconsider(self, deployment: DeploymentRecord, now_s: float) -> Iterator[Instruction]:
+        """Take up another plan, or ask for one, where a node was lost, a stage is gone or a link has drifted."""
         active = deployment.epoch(deployment.active)
         asked = deployment.asked
         if asked is not None and asked.excluded != tuple(self._known.lost_nodes):
@@ -167,9 +173,84 @@ class Control:
             gone = active.lost_stage
             drifted = self._drifted(deployment)
             if gone is not None and deployment.look_again_s is None:
-                yield from self._ask(deployment, f"stage {gone.name} on {gone.node} is gone: {gone.error or 'lost'}")
-            elif drifted is not None:
-                yield from self._ask(deployment, drifted)
+                yield from self._replace(deployment, gone, now_s)
+            elif gone is None and drifted is not None:
+                yield from self._look_up(deployment, active, drifted, now_s)
+
+    def _replace(self, deployment: DeploymentRecord, gone: StageRecord, now_s: float) -> Iterator[Instruction]:
+        """What runs has lost a stage: take up the fastest epoch that stands by whole, and ask for the best plan."""
+        lost = f"stage {gone.name} on {gone.node} is gone: {gone.error or 'lost'}"
+        rates = rates_of(self._known.links_now(deployment))
+        ready = [epoch for epoch in deployment.epochs if epoch.story.state == "standby" and epoch.lost_stage is None]
+        stand_in = min(ready, key=lambda epoch: _seconds(deployment, epoch.plan, rates), default=None)
+        if stand_in is None:
+            yield from self._ask(deployment, lost)
+        else:
+            yield switch(deployment, stand_in, f"{lost}; this one stood by", look_again_s=now_s)
+
+    def _look_up(
+        self, deployment: DeploymentRecord, active: EpochRecord, drifted: str, now_s: float
+    ) -> Iterator[Instruction]:
+        """Choose again among the known plans; where the map may lack the best one, ask for it."""
+        plan_map, links = deployment.plan_map, self._known.links_now(deployment)
+        running = None if plan_map is None else plan_map.of(active.plan)
+        if plan_map is None or running is None:
+            yield from self._ask(deployment, drifted)
+            return
+        rates = rates_of(links)
+        best = plan_map.best(rates, without=self._known.lost_nodes) or running
+        current_s, best_s = running.seconds(rates), best.seconds(rates)
+        decision, due_s = self._judge(deployment, current_s, best_s, now_s)
+        is_complete = plan_map.is_complete_under(links, self._drift)
+        figures = f"{told(best_s, 'latency')} against {told(current_s, 'latency')}"
+        if isinstance(decision, Switch):
+            again_s = None if is_complete else now_s
+            reason = f"{drifted}; a known plan takes {figures}"
+            yield from self._take(deployment, best.plan, reason, links=links, look_again_s=again_s)
+        elif is_complete:
+            reason = f"{drifted}; {decision.reason}: {figures}"
+            yield KeepEpoch(deployment=deployment.name, reason=reason, look_again_s=due_s, links=links)
+        else:
+            yield from self._ask(deployment, drifted)
+
+    def _keep_ready(self, deployment: DeploymentRecord) -> Iterator[Instruction]:
+        """Bring up, one after the other, what should stand by; let go of what should not."""
+        active = deployment.epoch(deployment.active)
+        if not deployment.is_idle or active is None or active.lost_stage is not None:
+            return
+        wanted = self._wanted(deployment, active)
+        spare = [epoch for epoch in deployment.epochs if epoch.standby]
+        for epoch in spare:
+            state, is_whole = epoch.story.state, epoch.lost_stage is None
+            if state in ("loading", "standby") and not (is_whole and serves(deployment, epoch, wanted)):
+                yield from [drain(deployment, epoch)] if state == "standby" and epoch.routers else drop(epoch)
+            elif state == "loading" and epoch.is_ready:
+                yield stand_by(deployment, epoch, deployment.routers)
+        kept = [epoch for epoch in deployment.epochs if epoch.standby or epoch.story.state == "draining"]
+        held = [fingerprint(epoch.plan) for epoch in kept if epoch.story.state in ("loading", "standby", "draining")]
+        missing = [plan for plan in wanted if fingerprint(plan) not in held]
+        if missing and not any(epoch.story.state == "loading" for epoch in deployment.epochs):
+            yield from self._open(deployment, missing[0], "in case it is needed", standby=True)
+
+    def _wanted(self, deployment: DeploymentRecord, active: EpochRecord) -> tuple[Plan, ...]:
+        """What should stand by; remembered, as it follows from what seldom changes."""
+        given = (
+            active.number, deployment.map_ticket, tuple(deployment.planned_links), tuple(self._known.lost_nodes),
+            tuple(deployment.unfit), tuple(deployment.room), deployment.plan_map is None,
+        )  # fmt: skip
+        if (remembered := self._wishes.get(deployment.name)) is None or remembered[0] != given:
+            plans = standbys(deployment, active.plan, deployment.planned_links, self._known.lost_nodes)
+            self._wishes[deployment.name] = remembered = (given, plans)
+        return remembered[1]
+
+    def _retire(self, deployment: DeploymentRecord, epoch: EpochRecord) -> Iterator[Instruction]:
+        """What nobody sends to any more is dropped, unless it should stand by."""
+        active = deployment.epoch(deployment.active)
+        is_fit = epoch.story.state == "draining" and epoch.is_ready and deployment.story.state == "running"
+        if is_fit and active is not None and serves(deployment, epoch, self._wanted(deployment, active)):
+            yield stand_by(deployment, epoch, deployment.routers)
+        else:
+            yield from drop(epoch)
 
     def _ask(self, deployment: DeploymentRecord, reason: str) -> Iterator[Instruction]:
         yield FindPlan(
@@ -187,11 +268,11 @@ class Control:
             yield KeepEpoch(deployment=deployment.name, reason="a changed spec waits to be planned")
         elif active is None or active.lost_stage is not None or deployment.renewal:
             asked = deployment.asked
-            yield from self._open(deployment, found.plan, asked.reason if asked is not None else "")
+            yield from self._take(deployment, found.plan, asked.reason if asked is not None else "")
         elif same_work(active.plan, found.plan):
             yield KeepEpoch(deployment=deployment.name, reason="what runs is still the best plan")
         elif found.current is None:
-            yield from self._open(deployment, found.plan, "what runs cannot be evaluated any more")
+            yield from self._take(deployment, found.plan, "what runs cannot be evaluated any more")
         else:
             yield from self._weigh(deployment, found.plan, found.current, now_s)
 
@@ -200,25 +281,69 @@ class Control:
         objective = "latency" if plan.certificate is None else plan.certificate.objective
         best = score(plan.predicted, objective) or 0.0
         figures = f"{told(best, objective)} against {told(current, objective)} under today's links"
-        rule = partial(hysteresis, current=current, best=best, min_gain=self._min_gain, min_dwell_s=self._min_dwell_s)
-        decision = rule(switched_s_ago=now_s - deployment.switched_at_s)
+        decision, due_s = self._judge(deployment, current, best, now_s)
         if isinstance(decision, Switch):
-            yield from self._open(deployment, plan, f"a better plan: {figures}")
+            yield from self._take(deployment, plan, f"a better plan: {figures}")
         else:
-            is_too_soon = isinstance(rule(switched_s_ago=inf), Switch)
-            due_s = deployment.switched_at_s + self._min_dwell_s if is_too_soon else None
             yield KeepEpoch(deployment=deployment.name, reason=f"{decision.reason}: {figures}", look_again_s=due_s)
 
-    def _open(self, deployment: DeploymentRecord, plan: Plan, reason: str) -> Iterator[Instruction]:
+    def _judge(
+        self, deployment: DeploymentRecord, current: float, best: float, now_s: float
+    ) -> tuple[Switch | Keep, float | None]:
+        """Whether to switch; if only the last switch is too short ago, when to look again."""
+        rule = partial(hysteresis, current=current, best=best, min_gain=self._min_gain, min_dwell_s=self._min_dwell_s)
+        decision = rule(switched_s_ago=now_s - deployment.switched_at_s)
+        is_too_soon = isinstance(decision, Keep) and isinstance(rule(switched_s_ago=inf), Switch)
+        return decision, deployment.switched_at_s + self._min_dwell_s if is_too_soon else None
+
+    def _take(
+        self,
+        deployment: DeploymentRecord,
+        plan: Plan,
+        reason: str,
+        *,
+        links: tuple[LinkEstimate, ...] = (),
+        look_again_s: float | None = None,
+    ) -> Iterator[Instruction]:
+        """Have this plan replace what runs: at once where it stands by, else when it is loaded."""
+        spare = (epoch for epoch in deployment.epochs if serves(deployment, epoch, (plan,)) and not epoch.lost_stage)
+        held = next((epoch for epoch in spare if epoch.standby and epoch.story.state in ("standby", "loading")), None)
+        if held is None:
+            yield from self._open(deployment, plan, reason, links=links, look_again_s=look_again_s)
+        elif held.story.state == "standby":
+            yield switch(deployment, held, reason, links=links, look_again_s=look_again_s)
+        else:
+            yield Promote(
+                deployment=deployment.name, epoch=held.number, reason=reason, links=links, look_again_s=look_again_s
+            )
+
+    def _open(
+        self,
+        deployment: DeploymentRecord,
+        plan: Plan,
+        reason: str,
+        *,
+        standby: bool = False,
+        links: tuple[LinkEstimate, ...] = (),
+        look_again_s: float | None = None,
+    ) -> Iterator[Instruction]:
         name, epoch = deployment.name, self._known.last_epochs[deployment.name] + 1
-        yield OpenEpoch(deployment=name, epoch=epoch, plan=plan, reason=reason)
+        yield OpenEpoch(
+            deployment=name,
+            epoch=epoch,
+            plan=plan,
+            reason=reason,
+            standby=standby,
+            links=links,
+            look_again_s=look_again_s,
+        )
         for index, stage in enumerate(plan.stages):
             yield LoadStage(deployment=name, epoch=epoch, stage=stage.name, node=stage.node, index=index)
 
     def _give_up(self, deployment: DeploymentRecord, epoch: EpochRecord, now_s: float) -> Iterator[Instruction]:
         """Drop what was being brought up; plan again if a node was lost, else stay with what runs, or fail."""
         failed = next((stage for stage in epoch.stages if stage.error), None)
-        yield from _drop(deployment, epoch)
+        yield from drop(epoch)
         if failed is None:
             yield from self._ask(deployment, "a node was lost while its stage was being loaded")
         else:
@@ -239,58 +364,10 @@ class Control:
         now = self._known.links_now(deployment)
         for before, after in zip(deployment.planned_links, now, strict=True):
             if changed_by_more_than(self._drift, before, after):
-                rates = f"{before.bytes_per_s * 8e-6:.3g} to {after.bytes_per_s * 8e-6:.3g} Mbps"
-                delays = f"{before.propagation_s * 2e3:.3g} to {after.propagation_s * 2e3:.3g} ms round trip"
-                return f"link {link_key(after)} went from {rates}, {delays}"
+                return told_change(before, after)
         return None
 
 
-def changed_by_more_than(drift: float, before: LinkEstimate, after: LinkEstimate) -> bool:
-    """Whether goodput or propagation moved by more than the part `drift` of what it was, up or down."""
-    rates = sorted((before.bytes_per_s, after.bytes_per_s))
-    moved_s = abs(after.propagation_s - before.propagation_s)
-    return rates[1] > rates[0] * (1 + drift) or moved_s > max(drift * before.propagation_s, DRIFT_FLOOR_S)
-
-
-def same_work(one: Plan, other: Plan) -> bool:
-    """Whether both put the same operators on the same engines and send the same tensors in the same codecs."""
-    return _work(one) == _work(other)
-
-
-def _work(plan: Plan) -> tuple[object, ...]:
-    stages = tuple((stage.node, stage.backend, stage.precision, stage.operators) for stage in plan.stages)
-    return stages, tuple((crossing.tensors, crossing.codecs) for crossing in plan.crossings)
-
-
-def _welcome(deployment: DeploymentRecord, router: str) -> Iterator[Instruction]:
-    """Tell a router that joined, perhaps not for the first time, where things stand.
-
-    It is not sent to an epoch that has lost a stage: its requests wait for the one to come.
-    """
-    newest = deployment.epoch(deployment.candidate)
-    if newest is None or newest.story.state != "switching":
-        newest = deployment.epoch(deployment.active)
-    if newest is not None and (newest.lost_stage is None or router in newest.waiting):
-        yield SwitchRouters(deployment=deployment.name, epoch=newest.number, routers=(router,), reason=newest.reason)
-    for epoch in deployment.epochs:
-        if epoch.story.state == "draining" and router in epoch.routers:
-            yield DrainEpoch(deployment=deployment.name, epoch=epoch.number, routers=(router,))
-
-
-def _let_go(deployment: DeploymentRecord) -> Iterator[Instruction]:
-    """Drain whatever is in use and drop whatever is being brought up."""
-    for epoch in list(deployment.epochs):
-        if epoch.story.state in ("active", "switching"):
-            yield _drain(deployment, epoch)
-        elif epoch.story.state == "loading":
-            yield from _drop(deployment, epoch)
-
-
-def _drain(deployment: DeploymentRecord, epoch: EpochRecord) -> Instruction:
-    return DrainEpoch(deployment=deployment.name, epoch=epoch.number, routers=tuple(epoch.routers))
-
-
-def _drop(deployment: DeploymentRecord, epoch: EpochRecord) -> Iterator[Instruction]:
-    for stage in epoch.stages:
-        if stage.is_there:
-            yield DropStage(deployment=deployment.name, epoch=epoch.number, stage=stage.name, node=stage.node)
+def _seconds(deployment: DeploymentRecord, plan: Plan, rates: Rates) -> float:
+    known = None if deployment.plan_map is None else deployment.plan_map.of(plan)
+    return inf if known is None else known.seconds(rates)

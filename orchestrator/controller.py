@@ -21,7 +21,6 @@ from orchestrator.events import (
     DeployRequested,
     EpochDrained,
     Event,
-    LinkEstimate,
     LinkObserved,
     NodeJoined,
     NodeLost,
@@ -50,6 +49,7 @@ from orchestrator.instructions import (
     SwitchRouters,
 )
 from orchestrator.journal import Journal
+from orchestrator.links_seen import LinkEstimate
 from orchestrator.plan_json import plan_to_json
 from orchestrator.routers import Command, Drain, Renew, Routers, Switch
 from orchestrator.routes import EpochRoutes

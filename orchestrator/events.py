@@ -2,30 +2,32 @@
 
 from dataclasses import dataclass
 
+from orchestrator.links_seen import LinkEstimate
+from orchestrator.plan_map import PlanMap
 from partitioner.plan import Plan
 from partitioner.topology import NodeId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinkEstimate:
-    """One direction between two nodes as known now: goodput and half the round trip."""
+class NodeRoom:
+    """A node's memory, None if its topology doesn't tell, and what of it may hold weights that only stand by."""
 
-    source: NodeId
-    target: NodeId
-    bytes_per_s: float
-    propagation_s: float
+    node: NodeId
+    standby_bytes: int
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployRequested:
     """A deployment is wanted. `spec` is the digest of its spec, `links` its topology's first guesses.
 
-    Observations already made of a link go before its first guess.
+    Observations already made of a link go before its first guess. `room` is what epochs that stand by may take.
     """
 
     deployment: str
     spec: str
     links: tuple[LinkEstimate, ...] = ()
+    room: tuple[NodeRoom, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,15 @@ class PlanNotFound:
     deployment: str
     ticket: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlansMapped:
+    """Every plan worth knowing under the links, and without the nodes, that FindPlan `ticket` was about."""
+
+    deployment: str
+    ticket: int
+    plan_map: PlanMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +129,14 @@ class EpochDrained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkObserved:
-    """A link as measured from `samples` transfers; the newest word on it."""
+    """A link as measured from `samples` transfers; the newest word on it. `std`: of the goodput, relative."""
 
     source: NodeId
     target: NodeId
     bytes_per_s: float
     propagation_s: float
     samples: int = 1
+    std: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +166,9 @@ class Tick:
 
 
 Event = (
-    DeployRequested | PlanFound | PlanNotFound | StageReady | StageFailed | StageStopped | RouterJoined | RouterLeft
-    | RouterSwitched | EpochDrained | LinkObserved | NodeLost | NodeJoined | DeleteRequested | Tick
+    DeployRequested | PlanFound | PlanNotFound | PlansMapped | StageReady | StageFailed | StageStopped
+    | RouterJoined | RouterLeft | RouterSwitched | EpochDrained | LinkObserved | NodeLost | NodeJoined
+    | DeleteRequested | Tick
 )  # fmt: skip
 
 EVENTS: dict[str, type] = {kind.__name__: kind for kind in Event.__args__}

@@ -10,10 +10,10 @@ from orchestrator.events import (
     DeployRequested,
     EpochDrained,
     Event,
-    LinkEstimate,
     LinkObserved,
     NodeJoined,
     NodeLost,
+    PlansMapped,
     RouterJoined,
     RouterLeft,
     RouterSwitched,
@@ -22,6 +22,7 @@ from orchestrator.events import (
     StageStopped,
     Tick,
 )
+from orchestrator.fold_epochs import abandon_candidate, answered, commit_epoch, open_epoch
 from orchestrator.instructions import (
     Deleted,
     DrainEpoch,
@@ -32,10 +33,14 @@ from orchestrator.instructions import (
     KeepEpoch,
     LoadStage,
     OpenEpoch,
+    Promote,
     Refuse,
+    StandBy,
     SwitchRouters,
 )
-from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge, StageRecord, link_key
+from orchestrator.knowledge import DeploymentRecord, Knowledge
+from orchestrator.links_seen import LinkEstimate, link_key
+from orchestrator.plan_map import fingerprint
 from orchestrator.states import Story
 
 
@@ -47,7 +52,7 @@ def observe(known: Knowledge, event: Event, now_s: float) -> None:
         case LinkObserved():
             link = LinkEstimate(
                 source=event.source, target=event.target,
-                bytes_per_s=event.bytes_per_s, propagation_s=event.propagation_s,
+                bytes_per_s=event.bytes_per_s, propagation_s=event.propagation_s, std=event.std,
             )  # fmt: skip
             known.links[link_key(link)] = link
         case NodeLost():
@@ -73,21 +78,22 @@ def commit(known: Knowledge, instruction: Instruction, now_s: float) -> None:
             known.last_ticket = instruction.ticket
             if deployment.story.state == "loading":
                 deployment.story.step("replan", now_s)
-            _abandon_candidate(deployment, now_s)
+            abandon_candidate(deployment, now_s)
             deployment.asked, deployment.look_again_s = instruction, None
+            deployment.map_ticket = instruction.ticket
             deployment.renewal = "asked" if deployment.renewal == "wanted" else deployment.renewal
         case OpenEpoch():
-            _open(known, deployment, instruction, now_s)
+            open_epoch(known, deployment, instruction, now_s)
         case KeepEpoch():
-            _answered(deployment, instruction.reason)
-            _abandon_candidate(deployment, now_s)
+            answered(deployment, instruction.reason, instruction.links)
+            abandon_candidate(deployment, now_s)
             deployment.look_again_s = instruction.look_again_s
         case Fail():
-            _answered(deployment, instruction.error)
-            _abandon_candidate(deployment, now_s)
+            answered(deployment, instruction.error)
+            abandon_candidate(deployment, now_s)
             deployment.story.step("fail", now_s)
-        case SwitchRouters() | DrainEpoch() | DropStage():
-            _commit_epoch(deployment, instruction, now_s)
+        case Promote() | SwitchRouters() | StandBy() | DrainEpoch() | DropStage():
+            commit_epoch(deployment, instruction, now_s)
         case Deleted():
             deployment.story.step("end", now_s)
             del known.deployments[instruction.deployment]
@@ -116,6 +122,7 @@ def _begin(known: Knowledge, event: DeployRequested) -> None:
     before = known.deployments.get(event.deployment)
     if before is not None and before.story.state == "running" and not before.renewal:
         before.spec, before.spec_before, before.links = event.spec, before.spec, list(event.links)
+        before.room, before.plan_map = list(event.room), None
         before.planned_links = list(known.links_now(before))
         before.renewal = "wanted"
     if before is not None and before.story.state != "failed":
@@ -128,6 +135,7 @@ def _begin(known: Knowledge, event: DeployRequested) -> None:
         links=list(event.links),
         epochs=before.epochs if before else [],
         routers=before.routers if before else [],
+        room=list(event.room),
     )
 
 
@@ -147,6 +155,8 @@ def _observe_deployment(deployment: DeploymentRecord, event: Event, now_s: float
             _observe_stage(deployment, event, now_s)
         case RouterJoined() | RouterLeft() | RouterSwitched() | EpochDrained():
             _observe_router(deployment, event)
+        case PlansMapped() if event.ticket == deployment.map_ticket:
+            deployment.plan_map, deployment.unfit = event.plan_map, []
         case DeleteRequested():
             deployment.story.step("delete", now_s)
             deployment.asked, deployment.look_again_s, deployment.reason = None, None, "delete was asked"
@@ -185,6 +195,8 @@ def _observe_stage(deployment: DeploymentRecord, event: StageReady | StageFailed
         case StageFailed():
             stage.story.step("fail", now_s)
             stage.error = event.error
+            if epoch.standby and (named := fingerprint(epoch.plan)) not in deployment.unfit:
+                deployment.unfit.append(named)
         case StageStopped():
             stage.story.step("stopped", now_s)
 
@@ -195,62 +207,6 @@ def _check_epoch(known: Knowledge, event: StageReady | StageFailed | StageStoppe
     if event.epoch > latest:
         story = known.deployments[event.deployment].story
         raise IllegalTransition(f"{story.name}/{event.epoch}", f"at epoch {latest}", type(event).__name__, story.told())
-
-
-def _open(known: Knowledge, deployment: DeploymentRecord, opened: OpenEpoch, now_s: float) -> None:
-    name = f"{deployment.name}/{opened.epoch}"
-    stages = [
-        StageRecord(stage.name, stage.node, Story("stage", f"{name}/{stage.name} on {stage.node}", "loading"))
-        for stage in opened.plan.stages
-    ]
-    deployment.epochs.append(
-        EpochRecord(opened.epoch, opened.plan, opened.reason, Story("epoch", name, "loading"), stages)
-    )
-    _answered(deployment, opened.reason)
-    deployment.candidate = known.last_epochs[deployment.name] = opened.epoch
-    deployment.look_again_s = None
-    deployment.renewal = "opened" if deployment.renewal else ""
-    if deployment.story.state == "planning":
-        deployment.story.step("plan", now_s)
-
-
-def _answered(deployment: DeploymentRecord, reason: str) -> None:
-    """The question that was out, if any, is settled for the links it was asked with."""
-    if deployment.asked is not None:
-        deployment.planned_links = list(deployment.asked.links)
-        deployment.asked = None
-    deployment.reason = reason
-
-
-def _abandon_candidate(deployment: DeploymentRecord, now_s: float) -> None:
-    candidate = deployment.epoch(deployment.candidate)
-    if candidate is not None and candidate.story.state == "loading":
-        candidate.story.step("drop", now_s)
-    if candidate is None or candidate.story.state == "dropping":
-        deployment.candidate = None
-
-
-def _commit_epoch(deployment: DeploymentRecord, given: SwitchRouters | DrainEpoch | DropStage, now_s: float) -> None:
-    epoch = deployment.epoch(given.epoch)
-    assert epoch is not None, f"{given} speaks of an epoch that is gone"
-    match given:
-        case SwitchRouters():
-            if epoch.story.state == "loading":
-                epoch.story.step("switch", now_s)
-            epoch.routers += [router for router in given.routers if router not in epoch.routers]
-            epoch.waiting += [router for router in given.routers if router not in epoch.waiting]
-        case DrainEpoch():
-            epoch.waiting.clear()
-            if epoch.story.state != "draining":
-                epoch.story.step("drain", now_s)
-        case DropStage():
-            if epoch.story.state != "dropping":
-                epoch.story.step("drop", now_s)
-            epoch.stage(given.stage).story.step("drop", now_s)
-    if deployment.candidate == epoch.number and epoch.story.state in ("draining", "dropping"):
-        deployment.candidate = None
-    if deployment.active == epoch.number and epoch.story.state == "draining":
-        deployment.active = None
 
 
 def _settle(deployment: DeploymentRecord, now_s: float) -> None:
@@ -266,6 +222,8 @@ def _settle(deployment: DeploymentRecord, now_s: float) -> None:
             if deployment.story.state == "loading":
                 deployment.story.step("run", now_s)
         all_gone = all(stage.story.state == "gone" for stage in epoch.stages)
+        if epoch.standby and all_gone and not epoch.routers and epoch.story.state in ("loading", "standby"):
+            epoch.story.step("drop", now_s)
         is_leaving = epoch.story.state == "dropping" or (epoch.story.state == "draining" and not epoch.routers)
         if all_gone and is_leaving:
             epoch.story.step("end", now_s)

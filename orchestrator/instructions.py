@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orchestrator.events import LinkEstimate
+from orchestrator.links_seen import LinkEstimate
 from partitioner.plan import Plan
 from partitioner.topology import NodeId
 
@@ -23,12 +23,40 @@ class FindPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenEpoch:
-    """A plan is to be brought up under this number; LoadStage for each of its stages follows."""
+    """A plan is to be brought up under this number; LoadStage for each of its stages follows.
+
+    `standby`: it is not to replace what runs, only to be ready. `links` are those it was looked up for, where the
+    plan answers no FindPlan; a second look is due at `look_again_s`, if given.
+    """
 
     deployment: str
     epoch: int
     plan: Plan
     reason: str
+    standby: bool = False
+    links: tuple[LinkEstimate, ...] = ()
+    look_again_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promote:
+    """The epoch that is being loaded to stand by is to replace what runs as soon as it can. Nothing to do."""
+
+    deployment: str
+    epoch: int
+    reason: str
+    links: tuple[LinkEstimate, ...] = ()
+    look_again_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandBy:
+    """The epoch stays loaded, unused. These routers may send to it by themselves while the one they use fails."""
+
+    deployment: str
+    epoch: int
+    routers: tuple[str, ...]
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +72,17 @@ class LoadStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchRouters:
-    """Tell these routers to send new requests to this epoch; each answers with RouterSwitched."""
+    """Tell these routers to send new requests to this epoch; each answers with RouterSwitched.
+
+    `links` and `look_again_s` as in OpenEpoch, where an epoch that stood by is taken up.
+    """
 
     deployment: str
     epoch: int
     routers: tuple[str, ...]
     reason: str = ""
+    links: tuple[LinkEstimate, ...] = ()
+    look_again_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +106,15 @@ class DropStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepEpoch:
-    """The running epoch stays, for this reason; a second look is due at `look_again_s`, if given. Nothing to do."""
+    """The running epoch stays, for this reason; a second look is due at `look_again_s`, if given. Nothing to do.
+
+    `links` are those that this was looked up for, where it answers no FindPlan.
+    """
 
     deployment: str
     reason: str
     look_again_s: float | None = None
+    links: tuple[LinkEstimate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +145,8 @@ class Deleted:
 
 
 Instruction = (
-    FindPlan | OpenEpoch | LoadStage | SwitchRouters | DrainEpoch | DropStage | KeepEpoch | Refuse | Fail | Deleted
-)
+    FindPlan | OpenEpoch | Promote | StandBy | LoadStage | SwitchRouters | DrainEpoch | DropStage | KeepEpoch | Refuse
+    | Fail | Deleted
+)  # fmt: skip
 
 INSTRUCTIONS: dict[str, type] = {kind.__name__: kind for kind in Instruction.__args__}

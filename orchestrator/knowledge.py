@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.errors import IllegalTransition
-from orchestrator.events import LinkEstimate
+from orchestrator.events import NodeRoom
 from orchestrator.instructions import FindPlan
+from orchestrator.links_seen import LinkEstimate, link_key
+from orchestrator.plan_map import PlanMap
 from orchestrator.states import Story
 from partitioner.plan import Plan
 from partitioner.topology import NodeId
@@ -36,6 +38,7 @@ class EpochRecord:
     """A plan brought up under a number.
 
     `routers` were told to use it and have not drained it; those in `waiting` have not yet said they switched.
+    `standby`: it is there in case it is needed, for the spec of digest `spec`.
     """
 
     number: int
@@ -45,6 +48,8 @@ class EpochRecord:
     stages: list[StageRecord]
     routers: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+    standby: bool = False
+    spec: str = ""
 
     def stage(self, name: str) -> StageRecord:
         """The stage of that name; IllegalTransition if the plan has none."""
@@ -52,6 +57,16 @@ class EpochRecord:
             if stage.name == name:
                 return stage
         raise IllegalTransition(f"epoch {self.story.name}", self.story.state, f"stage {name}", self.story.told())
+
+    @property
+    def deployment(self) -> str:
+        """The name of the deployment that it belongs to."""
+        return self.story.name.rpartition("/")[0]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every stage of it is loaded."""
+        return all(stage.story.state == "ready" for stage in self.stages)
 
     @property
     def lost_stage(self) -> StageRecord | None:
@@ -66,6 +81,8 @@ class DeploymentRecord:
     `links` are the topology's first guesses, `planned_links` those the last decision was made for,
     `asked` the question that is out, `look_again_s` when a second look is due. `renewal`: a changed spec is
     "wanted", "asked" for, "opened" as an epoch, or "" when none is under way; `spec_before` is what it replaces.
+    `plan_map` was drawn at `map_ticket`, the newest question asked for it; `unfit` are its plans, as `fingerprint`
+    names them, that failed while they stood by, which `room` lets some do.
     """
 
     name: str
@@ -83,6 +100,10 @@ class DeploymentRecord:
     look_again_s: float | None = None
     renewal: str = ""
     spec_before: str = ""
+    room: list[NodeRoom] = field(default_factory=list)
+    plan_map: PlanMap | None = None
+    map_ticket: int = 0
+    unfit: list[str] = field(default_factory=list)
 
     def epoch(self, number: int | None) -> EpochRecord | None:
         """The epoch of that number while anything of it is left."""
@@ -113,8 +134,3 @@ class Knowledge:
     def links_now(self, deployment: DeploymentRecord) -> tuple[LinkEstimate, ...]:
         """The deployment's links: as observed, else as its topology guessed them."""
         return tuple(self.links.get(link_key(link), link) for link in deployment.links)
-
-
-def link_key(link: LinkEstimate) -> str:
-    """The link's name in `Knowledge.links` and in what people read."""
-    return f"{link.source} → {link.target}"

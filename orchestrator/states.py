@@ -27,10 +27,15 @@ DEPLOYMENT: Table = {
 
 EPOCH: Table = {
     ("loading", "switch"): "switching",
+    ("loading", "stand by"): "standby",
     ("loading", "drop"): "dropping",
+    ("standby", "switch"): "switching",
+    ("standby", "drain"): "draining",  # routers that may use it have to be told first
+    ("standby", "drop"): "dropping",
     ("switching", "activate"): "active",
     ("switching", "drain"): "draining",
     ("active", "drain"): "draining",
+    ("draining", "stand by"): "standby",
     ("draining", "drop"): "dropping",
     ("draining", "end"): "gone",  # every node of it was lost
     ("dropping", "end"): "gone",

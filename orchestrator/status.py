@@ -15,6 +15,7 @@ def status(known: Knowledge) -> dict[str, Any]:
                 "to": link.target,
                 "bytes_per_s": link.bytes_per_s,
                 "propagation_s": link.propagation_s,
+                "std": link.std,
             }
             for link in known.links.values()
         ],
@@ -35,6 +36,7 @@ def _deployment(deployment: DeploymentRecord) -> dict[str, Any]:
         "lost_stage": None if gone is None else f"{gone.name} on {gone.node}: {gone.error or 'node lost'}",
         "epochs": [_epoch(epoch) for epoch in deployment.epochs],
         "routers": list(deployment.routers),
+        "known_plans": 0 if deployment.plan_map is None else len(deployment.plan_map.plans),
         "story": list(deployment.story.told()),
     }
 
@@ -44,6 +46,7 @@ def _epoch(epoch: EpochRecord) -> dict[str, Any]:
     return {
         "epoch": epoch.number,
         "state": epoch.story.state,
+        "standby": epoch.standby,
         "reason": epoch.reason,
         "stages": [
             {

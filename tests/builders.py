@@ -1,6 +1,9 @@
 """Values that tests need and don't care about the details of: plans, links, requests for deployment."""
 
-from orchestrator.events import DeployRequested, LinkEstimate, LinkObserved
+from orchestrator.events import DeployRequested, LinkObserved, NodeRoom
+from orchestrator.links_seen import LinkEstimate
+from orchestrator.plan_map import KnownPlan, LinkRange, PlanMap
+from partitioner.latency_form import Carried, LatencyForm
 from partitioner.plan import ROUTER, Certificate, Crossing, Plan, Predicted, Stage
 
 CAMERA_CLOUD = LinkEstimate(source="camera", target="cloud", bytes_per_s=12.5e6, propagation_s=0.004)
@@ -62,9 +65,25 @@ def plan_on(*nodes: str, latency_s: float | None = None, codec: str = "raw", sou
     )
 
 
-def deploy_requested(name: str = "classify") -> DeployRequested:
+def deploy_requested(
+    name: str = "classify", *, room: tuple[NodeRoom, ...] = (), spec: str = "d" * 64
+) -> DeployRequested:
     """A wish to deploy over one link, both ways 100 Mbps and 8 ms round trip."""
-    return DeployRequested(deployment=name, spec="d" * 64, links=(CAMERA_CLOUD, CLOUD_CAMERA))
+    return DeployRequested(deployment=name, spec=spec, links=(CAMERA_CLOUD, CLOUD_CAMERA), room=room)
+
+
+def known_plan(plan: Plan, *, fixed_s: float, nbytes: int = 0) -> KnownPlan:
+    """A plan with what it takes: seconds that stay, and bytes over the link from the camera to the cloud."""
+    carried = (Carried("camera", "cloud", nbytes, 1),) if nbytes else ()
+    return KnownPlan(plan=plan, form=LatencyForm(fixed_s=fixed_s, carried=carried))
+
+
+def plan_map_of(*plans: KnownPlan, low_mbps: float = 0.1, high_mbps: float = 1000.0) -> PlanMap:
+    """A map of these plans, complete while only the goodput from the camera to the cloud moves between the two."""
+    reach = LinkRange(
+        source="camera", target="cloud", low_bytes_per_s=low_mbps * 1e6 / 8, high_bytes_per_s=high_mbps * 1e6 / 8
+    )
+    return PlanMap(plans=plans, links=(CAMERA_CLOUD, CLOUD_CAMERA), ranges=(reach,))
 
 
 def uplink(mbps: float, *, rtt_s: float = 0.008) -> LinkObserved:

@@ -15,7 +15,7 @@ from isthmus.zoo.photos import photo
 from nodes.backend import Array, installed_backends
 from nodes.functions import function
 from orchestrator.blueprint import Blueprint
-from orchestrator.events import LinkEstimate
+from orchestrator.links_seen import LinkEstimate
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.load import load
 from partitioner.plan import Infeasible, Plan

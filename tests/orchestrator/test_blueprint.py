@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.blueprint import Blueprint, engine_keys, observed, private_tensors
 from orchestrator.errors import SpecError
-from orchestrator.events import LinkEstimate
+from orchestrator.links_seen import LinkEstimate
 from partitioner.plan import Infeasible, Plan
 from partitioner.problem import Limits
 from partitioner.topology import Node, Tier

@@ -14,7 +14,9 @@ from orchestrator.events import (
     NodeJoined,
     NodeLost,
     PlanFound,
+    NodeRoom,
     PlanNotFound,
+    PlansMapped,
     RouterJoined,
     RouterLeft,
     RouterSwitched,
@@ -32,12 +34,14 @@ from orchestrator.instructions import (
     Instruction,
     LoadStage,
     OpenEpoch,
+    StandBy,
     SwitchRouters,
 )
-from tests.builders import deploy_requested, plan_on, uplink
+from tests.builders import deploy_requested, known_plan, plan_map_of, plan_on, uplink
 
 NODES = ("camera", "mec", "cloud")
 NAME = "classify"
+ROOM = tuple(NodeRoom(node=node, standby_bytes=300) for node in NODES)  # a stage weighs 100
 PLACES = st.lists(st.sampled_from(NODES), min_size=1, max_size=3, unique=True)
 
 
@@ -52,9 +56,11 @@ class AnyOrder(RuleBasedStateMachine):
         self.orders: list[LoadStage | DropStage] = []  # on their way to the nodes
         self.loaded: list[tuple[int, str, str]] = []  # epoch, stage, node
         self.lost: list[str] = []
-        self.inbox: dict[str, list[SwitchRouters | DrainEpoch]] = {}  # each router's, in order
+        self.inbox: dict[str, list[SwitchRouters | StandBy | DrainEpoch]] = {}  # each router's, in order
+        self.told: list[tuple[str, int]] = []  # routers and the epochs that they were told to use
+        self.knows: dict[str, list[int]] = {}  # epochs that it may send to by itself
         self.uses: dict[str, int | None] = {}
-        self.last_epoch = 0
+        self.last_epoch = self.ticket = 0
         self.lives = False
 
     def tell(self, event: Event) -> None:
@@ -67,7 +73,7 @@ class AnyOrder(RuleBasedStateMachine):
         match given:
             case FindPlan():
                 assert given.excluded == tuple(self.lost)
-                self.question = given
+                self.question, self.ticket = given, given.ticket
             case OpenEpoch():
                 assert given.epoch > self.last_epoch, "an epoch's number was used twice"
                 self.last_epoch = given.epoch
@@ -75,19 +81,22 @@ class AnyOrder(RuleBasedStateMachine):
                 assert given.node not in self.lost
                 self.orders.append(given)
             case DropStage():
-                assert given.epoch not in self.uses.values(), "a stage was dropped under a router"
-                ahead = [each for box in self.inbox.values() for each in box if isinstance(each, SwitchRouters)]
+                used = [*self.uses.values(), *(epoch for known in self.knows.values() for epoch in known)]
+                assert given.epoch not in used, "a stage was dropped under a router"
+                ahead = [each for box in self.inbox.values() for each in box if not isinstance(each, DrainEpoch)]
                 assert given.epoch not in [each.epoch for each in ahead], "a router is on its way to a dropped epoch"
                 self.orders.append(given)
-            case SwitchRouters():
+            case SwitchRouters() | StandBy():
                 here = [(e, s) for e, s, _ in self.loaded if e == given.epoch]
-                assert here or self.lost, "routers were switched to what is not loaded"
+                told_again = all((router, given.epoch) in self.told for router in given.routers)
+                assert here or self.lost or told_again, "routers were switched to what is not loaded"
+                self.told += [(router, given.epoch) for router in given.routers]
             case Deleted():
                 assert not self.loaded and not any(isinstance(order, LoadStage) for order in self.orders)
                 self.lives = False
             case Fail():
                 self.lives = False
-        if isinstance(given, SwitchRouters | DrainEpoch):
+        if isinstance(given, SwitchRouters | StandBy | DrainEpoch):
             for router in given.routers:
                 self.inbox[router].append(given)
 
@@ -95,7 +104,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def deploy(self) -> None:
         self.lives = True
-        self.tell(deploy_requested(NAME))
+        self.tell(deploy_requested(NAME, room=ROOM))
 
     @precondition(lambda self: self.lives)
     @rule()
@@ -113,6 +122,15 @@ class AnyOrder(RuleBasedStateMachine):
             self.tell(PlanFound(deployment=NAME, ticket=question.ticket, plan=plan, current=current))
         else:
             self.tell(PlanNotFound(deployment=NAME, ticket=question.ticket, reason="nothing fits"))
+
+    @precondition(lambda self: self.ticket and self.lives)
+    @rule(ways=st.lists(PLACES, min_size=1, max_size=4, unique_by=tuple), data=st.data())
+    def map_plans(self, ways: list[list[str]], data: st.DataObject) -> None:
+        plans = []
+        for nodes in ways:
+            fixed_s, nbytes = data.draw(st.floats(0.01, 0.2)), data.draw(st.integers(0, 10**6))
+            plans.append(known_plan(plan_on(*nodes), fixed_s=fixed_s, nbytes=nbytes))
+        self.tell(PlansMapped(deployment=NAME, ticket=self.ticket, plan_map=plan_map_of(*plans, low_mbps=50.0)))
 
     @precondition(lambda self: self.orders)
     @rule(data=st.data(), fails=st.integers(0, 5).map(lambda draw: draw == 0))
@@ -140,7 +158,10 @@ class AnyOrder(RuleBasedStateMachine):
         if isinstance(order, SwitchRouters):
             self.uses[router] = order.epoch
             self.tell(RouterSwitched(deployment=NAME, router=router, epoch=order.epoch))
+        elif isinstance(order, StandBy):
+            self.knows.setdefault(router, []).append(order.epoch)
         else:
+            self.knows[router] = [epoch for epoch in self.knows.get(router, []) if epoch != order.epoch]
             self.uses[router] = None if self.uses[router] == order.epoch else self.uses[router]
             self.tell(EpochDrained(deployment=NAME, router=router, epoch=order.epoch))
 
@@ -157,6 +178,7 @@ class AnyOrder(RuleBasedStateMachine):
     def leave(self, data: st.DataObject) -> None:
         router = data.draw(st.sampled_from(list(self.inbox)))
         del self.inbox[router], self.uses[router]
+        self.knows.pop(router, None)
         self.tell(RouterLeft(deployment=NAME, router=router))
 
     @rule(node=st.sampled_from(NODES))
@@ -187,8 +209,9 @@ class AnyOrder(RuleBasedStateMachine):
     def at_most_one_epoch_is_in_use(self) -> None:
         if hasattr(self, "control"):
             for deployment in self.control.status()["deployments"].values():
-                states = [epoch["state"] for epoch in deployment["epochs"]]
+                states = [epoch["state"] for epoch in deployment["epochs"] if not epoch["standby"]]
                 assert states.count("active") <= 1 and states.count("loading") + states.count("switching") <= 1
+                assert [e["state"] for e in deployment["epochs"] if e["standby"]].count("loading") <= 1
                 assert (deployment["epoch"] is not None) == ("active" in states)
 
     def teardown(self) -> None:
@@ -210,6 +233,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def leave_now(self, router: str) -> None:
         del self.inbox[router], self.uses[router]
+        self.knows.pop(router, None)
         self.tell(RouterLeft(deployment=NAME, router=router))
 
     def fold_agrees(self) -> None:
@@ -221,4 +245,4 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)

@@ -1,0 +1,108 @@
+"""Every plan worth knowing of a deployment, each with what it takes under any links: choosing again is looking up.
+
+The map is drawn by a solver outside the control core, for the links as they were. Where only one link has moved
+since, within that link's range, the best plan of the map is the best there is; anywhere else it is the best known.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from orchestrator.links_seen import LinkEstimate, changed_by_more_than
+from partitioner.errors import InvalidProblem
+from partitioner.latency_form import LatencyForm
+from partitioner.plan import Plan
+from partitioner.topology import NodeId
+
+Ends = tuple[NodeId, NodeId]
+Rates = Mapping[Ends, LinkEstimate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownPlan:
+    """A plan and its latency as a function of the links."""
+
+    plan: Plan
+    form: LatencyForm
+
+    @property
+    def nodes(self) -> tuple[NodeId, ...]:
+        """Nodes that compute, in a request's order."""
+        return tuple(dict.fromkeys(stage.node for stage in self.plan.stages))
+
+    def seconds(self, rates: Rates) -> float:
+        """Latency under these links; infinite if nothing is known of one that it sends over."""
+        try:
+            return self.form.seconds(rates)
+        except InvalidProblem:
+            return float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkRange:
+    """Goodputs of one link for which the map holds every best plan, the other links being as they were."""
+
+    source: NodeId
+    target: NodeId
+    low_bytes_per_s: float
+    high_bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanMap:
+    """Known plans, the links that they were found for, and over which of these links the map is complete."""
+
+    plans: tuple[KnownPlan, ...]
+    links: tuple[LinkEstimate, ...]
+    ranges: tuple[LinkRange, ...] = ()
+
+    def of(self, plan: Plan) -> KnownPlan | None:
+        """The known plan that does the same work."""
+        return next((known for known in self.plans if same_work(known.plan, plan)), None)
+
+    def best(self, rates: Rates, *, without: Iterable[NodeId] = ()) -> KnownPlan | None:
+        """The fastest under these links of those that use none of some nodes; the first of equals."""
+        gone = tuple(without)
+        fit = [known for known in self.plans if not any(node in gone for node in known.nodes)]
+        return min(fit, key=lambda known: known.seconds(rates), default=None)
+
+    def is_complete_under(self, links: Sequence[LinkEstimate], drift: float) -> bool:
+        """Whether at most one of these links has left what the map was drawn for, and is within its range."""
+        drawn = {link.ends: link for link in self.links}
+        moved = [link for link in links if changed_by_more_than(drift, drawn.get(link.ends, link), link)]
+        if not moved:
+            return True
+        return len(moved) == 1 and any(
+            (one.source, one.target) == moved[0].ends
+            and one.low_bytes_per_s <= moved[0].bytes_per_s <= one.high_bytes_per_s
+            for one in self.ranges
+        )
+
+
+def rates_of(links: Iterable[LinkEstimate]) -> Rates:
+    """Estimates by (source, target)."""
+    return {link.ends: link for link in links}
+
+
+def same_work(one: Plan, other: Plan) -> bool:
+    """Whether both put the same operators on the same engines and send the same tensors in the same codecs."""
+    return work(one) == work(other)
+
+
+def work(plan: Plan) -> tuple[object, ...]:
+    """What a plan has done where, and what it sends: all that tells it from another."""
+    stages = tuple((stage.node, stage.backend, stage.precision, stage.operators) for stage in plan.stages)
+    return stages, tuple((crossing.tensors, crossing.codecs) for crossing in plan.crossings)
+
+
+def fingerprint(plan: Plan) -> str:
+    """A short name of a plan's work, the same for every plan that does the same."""
+    return sha256(repr(work(plan)).encode()).hexdigest()[:16]
+
+
+def weights_by_node(plan: Plan) -> dict[NodeId, int]:
+    """Bytes of weights that a plan loads on each node."""
+    loads: dict[NodeId, int] = {}
+    for stage in plan.stages:
+        loads[stage.node] = loads.get(stage.node, 0) + stage.weights_bytes
+    return loads

@@ -1,0 +1,60 @@
+"""Which plans of the map should stand by beside the one that runs: what would be wanted after a loss or a change.
+
+First, for each node that computes, the best plan without it; then what would be best if a link became much slower or
+faster. Those that fit into the room are wished for. It decides nothing about epochs: the control core compares.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from orchestrator.knowledge import DeploymentRecord
+from orchestrator.links_seen import LinkEstimate
+from orchestrator.plan_map import KnownPlan, PlanMap, fingerprint, rates_of, weights_by_node
+from partitioner.plan import Plan
+from partitioner.topology import NodeId
+from policies.standby import affordable
+
+MOST = 3  # epochs that stand by
+FACTORS = (0.25, 4.0)  # of a link's goodput: the changes that are prepared for
+
+
+def standbys(
+    deployment: DeploymentRecord, active: Plan, links: Sequence[LinkEstimate], lost: Sequence[NodeId]
+) -> tuple[Plan, ...]:
+    """The plans to hold ready beside the active one, most wanted first; none without a map or room."""
+    plan_map = deployment.plan_map
+    if plan_map is None or not deployment.room:
+        return ()
+    running, wishes = fingerprint(active), []
+    for known in _wishes(plan_map, active, links, lost):
+        named = fingerprint(known.plan)
+        if named != running and named not in deployment.unfit and known not in wishes:
+            wishes.append(known)
+    held = weights_by_node(active)
+    room = {
+        one.node: one.standby_bytes
+        if one.memory_bytes is None
+        else min(one.standby_bytes, one.memory_bytes - held.get(one.node, 0))
+        for one in deployment.room
+    }
+    granted = affordable([weights_by_node(known.plan) for known in wishes], room_bytes=room, most=MOST)
+    return tuple(wishes[index].plan for index in granted)
+
+
+def _wishes(
+    plan_map: PlanMap, active: Plan, links: Sequence[LinkEstimate], lost: Sequence[NodeId]
+) -> Iterator[KnownPlan]:
+    rates = rates_of(links)
+    used = list(dict.fromkeys(stage.node for stage in active.stages))
+    for node in reversed(used):
+        yield from _found(plan_map.best(rates, without=(*lost, node)))
+    for one in plan_map.ranges:
+        link = rates.get((one.source, one.target))
+        for factor in FACTORS if link is not None else ():
+            assert link is not None
+            changed = replace(link, bytes_per_s=link.bytes_per_s * factor)
+            yield from _found(plan_map.best({**rates, link.ends: changed}, without=lost))
+
+
+def _found(known: KnownPlan | None) -> Iterable[KnownPlan]:
+    return () if known is None else (known,)

@@ -1,0 +1,137 @@
+"""Claims about known plans: choosing among them without a search, and those that stand by."""
+
+import pytest
+
+from orchestrator.events import NodeLost, NodeRoom, PlansMapped, RouterJoined, StageFailed, Tick
+from orchestrator.instructions import FindPlan, KeepEpoch, LoadStage, OpenEpoch, StandBy, SwitchRouters
+from orchestrator.plan_map import KnownPlan
+from tests.builders import deploy_requested, known_plan, plan_map_of, plan_on, uplink
+from tests.orchestrator.cluster import Cluster
+
+ROOM = (NodeRoom(node="camera", standby_bytes=300), NodeRoom(node="cloud", standby_bytes=300))
+SPLIT = known_plan(plan_on("camera", "cloud", latency_s=0.05), fixed_s=0.03, nbytes=125_000)
+DEVICE = known_plan(plan_on("camera", latency_s=0.1), fixed_s=0.1)
+
+
+def mapped(*plans: KnownPlan, room: tuple[NodeRoom, ...] = ROOM, low_mbps: float = 0.1) -> Cluster:
+    """A cluster that runs the first of these plans and has a map of all."""
+    cluster = Cluster(plans[0].plan)
+    cluster.tell(deploy_requested(room=room))
+    cluster.tell(RouterJoined(deployment="classify", router="r1"))
+    cluster.settle()
+    cluster.now_s += 100.0
+    cluster.kinds()
+    cluster.tell(PlansMapped(deployment="classify", ticket=1, plan_map=plan_map_of(*plans, low_mbps=low_mbps)))
+    return cluster
+
+
+def states(cluster: Cluster) -> dict[int, str]:
+    epochs: list[dict[str, object]] = cluster.status()["epochs"]  # type: ignore[assignment]
+    return {int(str(one["epoch"])): str(one["state"]) for one in epochs}
+
+
+def test_a_slow_link_switches_to_a_known_plan_without_a_search() -> None:
+    cluster = mapped(SPLIT, DEVICE, room=())
+    cluster.tell(uplink(5))
+    assert cluster.kinds() == ["OpenEpoch", "LoadStage"]
+    cluster.settle()
+    assert cluster.kinds() == ["SwitchRouters", "DrainEpoch", "DropStage", "DropStage"]
+    assert cluster.status()["epoch"] == 2
+
+
+def test_what_stands_by_is_switched_to_at_once_and_what_ran_stands_by() -> None:
+    cluster = mapped(SPLIT, DEVICE)
+    cluster.settle()
+    assert states(cluster) == {1: "active", 2: "standby"}
+    given = cluster.tell(uplink(5))
+    assert [type(one) for one in given] == [SwitchRouters]
+    assert isinstance(given[0], SwitchRouters) and given[0].epoch == 2
+    cluster.settle()
+    assert states(cluster) == {1: "standby", 2: "active"}
+
+
+def test_a_lost_node_is_stood_in_for_at_once_and_a_better_plan_asked_for_later() -> None:
+    cluster = mapped(SPLIT, DEVICE)
+    cluster.settle()
+    given = cluster.tell(NodeLost(node="cloud"))
+    assert next((type(one), getattr(one, "epoch", 0)) for one in given) == (SwitchRouters, 2)
+    cluster.settle()
+    assert states(cluster) == {2: "active"}
+    assert any(isinstance(one, FindPlan) for one in cluster.tell(Tick()))
+
+
+def test_a_small_gain_keeps_the_plan_and_asks_for_no_search() -> None:
+    cluster = mapped(SPLIT, DEVICE, room=())
+    (kept,) = cluster.tell(uplink(60))
+    assert isinstance(kept, KeepEpoch)
+    assert "no better plan" in kept.reason
+    assert cluster.tell(uplink(60)) == ()  # it is decided for this rate now
+
+
+def test_where_the_map_is_not_complete_a_search_is_asked_for() -> None:
+    cluster = mapped(SPLIT, DEVICE, room=(), low_mbps=90)
+    (asked,) = cluster.tell(uplink(60))
+    assert isinstance(asked, FindPlan)
+
+
+def test_a_known_plan_that_gains_is_taken_even_where_the_map_is_not_complete_and_looked_at_again() -> None:
+    cluster = mapped(SPLIT, DEVICE, low_mbps=90)
+    cluster.settle()
+    assert [type(one) for one in cluster.tell(uplink(5))] == [SwitchRouters]
+    cluster.settle()
+    assert any(isinstance(one, FindPlan) for one in cluster.tell(Tick()))
+
+
+def test_what_has_no_room_does_not_stand_by() -> None:
+    cluster = mapped(SPLIT, DEVICE, room=(NodeRoom(node="camera", standby_bytes=99),))
+    assert cluster.kinds() == []
+
+
+@pytest.mark.parametrize(("memory_bytes", "stands_by"), [(150, False), (200, True)])
+def test_what_runs_leaves_less_room(memory_bytes: int, stands_by: bool) -> None:
+    room = (NodeRoom(node="camera", standby_bytes=300, memory_bytes=memory_bytes),)
+    cluster = mapped(SPLIT, DEVICE, room=room)
+    assert ("OpenEpoch" in cluster.kinds()) is stands_by
+
+
+def test_what_fails_to_stand_by_is_not_tried_again_until_the_map_is_new() -> None:
+    cluster = mapped(SPLIT, DEVICE)
+    cluster.answers.clear()
+    cluster.kinds()
+    cluster.tell(StageFailed(deployment="classify", epoch=2, stage="s0", node="camera", error="out of memory"))
+    cluster.settle()
+    assert cluster.kinds() == []
+    assert states(cluster) == {1: "active"}
+    cluster.tell(PlansMapped(deployment="classify", ticket=1, plan_map=plan_map_of(SPLIT, DEVICE)))
+    assert cluster.kinds() == ["OpenEpoch", "LoadStage"]
+
+
+def test_a_plan_that_is_being_loaded_to_stand_by_is_taken_when_ready() -> None:
+    cluster = mapped(SPLIT, DEVICE)
+    assert [type(one).__name__ for one in cluster.tell(uplink(5))] == ["Promote"]
+    cluster.settle()
+    assert states(cluster)[2] == "active"
+
+
+def test_a_router_that_joins_later_hears_of_what_stands_by() -> None:
+    cluster = mapped(SPLIT, DEVICE)
+    cluster.settle()
+    given = cluster.tell(RouterJoined(deployment="classify", router="r2"))
+    assert [(type(one), one.routers) for one in given if isinstance(one, StandBy)] == [(StandBy, ("r2",))]
+
+
+def test_a_map_of_an_older_question_is_not_believed() -> None:
+    cluster = mapped(SPLIT, DEVICE, room=())
+    cluster.tell(PlansMapped(deployment="classify", ticket=0, plan_map=plan_map_of(SPLIT)))
+    assert cluster.status()["known_plans"] == 2
+
+
+def test_a_changed_spec_lets_go_of_what_stood_by() -> None:
+    cluster = mapped(SPLIT, DEVICE)
+    cluster.settle()
+    cluster.kinds()
+    cluster.tell(deploy_requested(room=ROOM, spec="e" * 64))
+    cluster.settle()
+    assert states(cluster) == {3: "active"}
+    assert next(one for one in cluster.given if isinstance(one, OpenEpoch)).epoch == 3
+    assert {one.epoch for one in cluster.given if isinstance(one, LoadStage)} == {3}
