@@ -35,12 +35,22 @@ class Deliver:
 class FailRequest:
     """Tell the caller that the request has failed.
 
-    `kind`: "caller" (its inputs do not fit), "worker" (every attempt failed), "quarantined" (workers died
-    with it), "timeout", or "closed" (the deployment is gone).
+    `kind`: "caller" (its inputs do not fit), "input" (stages make no sound output of it, here and there alike),
+    "worker" (every attempt failed), "quarantined" (workers died with it), "timeout", or "closed" (the deployment is
+    draining or gone: ask again later).
     """
 
     request: str
     kind: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """Tell the controller that this stage gives bad outputs, no fault of its inputs, and why that is believed."""
+
+    epoch: int
+    stage: str
     error: str
 
 
@@ -58,4 +68,4 @@ class Drained:
     epoch: int
 
 
-Action = Send | Cancel | Deliver | FailRequest | Release | Drained
+Action = Send | Cancel | Deliver | FailRequest | Suspect | Release | Drained

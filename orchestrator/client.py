@@ -5,6 +5,7 @@ controller.
 """
 
 import asyncio
+import math
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -14,22 +15,26 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError
 
 from nodes.backend import Array, TensorSpec
+from nodes.links import LinkEstimate
 from nodes.memory import keep_memory
 from orchestrator import local_cluster, ray_shell
+from orchestrator.bond import AWAY, Bond
 from orchestrator.errors import ClusterError
+from orchestrator.following import Following
 from orchestrator.model_file import files_of, prepare
-from orchestrator.router import Answer, Router
-from orchestrator.routers import Command, Drain, Renew, Switch
+from orchestrator.router import Answer
 from orchestrator.samples import load_samples
 from orchestrator.spec import DeploymentSpec, load_spec
 from partitioner.plan import Infeasible, Plan
 from partitioner.profile import Profile
 from partitioner.topology import Link, Topology
 
-OBSERVE_S = 0.25
+OBSERVE_S = 0.25  # to look whether a link wants a probe
+STEADY_S = 1.0  # from one word on a link that has not changed to the next
+OBSERVED_S = 5.0  # for the controller to take it in
 PROBE_BYTES = 64 << 10
 FAREWELL_S = 10.0  # after that it goes without a word
 T = TypeVar("T")
@@ -44,15 +49,19 @@ class Client:
 
     def __init__(self, address: str | None = None, *, keep: bool = False, token: str | None = None) -> None:
         self._own: local_cluster.LocalCluster | None = None
-        self._controller, self.facts = self._join(address, keep, token)
+        self._bond = self._tied(address, keep, token)
         keep_memory()
         self._loop = asyncio.new_event_loop()
-        self._router = Router(on_drained=self._drained)
-        self._joined: set[str] = set()
+        self._following = Following(self._bond)
+        self._router = self._following.router
         self._said = 0
         self._thread = threading.Thread(target=self._loop.run_forever, name="isthmus-client", daemon=True)
         self._thread.start()
-        self._tasks = [self._start(self._follow()), self._start(self._observe())]
+        self._tasks = [
+            self._start(self._following.follow()),
+            self._start(self._following.watch()),
+            self._start(self._observe()),
+        ]
 
     def __enter__(self) -> "Client":
         return self
@@ -71,7 +80,7 @@ class Client:
         wanted = spec if isinstance(spec, DeploymentSpec) else load_spec(Path(spec))
         path, samples = self._model(wanted)
         status: dict[str, Any] = self._ask("deploy", wanted, path, samples, profile, plan)
-        self._joined.discard(wanted.name)
+        self._part_from(wanted.name)
         return status
 
     def profile(
@@ -81,15 +90,17 @@ class Client:
         segments: int = 0,
         batches: Iterable[int] = (),
         tune_s: float = 0.0,
+        tuner: str = "learned",
     ) -> tuple[Profile, Plan | Infeasible]:
         """Measure the spec's model on the nodes of its topology; the profile, and the best plan under it.
 
         `segments` are to be known of each engine, for its cost model, beside those that plans use; `batches` are rows
-        at once for which the whole model is timed; engines are tuned for `tune_s` seconds before all that.
+        at once for which the whole model is timed; engines are tuned for `tune_s` seconds before all that, by what
+        `tuner`, "learned" or "optuna", proposes, and the best of the batches is chosen for each.
         """
         path, samples = self._model(spec)
         found: tuple[Profile, Plan | Infeasible] = self._ask(
-            "profile", spec, path, samples, segments, tuple(batches), tune_s
+            "profile", spec, path, samples, segments, tuple(batches), tune_s, tuner
         )
         return found
 
@@ -115,10 +126,24 @@ class Client:
 
     def join(self, name: str) -> None:
         """Get a deployment's routes now rather than at the first request. UnknownDeployment if there is none."""
-        if name not in self._joined:
+        if name not in self._following.joined:
             self._ask("join", self._router.name, name)
             self._start(self._router.routed(name)).result(timeout=30)
-            self._joined.add(name)
+            self._following.joined.append(name)
+
+    def _part_from(self, name: str) -> None:
+        """Join this deployment anew at the next request."""
+        if name in self._following.joined:
+            self._following.joined.remove(name)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the controller is and where."""
+        return self._bond.facts
+
+    @property
+    def _controller(self) -> Any:
+        return self._bond.actor
 
     def status(self) -> dict[str, Any]:
         """Deployments with their plans and epochs, workers, routers, links, and the last decisions with reasons."""
@@ -133,7 +158,7 @@ class Client:
     def delete(self, name: str) -> None:
         """Drain a deployment and unload it everywhere. UnknownDeployment for a name that isn't there."""
         self._ask("delete", name)
-        self._joined.discard(name)
+        self._part_from(name)
 
     def logs(
         self, node: str, *, deployment: str | None = None, stage: str | None = None, limit: int = 200
@@ -211,7 +236,7 @@ class Client:
             cluster.remove()
             local_cluster.forget()
 
-    def _join(self, address: str | None, keep: bool, token: str | None) -> tuple[Any, dict[str, Any]]:
+    def _tied(self, address: str | None, keep: bool, token: str | None) -> Bond:
         environ, folder, cluster = None, None, None  # without a folder the controller takes its own host's
         if address is None:
             cluster = local_cluster.remembered()
@@ -223,21 +248,11 @@ class Client:
                     self._own = cluster
             environ, address, folder = cluster.environ(), cluster.address, str(Path(cluster.folder) / "isthmus")
         try:
-            ray_shell.connect(address, environ)
-        except BaseException:  # a connection that this process has to another cluster stays
-            if self._own is not None:
-                self._own.remove()
-            raise
-        try:
-            settings = {"folder": folder, "emulated": cluster is not None, "token": token}
-            actor = ray_shell.controller(settings)
-            facts: dict[str, Any] = ray.get(actor.ready.remote())
+            return Bond(address, environ, {"folder": folder, "emulated": cluster is not None, "token": token})
         except BaseException:
-            ray.shutdown()
             if self._own is not None:
                 self._own.remove()
             raise
-        return actor, facts
 
     def _model(self, spec: DeploymentSpec) -> tuple[str, tuple[dict[str, Array], ...]]:
         """The normalised model where the controller can read it, and samples of its inputs."""
@@ -250,58 +265,32 @@ class Client:
         return path, samples
 
     def _ask(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
-        """Call the controller; its errors are raised as themselves."""
-        reference = getattr(self._controller, method).remote(*args)
-        try:
-            return ray.get(reference, timeout=timeout_s)
-        except RayTaskError as error:
-            raise error.cause from None
-        except RayActorError as error:
-            raise ClusterError(f"the controller is gone: {' '.join(str(error).split())[:200]}") from None
-        except KeyboardInterrupt:
-            ray.cancel(reference)
-            raise
+        return self._bond.ask(method, *args, timeout_s=timeout_s)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def _follow(self) -> None:
-        """Do what the controller tells this router, for as long as the client lives."""
-        name = self._router.name
-        while True:
-            try:
-                commands = await self._controller.poll.remote(name)
-            except (RayTaskError, RayActorError):
-                await asyncio.sleep(1.0)  # the controller is away; requests go on with the routes there are
-                continue
-            for command in commands:
-                with suppress(RayTaskError, RayActorError):  # news of what is gone by now is no news
-                    await self._obey(command)
-
-    async def _obey(self, command: Command) -> None:
-        match command:
-            case Switch(routes=routes):
-                await self._router.switch(routes)
-                await self._controller.switched.remote(self._router.name, routes.deployment, routes.epoch)
-            case Drain(deployment=deployment, epoch=epoch):
-                self._router.drain(deployment, epoch)
-            case Renew(routes=routes):
-                self._router.renew(routes)
-
-    def _drained(self, deployment: str, epoch: int) -> None:
-        self._controller.drained.remote(self._router.name, deployment, epoch)
-
     async def _observe(self) -> None:
-        """Tell the controller what the links from here are worth, and probe those that nothing is sent over."""
-        told: dict[tuple[str, str], int] = {}
+        """Tell the controller what the links from here are worth: once a second, at once if one has changed.
+
+        Links that nothing is sent over are probed meanwhile.
+        """
+        told: dict[tuple[str, str], tuple[float, LinkEstimate]] = {}
+        changed = self._router.links_changed
         while True:
-            await asyncio.sleep(OBSERVE_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), OBSERVE_S)
+            changed.clear()
             await self._router.probe(PROBE_BYTES)
+            now_s = self._loop.time()
             news = []
-            for (source, target), (rate, rtt_s, samples) in self._router.estimates().items():
-                if source and source != target and told.get((source, target)) != samples:
-                    told[source, target] = samples
-                    news.append((source, target, rate, rtt_s, samples))
+            for (source, target), estimate in self._router.estimates().items():
+                told_s, before = told.get((source, target), (-math.inf, LinkEstimate()))
+                is_due = now_s - told_s >= STEADY_S and estimate.at_s != before.at_s
+                if source and source != target and (is_due or estimate.changes != before.changes):
+                    told[source, target] = now_s, estimate
+                    rate, std = estimate.goodput_bytes_per_s, estimate.goodput_std
+                    news.append((source, target, rate, estimate.rtt_s, estimate.samples, std))
             if news:
-                with suppress(RayTaskError, RayActorError):
-                    await self._controller.observe.remote(news)
+                with suppress(*AWAY):
+                    await asyncio.wait_for(self._bond.call("observe", news), OBSERVED_S)

@@ -5,7 +5,7 @@ knowledge (fold.py), then decides by rules on what is known. Every instruction i
 knowledge before the next rule looks, so a rule may build on what the one before it gave.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from math import inf
 
@@ -84,6 +84,10 @@ class Control:
         observe(self._known, event, now_s)
         for instruction in instructions:
             commit(self._known, instruction, now_s)
+
+    def deployments(self) -> Mapping[str, DeploymentRecord]:
+        """The records of all deployments, to read."""
+        return self._known.deployments
 
     def status(self) -> Plain:
         """Deployments, epochs, stages, links, lost nodes and the reason of the last decision, as plain values."""

@@ -1,7 +1,8 @@
 """The controller: the shell around the control core. It keeps the journal, plans, and has workers and routers told.
 
 Everything it decides comes from `control.py`; everything it learns goes there as an event. Runs as one Ray
-actor (ray_shell.py wraps it), but knows Ray only through the fleet's agents.
+actor (ray_shell.py wraps it), but knows Ray only through the fleet's agents. One that finds an earlier one's journal
+goes on where that stopped, with the workers that are still there.
 """
 
 import asyncio
@@ -10,12 +11,12 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-from nodes.errors import NodesError
 from nodes.store import Store
-from orchestrator.artifacts import Built, build, model_inputs
 from orchestrator.blueprint import Blueprint
+from orchestrator.blueprint_file import BlueprintFiles
 from orchestrator.control import Control
-from orchestrator.errors import DeploymentFailed, OrchestratorError, UnknownDeployment
+from orchestrator.desk import Desk
+from orchestrator.errors import ClusterError, DeploymentFailed, JournalError, OrchestratorError, UnknownDeployment
 from orchestrator.events import (
     DeleteRequested,
     DeployRequested,
@@ -24,14 +25,11 @@ from orchestrator.events import (
     LinkObserved,
     NodeJoined,
     NodeLost,
-    PlanFound,
-    PlanNotFound,
+    NodeRoom,
     RouterJoined,
     RouterLeft,
     RouterSwitched,
     StageFailed,
-    StageReady,
-    StageStopped,
     Tick,
 )
 from orchestrator.fleet import Fleet
@@ -45,69 +43,99 @@ from orchestrator.instructions import (
     KeepEpoch,
     LoadStage,
     OpenEpoch,
+    Promote,
     Refuse,
+    StandBy,
     SwitchRouters,
 )
-from orchestrator.journal import Journal
+from orchestrator.journal import Journal, recover
 from orchestrator.links_seen import LinkEstimate
+from orchestrator.loader import Loader
 from orchestrator.plan_json import plan_to_json
-from orchestrator.routers import Command, Drain, Renew, Routers, Switch
+from orchestrator.recorder import Recorder
+from orchestrator.resuming import resume
+from orchestrator.routers import Command, Drain, Offer, Rejoin, Renew, Routers, Switch
 from orchestrator.routes import EpochRoutes
-from partitioner.errors import InvalidProblem, PartitionerError
-from partitioner.plan import Infeasible, Plan
-from partitioner.topology import Link, Node, Topology
+from orchestrator.watchman import Watchman
+from orchestrator.waymarks import routes_of
+from partitioner.plan import Plan
+from partitioner.topology import Link
 
 TICK_S = 1.0
-SNAPSHOT_EVERY = 500
 
 
 class Controller:
     """Holds the cluster's deployments. All methods run in one event loop."""
 
-    def __init__(self, fleet: Fleet, store: Store, journal: Path) -> None:
+    def __init__(self, fleet: Fleet, store: Store, folder: Path) -> None:
+        """`folder` holds the journal and the blueprints, of this controller and of the one before it."""
         self.fleet = fleet
         self.store = store
-        self._control = Control()
-        self._journal = Journal(journal)
+        self._history: list[dict[str, Any]] = []
+        path = folder / "journal.sqlite"
+        self._control = self._recovered(path)
+        self._journal = Journal(path)
+        self._recorder = Recorder(self._control, self._journal, on_late=self._note_late)
+        self._files = BlueprintFiles(folder / "blueprints")
         self._routers = Routers()
-        self._blueprints: dict[str, Blueprint] = {}  # what each deployment is to be
-        self._bases: dict[tuple[str, int], Blueprint] = {}  # what each epoch was opened for
-        self._plans: dict[tuple[str, int], Plan] = {}
-        self._builds: dict[tuple[str, int], asyncio.Task[dict[str, Built]]] = {}
-        self._loading: dict[tuple[str, int, str], asyncio.Lock] = {}
+        self._desk = Desk()
+        self._loader = Loader(fleet, store, lambda name, epoch, why: self._note("load", name, epoch, why))
+        self._watchman = Watchman(fleet, self._desk, lose=self._lose, found=self._found, note=self._note)
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._returning: set[str] = set()
-        self._told = 0
-        self._history: list[dict[str, Any]] = []
+        self._resumed = asyncio.Event()
 
-    def begin(self) -> None:
-        """Start ticking; needs a running loop."""
+    def _recovered(self, path: Path) -> Control:
+        """What an earlier controller left; a journal that can't be read is put aside, and said."""
+        if not path.exists():
+            return Control()
+        try:
+            return recover(path)
+        except JournalError as error:
+            self._note("fault", "", None, f"{error}; it is kept as {_put_aside(path)}, and a new one begun")
+            return Control()
+
+    async def begin(self) -> None:
+        """Go on where an earlier controller stopped, then start ticking."""
+        resumed = await resume(self._control, self.fleet, self._desk, self._loader, self._files, self._note)
+        for event in resumed.events:
+            self._handle(event)
+        for instruction in self._control.outstanding():
+            self._carry_out(instruction)
+        for node in resumed.missing:
+            self._watchman.expect(node)
+        self._resumed.set()
         self._spawn(self._tick())
         if not self.fleet.emulated:  # on one machine there is no cable to be cut, and load may make a worker slow
-            self._spawn(self._ask_around())
+            self._spawn(self._watchman.ask_around())
 
     # What clients ask
 
-    async def deploy(self, blueprint: Blueprint) -> dict[str, Any]:
-        """Bring a deployment up, or change a running one; its status once it serves.
+    async def deploy(self, blueprint: Blueprint, model: Path) -> dict[str, Any]:
+        """Bring a deployment up, or change a running one; its status once it serves. `model` is where it was read.
 
         DeploymentFailed with the cause.
         """
-        name = blueprint.spec.name
-        before = self._blueprints.get(name)
-        self._blueprints[name] = blueprint
+        name, spec = blueprint.spec.name, blueprint.spec
+        before = self._desk.blueprints.get(name)
+        self._desk.blueprints[name] = blueprint
         for node in self._control.status()["lost_nodes"]:
             if node in self.fleet.members():  # it was brought up again for this deployment
                 self._handle(NodeJoined(node=node))
-        links = tuple(_guess(link) for link in blueprint.spec.topology.links)
+        links = tuple(_guess(link) for link in spec.topology.links)
         if self.fleet.emulated:
             self._now_emulated(links)
+        room = tuple(
+            NodeRoom(node=node.name, standby_bytes=spec.standby_bytes, memory_bytes=node.memory_bytes)
+            for node in (spec.topology.nodes if spec.standby_bytes else ())
+        )
         try:
-            await self._ask(name, DeployRequested(deployment=name, spec=blueprint.digest, links=links))
-        except DeploymentFailed:
-            self._blueprints.pop(name)  # what runs, if anything, is what it was
-            self._blueprints |= {} if before is None else {name: before}
+            self._files.save(blueprint, model)
+            await self._ask(name, DeployRequested(deployment=name, spec=blueprint.digest, links=links, room=room))
+        except (DeploymentFailed, JournalError):
+            self._desk.blueprints.pop(name)  # what runs, if anything, is what it was
+            self._desk.blueprints |= {} if before is None else {name: before}
+            self._files.restore(name)
             raise
         status: dict[str, Any] = self.status()["deployments"][name]
         return status
@@ -130,25 +158,29 @@ class Controller:
     async def delete(self, name: str) -> None:
         """Drain a deployment and unload it everywhere. UnknownDeployment for a name not here."""
         await self._ask(name, DeleteRequested(deployment=name))
-        self._blueprints.pop(name, None)
+        self._desk.blueprints.pop(name, None)
+        self._files.forget(name)
+        self._loader.forget(name)
         self._routers.forget(name)
 
     def status(self) -> dict[str, Any]:
-        """Deployments with their plans, workers, routers and links, as plain values."""
+        """Deployments with their plans, workers, routers, links and the journal, as plain values."""
         told = self._control.status()
         for name, facts in told["deployments"].items():
-            plan = self._plans.get((name, facts["epoch"]))
+            plan = self._desk.plans.get((name, facts["epoch"]))
             facts["plan"] = None if plan is None else plan_to_json(plan)
         told["routers"] = self._routers.names()
         told["history"] = list(self._history)
+        told["journal"] = self._recorder.status()
         return told
 
     def plan(self, name: str) -> Plan:
         """The plan that a deployment runs. UnknownDeployment if it runs none."""
-        epoch = self._control.status()["deployments"].get(name, {}).get("epoch")
-        if (name, epoch) not in self._plans:
-            raise UnknownDeployment(name, tuple(self._blueprints))
-        return self._plans[name, epoch]
+        return self._desk.plan(name, self._active(name))
+
+    def _active(self, name: str) -> int | None:
+        epoch: int | None = self._control.status()["deployments"].get(name, {}).get("epoch")
+        return epoch
 
     async def shape(self, links: tuple[Link, ...]) -> None:
         """Change emulated links, for one-machine deployments: what a failing network does elsewhere."""
@@ -157,7 +189,7 @@ class Controller:
 
     def _renew_routes(self) -> None:
         """Tell every router what has changed about the epoch it sends to."""
-        for name in self._blueprints:
+        for name in self._desk.blueprints:
             if (routes := self._current_routes(name)) is not None:
                 for router in self._routers.of(name):
                     self._routers.tell(router, Renew(routes=routes))
@@ -166,13 +198,15 @@ class Controller:
 
     def join(self, router: str, deployment: str) -> None:
         """A router wants a deployment's routes; they come with its next poll. UnknownDeployment if there is none."""
-        if deployment not in self._blueprints:
-            raise UnknownDeployment(deployment, tuple(self._blueprints))
+        if deployment not in self._desk.blueprints:
+            raise UnknownDeployment(deployment, tuple(self._desk.blueprints))
         self._routers.join(router, deployment, time.time())
         self._handle(RouterJoined(deployment=deployment, router=router))
 
     async def poll(self, router: str) -> list[Command]:
-        """What a router is to do next; waits a while for it."""
+        """What a router is to do next; waits a while for it. One that an earlier controller knew is to join again."""
+        if not self._routers.knows(router):
+            return [Rejoin()]
         return await self._routers.poll(router, time.time())
 
     def switched(self, router: str, deployment: str, epoch: int) -> None:
@@ -188,13 +222,26 @@ class Controller:
         for deployment in self._routers.leave(router):
             self._handle(RouterLeft(deployment=deployment, router=router))
 
-    def observe(self, source: str, target: str, bytes_per_s: float | None, rtt_s: float | None, samples: int) -> None:
+    def observe(
+        self,
+        source: str,
+        target: str,
+        bytes_per_s: float | None,
+        rtt_s: float | None,
+        samples: int,
+        std: float | None = None,
+    ) -> None:
         """A link was measured; a figure that is not known yet is left as it is believed."""
         if bytes_per_s is None or rtt_s is None:
             return
         self._handle(
             LinkObserved(
-                source=source, target=target, bytes_per_s=bytes_per_s, propagation_s=rtt_s / 2, samples=samples
+                source=source,
+                target=target,
+                bytes_per_s=bytes_per_s,
+                propagation_s=rtt_s / 2,
+                samples=samples,
+                std=std or 0.0,
             )
         )
 
@@ -210,9 +257,8 @@ class Controller:
     def _note_event(self, node: str, event: Mapping[str, Any]) -> None:
         match event["event"]:
             case "link":
-                self.observe(
-                    event["source"], event["target"], event["goodput_bytes_per_s"], event["rtt_s"], event["samples"]
-                )
+                figures = (event["goodput_bytes_per_s"], event["rtt_s"], event["samples"], event.get("goodput_std"))
+                self.observe(event["source"], event["target"], *figures)
             case "stage_failed":
                 self._handle(
                     StageFailed(
@@ -230,24 +276,29 @@ class Controller:
         self._note("lost", "", None, f"node {node}: {why}")
         self.fleet.lose(node)
         self._handle(NodeLost(node=node))
-        self._spawn(self._bring_back(node))
+        self._watchman.expect(node)
+
+    def _found(self, node: str) -> None:
+        self._handle(NodeJoined(node=node))
+        self._renew_routes()  # its worker may have another address than the one that is watched
 
     async def close(self) -> None:
         """Stop ticking and close the journal; workers go on."""
         for task in list(self._tasks):
             task.cancel()
+        self._watchman.close()
         self._journal.close()
+
+    async def end(self) -> None:
+        """Stop for good: what was deployed is no more, and its journal is put aside."""
+        await self.close()
+        self._files.clear()
+        _put_aside(self._journal.path)
 
     # The pump
 
     def _handle(self, event: Event) -> None:
-        now_s = time.time()
-        instructions = self._control.handle(event, now_s)
-        if instructions or not isinstance(event, Tick):
-            self._told = self._journal.append(event, instructions, now_s)
-            if self._told % SNAPSHOT_EVERY == 0:
-                self._journal.snapshot(self._control, now_s)
-        for instruction in instructions:
+        for instruction in self._recorder.take(event, time.time()):
             self._carry_out(instruction)
         self._settle()
 
@@ -256,33 +307,45 @@ class Controller:
             case FindPlan():
                 self._spawn(self._find(instruction), instruction.deployment)
             case OpenEpoch(deployment=name, epoch=epoch, plan=plan):
-                self._plans[name, epoch] = plan
-                self._bases[name, epoch] = self._blueprints[name]
-                self._builds[name, epoch] = asyncio.create_task(self._build(name, epoch, plan))
-                self._note("open", name, epoch, instruction.reason)
+                self._desk.open(name, epoch, plan)
+                self._loader.begin(name, epoch, self._desk.bases[name, epoch], plan)
+                self._note("prepare" if instruction.standby else "open", name, epoch, instruction.reason)
             case LoadStage():
                 self._spawn(self._load(instruction), instruction.deployment)
             case DropStage():
                 self._spawn(self._drop(instruction), instruction.deployment)
-            case SwitchRouters() | DrainEpoch():
+            case SwitchRouters() | StandBy() | DrainEpoch():
                 self._tell_routers(instruction)
             case _:
                 self._tell_askers(instruction)
 
-    def _tell_routers(self, instruction: SwitchRouters | DrainEpoch) -> None:
+    def _tell_routers(self, instruction: SwitchRouters | StandBy | DrainEpoch) -> None:
+        name, epoch = instruction.deployment, instruction.epoch
         match instruction:
-            case SwitchRouters(deployment=name, epoch=epoch, routers=routers, reason=reason):
-                self._note("switch", name, epoch, reason)
-                for router in routers:
-                    self._routers.tell(router, Switch(routes=self._routes(name, epoch)))
-            case DrainEpoch(deployment=name, epoch=epoch, routers=routers):
-                for router in routers:
-                    self._routers.tell(router, Drain(deployment=name, epoch=epoch))
+            case SwitchRouters():
+                self._note("switch", name, epoch, instruction.reason)
+                command: Command | None = self._with_routes(Switch, name, epoch)
+            case StandBy():
+                command = self._with_routes(Offer, name, epoch)
+            case DrainEpoch():
+                command = Drain(deployment=name, epoch=epoch)
+        for router in instruction.routers if command is not None else ():
+            assert command is not None
+            self._routers.tell(router, command)
+
+    def _with_routes(self, kind: type[Switch | Offer], name: str, epoch: int) -> Command | None:
+        try:
+            return kind(routes=self._routes(name, epoch))
+        except ClusterError as error:  # a node was lost this moment; the core hears of it next
+            self._note("late", name, epoch, str(error))
+            return None
 
     def _tell_askers(self, instruction: Instruction) -> None:
         match instruction:
             case KeepEpoch(deployment=name, reason=reason):
                 self._note("keep", name, None, reason)
+            case Promote(deployment=name, epoch=epoch, reason=reason):
+                self._note("open", name, epoch, reason)
             case Refuse(deployment=name, error=error) | Fail(deployment=name, error=error):
                 self._note("fail", name, None, error)
                 self._answer(name, DeploymentFailed(f"{name}: {error}"))
@@ -318,133 +381,35 @@ class Controller:
                 self._answer(name, None)
 
     async def _find(self, wanted: FindPlan) -> None:
-        blueprint = self._blueprints.get(wanted.deployment)
-        if blueprint is None:
+        name = wanted.deployment
+        answer = await self._desk.find(wanted, self._active(name))
+        if answer is None:
             return  # deleted since it was asked
-        try:
-            found = await asyncio.to_thread(blueprint.find, wanted.links, wanted.excluded)
-        except (OrchestratorError, PartitionerError) as error:
-            self._handle(PlanNotFound(deployment=wanted.deployment, ticket=wanted.ticket, reason=str(error)))
-            return
-        if isinstance(found, Infeasible):
-            reason = f"no plan fits: {found.constraint}: {found.detail}"
-            self._handle(PlanNotFound(deployment=wanted.deployment, ticket=wanted.ticket, reason=reason))
-            return
-        current = await asyncio.to_thread(self._current, blueprint, wanted)
-        self._handle(PlanFound(deployment=wanted.deployment, ticket=wanted.ticket, plan=found, current=current))
-
-    def _current(self, blueprint: Blueprint, wanted: FindPlan) -> float | None:
-        facts = self._control.status()["deployments"].get(wanted.deployment, {})
-        plan = self._plans.get((wanted.deployment, facts.get("epoch")))
-        if plan is None or any(stage.node in wanted.excluded for stage in plan.stages):
-            return None
-        try:
-            return blueprint.price(plan, wanted.links)
-        except InvalidProblem:
-            return None  # the spec or the model has changed since
-
-    async def _build(self, name: str, epoch: int, plan: Plan) -> dict[str, Built]:
-        blueprint = self._bases[name, epoch]
-        reaches = {node: member.found.reach for node, member in self.fleet.members().items()}
-        return await asyncio.to_thread(
-            build,
-            plan,
-            blueprint.model,
-            self.store,
-            deployment=name,
-            epoch=epoch,
-            topology=blueprint.tuned_topology,
-            reaches=reaches,
-        )
+        self._handle(answer)
+        running = [plan for (each, _), plan in self._desk.plans.items() if each == name]
+        mapped = await self._desk.map(wanted, *running)
+        if mapped is not None and name in self._desk.blueprints:
+            self._handle(mapped)
+            plans = [known.plan for known in mapped.plan_map.plans]
+            await self._loader.stock(name, self._desk.blueprints[name], plans)
 
     async def _load(self, wanted: LoadStage) -> None:
-        name, epoch, stage, node = wanted.deployment, wanted.epoch, wanted.stage, wanted.node
-        async with self._loading.setdefault((name, epoch, stage), asyncio.Lock()):
-            try:
-                built = (await self._builds[name, epoch])[stage]
-                await self.fleet.give(node, built.folder, built.spec.artifact)
-                loaded = await self.fleet.call(node, "load_stage", built.spec)
-            except (NodesError, OrchestratorError, PartitionerError, OSError) as error:
-                event: Event = StageFailed(deployment=name, epoch=epoch, stage=stage, node=node, error=str(error))
-            else:
-                event = StageReady(deployment=name, epoch=epoch, stage=stage, node=node, load_s=loaded.seconds)
-        self._handle(event)
+        self._handle(await self._loader.load(wanted))
 
     async def _drop(self, wanted: DropStage) -> None:
-        name, epoch, stage, node = wanted.deployment, wanted.epoch, wanted.stage, wanted.node
-        async with self._loading.setdefault((name, epoch, stage), asyncio.Lock()):
-            try:
-                await self.fleet.call(node, "drop_stage", name, epoch, stage)
-            except (NodesError, OrchestratorError) as error:  # a worker that is gone holds no stage either
-                self._note("drop", name, epoch, str(error))
-        self._loading.pop((name, epoch, stage), None)
-        self._handle(StageStopped(deployment=name, epoch=epoch, stage=stage, node=node))
-
-    async def _ask_around(self) -> None:
-        """Ask every worker for its health, again and again; one that is silent twice running is lost."""
-        before: dict[str, str] = {}
-        while True:
-            await asyncio.sleep(TICK_S)
-            silent = await self.fleet.silent()
-            for node in [node for node in silent if node in before]:
-                self._lose(node, silent.pop(node))
-            before = silent
-
-    async def _bring_back(self, node: str) -> None:
-        """Have a lost node's worker again, trying for as long as a deployment names the node."""
-        if node in self._returning:
-            return
-        self._returning.add(node)
-        said = ""
-        try:
-            while (found := self._topology_node(node)) is not None:
-                try:
-                    await self.fleet.rejoin(found)
-                except (NodesError, OrchestratorError) as error:
-                    if str(error) != said:
-                        said = str(error)
-                        self._note("lost", "", None, said)
-                    await asyncio.sleep(TICK_S)
-                else:
-                    self._handle(NodeJoined(node=node))
-                    self._renew_routes()  # its worker may have another address than the one that is watched
-                    return
-        finally:
-            self._returning.discard(node)
-
-    def _topology_node(self, name: str) -> Node | None:
-        topologies = [blueprint.spec.topology for blueprint in self._blueprints.values()]
-        return next((topology.node(name) for topology in topologies if name in topology.by_name), None)
+        self._handle(await self._loader.drop(wanted))
 
     def _current_routes(self, name: str) -> EpochRoutes | None:
         """Of the epoch that a deployment runs; None if there is none, or it has lost a stage."""
         facts = self._control.status()["deployments"].get(name, {})
         epoch = facts.get("epoch")
-        return self._routes(name, epoch) if (name, epoch) in self._plans and not facts["lost_stage"] else None
+        return self._routes(name, epoch) if (name, epoch) in self._desk.plans and not facts["lost_stage"] else None
 
     def _routes(self, name: str, epoch: int) -> EpochRoutes:
-        blueprint, plan = self._bases[name, epoch], self._plans[name, epoch]
-        inputs, codecs = model_inputs(plan, blueprint.model)
-        shaped, paths = self.fleet.emulation()
-        members = self.fleet.members()
-        source = blueprint.spec.source
-        used = {stage.node for stage in plan.stages}
-        return EpochRoutes(
-            deployment=name,
-            epoch=epoch,
-            source=source,
-            stages=tuple((stage.name, members[stage.node].found.reach) for stage in plan.stages),
-            inputs=inputs,
-            codecs=codecs,
-            outputs=blueprint.model.graph.outputs,
-            watched=tuple(
-                members[link.target].found.reach
-                for link in _from(blueprint.spec.topology, source)
-                if link.target not in used and link.target in members
-            ),
-            shaped=shaped,
-            paths=paths,
-        )
+        return routes_of(self.fleet, self._desk.bases[name, epoch], self._desk.plans[name, epoch], name, epoch)
+
+    def _note_late(self, event: Event, error: OrchestratorError) -> None:
+        self._note("late", str(getattr(event, "deployment", "")), None, str(error))
 
     def _note(self, what: str, deployment: str, epoch: int | None, why: str) -> None:
         self._history.append({"at_s": time.time(), "what": what, "deployment": deployment, "epoch": epoch, "why": why})
@@ -477,5 +442,10 @@ def _guess(link: Link) -> LinkEstimate:
     )
 
 
-def _from(topology: Topology, source: str) -> list[Link]:
-    return [link for link in topology.links if link.source == source]
+def _put_aside(journal: Path) -> str:
+    """Keep a journal beside, under the time; its name there."""
+    aside = journal.with_name(f"{time.strftime('%Y%m%dT%H%M%S')}-{journal.name}")
+    for end in ("", "-wal", "-shm"):
+        if (part := journal.with_name(journal.name + end)).exists():
+            part.rename(aside.with_name(aside.name + end))
+    return aside.name

@@ -64,6 +64,26 @@ class Fleet:
         if self.emulated:
             await self.shape(topology.links)
 
+    async def adopt(self, topology: Topology) -> dict[NodeId, str]:
+        """Claim the workers that an earlier controller left, with all that they hold; which can't be had, and why."""
+        wanted = [node for node in topology.nodes if node.name not in self._members]
+        results = await asyncio.gather(*(self._adopt(node) for node in wanted))
+        if self.emulated:
+            await self.shape(topology.links)
+        return {node.name: why for node, why in zip(wanted, results, strict=True) if why}
+
+    async def _adopt(self, node: Node) -> str:
+        try:
+            await asyncio.wait_for(self._rejoined(node), REJOIN_S)
+        except TimeoutError:
+            return f"its host does not answer within {REJOIN_S:g} s"
+        except (NodesError, OrchestratorError) as error:
+            return str(error)
+        return ""
+
+    async def _rejoined(self, node: Node) -> None:
+        await self._join(node, await self._find_agent(node))
+
     async def rejoin(self, node: Node) -> None:
         """Find or start the worker of a node whose worker was lost; what it still holds is dropped.
 

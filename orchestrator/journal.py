@@ -2,25 +2,32 @@
 
 A record is on disk before anything is done about it (WAL, synchronous). A snapshot bounds the file: what
 lies before it is removed. `recover` folds what was recorded and decides nothing again. Requests never
-come here. One controller writes; others may read at the same time.
+come here. One controller writes; others may read at the same time (recording.py).
+
+When the disk is full, a reserve beside the file is let go of and what was to be written is written. Once that
+is used up too, `append` raises JournalError, and nothing may be done that was not recorded (recorder.py).
 """
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+from orchestrator.code_version import code_version as this_version
 from orchestrator.control import Control
 from orchestrator.errors import JournalError
-from orchestrator.events import EVENTS, Event
-from orchestrator.instructions import INSTRUCTIONS, Instruction
-from orchestrator.plain import Plain, from_plain, to_plain
+from orchestrator.events import Event
+from orchestrator.instructions import Instruction
+from orchestrator.plain import to_plain
+from orchestrator.recording import read_recording
+from orchestrator.records import RECORDS, SNAPSHOT, Record, Snapshot, is_full, record_of, snapshot_of, told
+from orchestrator.reserve import Reserve
 
 BUSY_S = 2.0  # how long to wait for another writer before giving up
+RESERVE_BYTES = 4 << 20  # some fifty decisions over models of a thousand operators
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, now_s REAL NOT NULL,
@@ -28,89 +35,71 @@ CREATE TABLE IF NOT EXISTS records (
 CREATE TABLE IF NOT EXISTS snapshots (
   seq INTEGER PRIMARY KEY, now_s REAL NOT NULL, knowledge TEXT NOT NULL, code_version TEXT NOT NULL);
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One event, when it was handled and by which version, and what was instructed."""
-
-    seq: int
-    now_s: float
-    event: Event
-    instructions: tuple[Instruction, ...]
-    code_version: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """All that the core knew after record `seq`."""
-
-    seq: int
-    now_s: float
-    knowledge: Plain
-    code_version: str
+T = TypeVar("T")
 
 
 class Journal:
-    """An open journal, made if it is not there. Use it from one thread; close it or use it in `with`."""
+    """An open journal, made if it is not there. Use it from one thread; close it or use it in `with`.
 
-    def __init__(self, path: Path, *, code_version: str = "0") -> None:
-        self._path = path
-        self._code_version = code_version
-        with self._told():
+    `code_version` stands beside every record; without it, this code's own. `reserve_bytes` are kept back for
+    a full disk, in a file beside the journal.
+    """
+
+    def __init__(self, path: Path, *, code_version: str | None = None, reserve_bytes: int = RESERVE_BYTES) -> None:
+        self.path = path
+        self._code_version = this_version() if code_version is None else code_version
+        self.unbounded_bytes = 0  # written since the last snapshot by this process
+        self._reserve = Reserve(path.with_name(path.name + "-reserve"), reserve_bytes)
+        with told(path):
             self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
         try:
-            with self._told():
+            with told(path):
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.executescript(_SCHEMA)
         except JournalError:
             self._db.close()
             raise
+        self._reserve.fill()
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the disk was full: what is written now takes up the last room there is."""
+        return not self._reserve.is_there
 
     def append(self, event: Event, instructions: tuple[Instruction, ...], now_s: float) -> int:
         """Write a record and return its number once it is on disk. JournalError leaves the journal as it was."""
         row = (now_s, _text(to_plain(event)), _text([to_plain(each) for each in instructions]), self._code_version)
-        with self._told():
-            cursor = self._db.execute(
-                "INSERT INTO records (now_s, event, instructions, code_version) VALUES (?, ?, ?, ?)", row
-            )
-        return int(cursor.lastrowid or 0)
+        insert = "INSERT INTO records (now_s, event, instructions, code_version) VALUES (?, ?, ?, ?)"
+        number = int(self._in_what_room_there_is(lambda: self._db.execute(insert, row).lastrowid) or 0)
+        self.unbounded_bytes += len(row[1]) + len(row[2])
+        return number
 
     def snapshot(self, control: Control, now_s: float) -> None:
-        """Keep what the core knows, and remove the records that led to it."""
+        """Keep what the core knows, and remove the records that led to it; the reserve is kept back again, if it can.
+
+        JournalError leaves the journal as it was.
+        """
         row = (now_s, _text(control.snapshot()), self._code_version)
-        with self._told(), self._transaction():
-            (seq,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence").fetchone()
-            self._db.execute("DELETE FROM snapshots")
-            self._db.execute(
-                "INSERT INTO snapshots (seq, now_s, knowledge, code_version) VALUES (?, ?, ?, ?)", (seq, *row)
-            )
-            self._db.execute("DELETE FROM records WHERE seq <= ?", (seq,))
+        self._in_what_room_there_is(lambda: self._replace_snapshot(row))
+        self.unbounded_bytes = 0
+        if self.is_short:
+            self._shrink_log()
+            self._reserve.fill()
 
     def read(self) -> Iterator[Record]:
         """The records since the last snapshot, oldest first."""
-        with self._told():
-            rows = self._db.execute("SELECT seq, now_s, event, instructions, code_version FROM records ORDER BY seq")
-            for seq, now_s, event, instructions, code_version in rows:
-                yield Record(
-                    seq=seq,
-                    now_s=now_s,
-                    event=from_plain(json.loads(event), EVENTS),
-                    instructions=tuple(from_plain(each, INSTRUCTIONS) for each in json.loads(instructions)),
-                    code_version=code_version,
-                )
+        with told(self.path):
+            yield from map(record_of, self._db.execute(RECORDS))
 
     def last_snapshot(self) -> Snapshot | None:
         """The snapshot that the records go on from, if one was taken."""
-        with self._told():
-            row = self._db.execute("SELECT seq, now_s, knowledge, code_version FROM snapshots").fetchone()
-        if row is None:
-            return None
-        return Snapshot(seq=row[0], now_s=row[1], knowledge=json.loads(row[2]), code_version=row[3])
+        with told(self.path):
+            row = self._db.execute(SNAPSHOT).fetchone()
+            return None if row is None else snapshot_of(row)
 
     def close(self) -> None:
-        """Close the file; a closed journal is not used again."""
+        """Close the file; a closed journal is not used again. The reserve stays for the next controller."""
         self._db.close()
 
     def __enter__(self) -> "Journal":
@@ -119,52 +108,56 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _in_what_room_there_is(self, write: Callable[[], T]) -> T:
+        """Write; if the disk is full, once more with the room of the reserve."""
+        try:
+            with told(self.path):
+                return write()
+        except JournalError as error:
+            if not (is_full(error) and self._reserve.free()):
+                raise
+        self._shrink_log()
+        with told(self.path):
+            return write()
+
+    def _shrink_log(self) -> None:
+        """Give the log's room back, as far as readers and the disk allow: if they don't, what there is must do."""
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error:
+            return
+
+    def _replace_snapshot(self, row: tuple[Any, ...]) -> None:
+        with self._transaction():
+            (seq,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence").fetchone()
+            self._db.execute("DELETE FROM snapshots")
+            self._db.execute(
+                "INSERT INTO snapshots (seq, now_s, knowledge, code_version) VALUES (?, ?, ?, ?)", (seq, *row)
+            )
+            self._db.execute("DELETE FROM records WHERE seq <= ?", (seq,))
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite ends some of them itself, on a full disk for one
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """SQLite's errors as ours, in one line with the way out."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise JournalError(f"journal {self._path}: {_way_out(error)}") from error
 
 
 def recover(path: Path, control: Control | None = None) -> Control:
     """The core as the journal at `path` left it, with the parameters of `control`. JournalError if there is none."""
-    if not path.exists():
-        raise JournalError(f"journal {path}: there is no such file; deploy first or give the right path")
+    recording = read_recording(path)
     control = control or Control()
-    with Journal(path) as journal:
-        snapshot = journal.last_snapshot()
-        if snapshot is not None:
-            control = control.restored(snapshot.knowledge)
-        for record in journal.read():
-            control.fold(record.event, record.instructions, record.now_s)
+    if recording.snapshot is not None:
+        control = control.restored(recording.snapshot.knowledge)
+    for record in recording.records:
+        control.fold(record.event, record.instructions, record.now_s)
     return control
 
 
 def _text(plain: Any) -> str:
     return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
-
-
-def _way_out(error: sqlite3.Error) -> str:
-    match getattr(error, "sqlite_errorname", "") or "":
-        case name if name.startswith("SQLITE_FULL"):
-            return "the disk is full; free some space, nothing already written is lost"
-        case name if name.startswith("SQLITE_BUSY"):
-            return "another controller is writing it; stop that one or give another path"
-        case name if name.startswith("SQLITE_NOTADB"):
-            return "this file is not a journal; give another path"
-        case name if name.startswith("SQLITE_CANTOPEN"):
-            return "cannot be opened; make its folder and check who may write there"
-        case _:
-            return f"{error}; check the disk, or move the file away to start anew"

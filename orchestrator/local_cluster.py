@@ -62,8 +62,15 @@ def start(*, tied: bool) -> LocalCluster:
 
     ClusterError with the last line Ray printed, if it does not come up.
     """
-    token, port = secrets.token_hex(32), _free_port()
     folder = tempfile.mkdtemp(prefix="isthmus-", dir=_short_folder())
+    return launch(folder, _free_port(), secrets.token_hex(32), tied=tied)
+
+
+def launch(folder: str, port: int, token: str, *, tied: bool) -> LocalCluster:
+    """Start a Ray head at that port, with its files in `folder`: a new one, or that of a cluster whose head died.
+
+    ClusterError as in `start`.
+    """
     code = _TIED.format(parent=os.getpid(), folder=folder) if tied else _FREE
     command = [sys.executable, "-P", "-c", code, "start", "--head", "--block"]
     command += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder}", "--num-cpus=0"]

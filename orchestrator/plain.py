@@ -7,7 +7,9 @@ ignored, so that an older version reads a newer one's journal. It never imports 
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import EnumType
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -33,14 +35,17 @@ def read_as(kind: Any, plain: Any) -> Any:
     """`plain` read as a value of type `kind`: a dataclass, tuple, list, mapping, optional or scalar."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        return None if plain is None else read_as(next(a for a in arguments if a is not NoneType), plain)
+        kinds = [argument for argument in arguments if argument is not NoneType]
+        return plain if plain is None or len(kinds) > 1 else read_as(kinds[0], plain)  # several: scalars
+    if origin is tuple and arguments[1:] != (Ellipsis,):
+        return tuple(read_as(kind, item) for kind, item in zip(arguments, plain, strict=True))
     if origin in (tuple, list):
         return origin(read_as(arguments[0], item) for item in plain)
     if origin in (Mapping, dict):
         return {key: read_as(arguments[1], item) for key, item in plain.items()}
     if is_dataclass(kind):
         return _read_dataclass(kind, plain)
-    return float(plain) if kind is float else plain
+    return kind(plain) if kind in (float, Path) or isinstance(kind, EnumType) else plain
 
 
 def _read_dataclass(kind: Any, plain: Mapping[str, Any]) -> Any:
@@ -66,6 +71,8 @@ def _fields_to_plain(value: Any) -> Plain:
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
         return _fields_to_plain(value)
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):

@@ -10,7 +10,6 @@ import secrets
 import signal
 import socket
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
@@ -95,15 +94,20 @@ class ControllerActor:
         self._messages: list[str] = []
         fleet = Fleet(self._agent_for, emulated=self._emulated)
         store = Store(self._folder / "artifacts")
-        self._controller = Controller(fleet, store, _fresh(self._folder / "journal.sqlite"))
+        self._controller = Controller(fleet, store, self._folder)
         self._workshop = Workshop(fleet, store, self._messages.append)
-        self._begun = False
+        self._beginning: asyncio.Task[None] | None = None
+
+    async def _begun(self) -> Controller:
+        """The controller, once it has gone on where one before it stopped: Ray may have restarted this actor."""
+        if self._beginning is None:
+            self._beginning = asyncio.create_task(self._controller.begin())
+        await asyncio.shield(self._beginning)
+        return self._controller
 
     async def ready(self) -> dict[str, Any]:
         """Begin ticking; where and what this controller is."""
-        if not self._begun:
-            self._begun = True
-            self._controller.begin()
+        await self._begun()
         return {
             "host": host_id(),
             "pid": os.getpid(),
@@ -127,11 +131,12 @@ class ControllerActor:
         segments: int = 0,
         batches: tuple[int, ...] = (),
         tune_s: float = 0.0,
+        tuner: str = "learned",
     ) -> tuple[Profile, Plan | Infeasible]:
         """Measure a model on the nodes of a topology; the profile and the best plan under it."""
-        blueprint = await self._workshop.blueprint(spec, Path(model), samples, tune_s=tune_s)
+        blueprint = await self._workshop.blueprint(spec, Path(model), samples, tune_s=tune_s, tuner=tuner)
         blueprint = await self._workshop.learn(blueprint, Path(model), samples, segments) if segments else blueprint
-        blueprint = await self._workshop.batch_curves(blueprint, Path(model), batches)
+        blueprint = await self._workshop.batch_curves(blueprint, Path(model), batches, choose=tune_s > 0)
         return blueprint.profile, await asyncio.to_thread(blueprint.find)
 
     async def deploy(
@@ -144,7 +149,7 @@ class ControllerActor:
     ) -> dict[str, Any]:
         """Bring up or change a deployment; `model` is a path to a normalised model on this host."""
         blueprint = await self._workshop.blueprint(spec, Path(model), samples, profile)
-        return await self._controller.deploy(replace(blueprint, fixed=plan))
+        return await (await self._begun()).deploy(replace(blueprint, fixed=plan), Path(model))
 
     async def take_model(self, name: str, files: Mapping[str, bytes]) -> str:
         """Keep a model that lies on another machine; its path here."""
@@ -157,11 +162,11 @@ class ControllerActor:
 
     async def delete(self, name: str) -> None:
         """Delete a deployment."""
-        await self._controller.delete(name)
+        await (await self._begun()).delete(name)
 
     async def status(self) -> dict[str, Any]:
         """Deployments, workers, routers and links."""
-        return self._controller.status() | {"workers": self.workers()}
+        return (await self._begun()).status() | {"workers": self.workers()}
 
     def workers(self) -> dict[str, Any]:
         """Each node's worker as plain values."""
@@ -169,7 +174,7 @@ class ControllerActor:
 
     async def plan(self, name: str) -> tuple[Plan, dict[str, Any]]:
         """The plan that a deployment runs, and its JSON form."""
-        plan = self._controller.plan(name)
+        plan = (await self._begun()).plan(name)
         return plan, plan_to_json(plan)
 
     async def logs(self, node: str, deployment: str | None, stage: str | None, limit: int) -> list[dict[str, Any]]:
@@ -189,11 +194,11 @@ class ControllerActor:
 
     async def join(self, router: str, deployment: str) -> None:
         """A router wants a deployment's routes."""
-        self._controller.join(router, deployment)
+        (await self._begun()).join(router, deployment)
 
     async def poll(self, router: str) -> list[Any]:
         """A router asks what to do."""
-        return list(await self._controller.poll(router))
+        return list(await (await self._begun()).poll(router))
 
     async def switched(self, router: str, deployment: str, epoch: int) -> None:
         """A router has switched."""
@@ -203,8 +208,8 @@ class ControllerActor:
         """A router has drained an epoch."""
         self._controller.drained(router, deployment, epoch)
 
-    async def observe(self, links: list[tuple[str, str, float | None, float | None, int]]) -> None:
-        """A router's link estimates."""
+    async def observe(self, links: list[tuple[Any, ...]]) -> None:
+        """A router's link estimates, each as `Controller.observe` takes it."""
         for link in links:
             self._controller.observe(*link)
 
@@ -234,9 +239,9 @@ class ControllerActor:
         return await self._controller.fleet.survey(nodes)
 
     async def shutdown(self) -> None:
-        """End every worker and stop."""
+        """End every worker and stop; a later controller begins anew."""
         await self._controller.fleet.stop()
-        await self._controller.close()
+        await self._controller.end()
 
     async def _agent_for(self, node: Node) -> AgentHandle:
         found = self._host_of(node)
@@ -279,6 +284,7 @@ class ControllerActor:
 def connect(address: str, environ: Mapping[str, str] | None = None) -> None:
     """Join a Ray cluster as a driver. VersionMismatch or ClusterError, each in one line."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "600")  # bond.py lets go of a lost head long before
     os.environ.update(environ or {})
     if environ is None and (Path.home() / ".ray" / "auth_token").exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # a Ray that made a token asks for it
@@ -314,6 +320,7 @@ def controller(settings: Mapping[str, Any]) -> Any:
             namespace=NAMESPACE,
             get_if_exists=True,
             lifetime="detached",
+            max_restarts=-1,  # one that is killed comes back and goes on by its journal
             num_cpus=0,
             resources={"node:__internal_head__": 0.001},
             max_concurrency=1000,
@@ -361,14 +368,6 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(
             f"no Ray at {address} ({error}); give HOST:PORT of a head started with: ray start --head --port=PORT"
         ) from None
-
-
-def _fresh(journal: Path) -> Path:
-    """A journal of an earlier controller is kept beside under its date; this one begins its own."""
-    for path in (journal, *(journal.with_name(journal.name + end) for end in ("-wal", "-shm"))):
-        if path.exists():
-            path.rename(path.with_name(f"{time.strftime('%Y%m%dT%H%M%S')}-{path.name}"))
-    return journal
 
 
 def _kept_secret(path: Path) -> str:

@@ -8,70 +8,69 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import uuid4
 
 from nodes.backend import Array, TensorSpec
-from nodes.codec import pack, unpack
+from nodes.codec import unpack
 from nodes.connection import Connection
 from nodes.emulation import LinkShaper
-from nodes.errors import BadInput, NodesError, StreamClosed
-from nodes.framing import Frame, Header, HopTiming, Kind
+from nodes.errors import BadInput, BadOutput, NodesError, StageHung, StreamClosed, UnknownEpoch
+from nodes.framing import Fault, Frame, Header, Kind
+from nodes.links import LinkEstimate
 from nodes.stream import DialledConnection, open_connection
-from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send
-from orchestrator.errors import RequestFailed, RequestTimeout, UnknownDeployment
+from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send, Suspect
+from orchestrator.answers import Answer, Waiting, weight
+from orchestrator.errors import RequestFailed, UnknownDeployment
+from orchestrator.once import Once
+from orchestrator.remembered import Remembered
+from orchestrator.router_feeds import check_feeds, non_finite
+from orchestrator.router_frames import cancel_frame, inputs_frame
 from orchestrator.router_metrics import RouterMetrics
 from orchestrator.routes import EpochRoutes, Reach
 from orchestrator.routing import Routes, Routing
+from orchestrator.stream_watch import look_after
+
+__all__ = ["Answer", "Router"]
 
 REOPEN_PAUSE_S = 0.25
-PING_EVERY_S, PING_TIMEOUT_S = 1.0, 4.0  # while requests are in hand; a cut cable closes no stream by itself
-UNKNOWN_EPOCH = "UnknownEpoch"  # the fault that a worker reports for an epoch it does not hold
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """Outputs by name, with what tracing saw: seconds in all, the epoch, and each stage's own timings."""
-
-    outputs: dict[str, Array]
-    latency_s: float
-    epoch: int
-    attempt: int
-    hops: tuple[HopTiming, ...] = ()
-
-
-@dataclass(slots=True)
-class _Waiting:
-    feeds: Mapping[str, Array]
-    future: "asyncio.Future[Answer]"
-    started_s: float
-    traced: bool
-    outputs: dict[int, dict[str, Array]] = field(default_factory=dict)  # by attempt
-    hops: dict[int, tuple[HopTiming, ...]] = field(default_factory=dict)
+UNKNOWN_EPOCH, HUNG, BAD_OUTPUT = UnknownEpoch.__name__, StageHung.__name__, BadOutput.__name__  # faults of workers
+OnSuspect = Callable[[str, int, str, str, str], None]
 
 
 @dataclass(slots=True)
 class _Deployment:
     core: Routing = field(default_factory=Routing)
     epochs: dict[int, EpochRoutes] = field(default_factory=dict)
-    waiting: dict[str, _Waiting] = field(default_factory=dict)
+    waiting: dict[str, Waiting] = field(default_factory=dict)
 
 
 class Router:
     """Requests in, answers out, for any number of deployments. All methods run in one event loop.
 
-    `on_drained(deployment, epoch)` is called when an epoch told to drain has no request left here.
+    `on_drained(deployment, epoch)` is called when an epoch told to drain has no request left here,
+    `on_suspect(deployment, epoch, stage, node, why)` for a stage whose bad outputs are no fault of their inputs.
     """
 
-    def __init__(self, *, on_drained: Callable[[str, int], None], name: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        on_drained: Callable[[str, int], None],
+        on_suspect: OnSuspect | None = None,
+        name: str | None = None,
+        remembered: Remembered[Answer] | None = None,
+    ) -> None:
         self.name = name or f"router-{uuid4().hex[:12]}"
         self.metrics = RouterMetrics()
-        self._on_drained = on_drained
+        self._on_drained, self._on_suspect = on_drained, on_suspect
+        self._once = Once(Remembered[Answer]() if remembered is None else remembered, weight, self.metrics)
         self._deployments: dict[str, _Deployment] = {}
         self._connections: dict[str, DialledConnection] = {}  # by address
         self._opening: dict[str, asyncio.Lock] = {}
         self._shaper = LinkShaper()
         self._ticker: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
+        self.links_changed = asyncio.Event()  # for whoever tells of links, who clears it
         self._reopening: set[asyncio.Task[None]] = set()
         self._watches: set[asyncio.Task[None]] = set()
 
@@ -88,6 +87,17 @@ class Router:
         self._news.set()
         if self._ticker is None:
             self._ticker = asyncio.create_task(self._tick(), name="router-tick")
+
+    async def offer(self, routes: EpochRoutes) -> None:
+        """Hold the streams to an epoch that stands by, and send into it while the one in use fails."""
+        self._shape(routes)
+        unreached = await self._connect_all(routes)
+        held = self._deployments.setdefault(routes.deployment, _Deployment())
+        held.epochs.setdefault(routes.epoch, routes)
+        known = Routes(epoch=routes.epoch, nodes=routes.nodes, outputs=routes.outputs)
+        lost = tuple(reach.node for reach in unreached)
+        self._carry_out(routes.deployment, held.core.offer(known, time.monotonic(), lost=lost))
+        self._reopen_lost()
 
     async def _connect_all(self, routes: EpochRoutes) -> list[Reach]:
         """Open what is not open; the stages' workers that can't be reached now."""
@@ -128,31 +138,62 @@ class Router:
         else:
             self._carry_out(deployment, held.core.drain(epoch, time.monotonic()))
 
+    def hurry(self, deployment: str, epoch: int, *, old_s: float, new_s: float) -> None:
+        """Send anew what still waits in an old epoch and is answered sooner by the one in use.
+
+        `old_s`, `new_s`: what a request takes in the two under today's links, as stragglers.moved wants it.
+        """
+        held = self._deployments.get(deployment)
+        if held is not None:
+            self._carry_out(deployment, held.core.hurry(epoch, old_s, new_s, time.monotonic()), "hurried")
+
     async def infer(
-        self, deployment: str, feeds: Mapping[str, Array], *, budget_s: float = 30.0, trace: bool = False
+        self,
+        deployment: str,
+        feeds: Mapping[str, Array],
+        *,
+        budget_s: float = 30.0,
+        trace: bool = False,
+        request_id: str | None = None,
     ) -> Answer:
-        """Answer one request. BadInput for feeds that don't fit; RequestFailed, RequestTimeout otherwise."""
+        """Answer one request. BadInput for feeds that don't fit; Unavailable, RequestFailed, RequestTimeout otherwise.
+
+        The same `request_id` given again within a minute of the answer gets the same answer, whatever the feeds:
+        a request that is under way is joined, none is computed twice. So one with an id goes on when its caller
+        goes away, until its own budget is used up. Failures are not kept. A caller without an id who loses this
+        router before the answer cannot know whether it was computed, and has it computed again by asking again.
+        """
+        if request_id is None:
+            return await self._answer(deployment, feeds, budget_s, trace)
+        begin = partial(self._answer, deployment, feeds, budget_s, trace)
+        return await self._once.once((deployment, request_id), begin, budget_s)
+
+    async def _answer(self, deployment: str, feeds: Mapping[str, Array], budget_s: float, trace: bool) -> Answer:
         held = self._deployments.get(deployment)
         if held is None or not held.epochs:
+            self.metrics.note_end("unknown_deployment")
             raise UnknownDeployment(deployment, tuple(self._deployments))
-        check_feeds(deployment, next(reversed(held.epochs.values())), feeds)
+        try:
+            check_feeds(deployment, next(reversed(held.epochs.values())), feeds)
+        except BadInput:
+            self.metrics.note_end("bad_input")
+            raise
         request = uuid4().hex
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         now_s = time.monotonic()
-        held.waiting[request] = _Waiting(feeds, future, now_s, trace)
+        held.waiting[request] = Waiting(feeds, future, now_s, trace)
         self._carry_out(deployment, held.core.submit(request, now_s, budget_s))
         try:
             return await future
         except asyncio.CancelledError:
+            if request in held.waiting:
+                self.metrics.note_end("cancelled")
             self._carry_out(deployment, held.core.cancel(request, time.monotonic()))
             raise
 
-    def estimates(self) -> dict[tuple[str, str], tuple[float | None, float | None, int]]:
-        """Per link from here: goodput in bytes/s, round trip in seconds, samples; None where not yet measured."""
-        return {
-            (c.node, c.peer_node): (c.link.goodput_bytes_per_s, c.link.rtt_s, c.link.samples)
-            for c in self._connections.values()
-        }
+    def estimates(self) -> dict[tuple[str, str], LinkEstimate]:
+        """Per link from here, by node names: what its stream has told so far."""
+        return {(c.node, c.peer_node): c.link for c in self._connections.values()}
 
     def in_hand(self, deployment: str) -> int:
         """Requests taken in and not yet answered."""
@@ -160,15 +201,11 @@ class Router:
         return 0 if held is None else held.core.in_hand
 
     async def probe(self, padding_bytes: int) -> None:
-        """Ping the links that no stage uses with a padded frame, so that they are measured too."""
+        """Measure the links that the newest epochs use or watch, where nothing large was sent of late."""
         newest = [next(reversed(held.epochs.values())) for held in self._deployments.values() if held.epochs]
-        watched = dict.fromkeys(reach.address for routes in newest for reach in routes.watched)
-        for connection in [self._connections[a] for a in watched if a in self._connections]:
-            try:
-                await connection.ping(0)
-                await connection.ping(padding_bytes)
-            except (NodesError, TimeoutError) as fault:
-                self.metrics.note_fault(type(fault).__name__)
+        wanted = dict.fromkeys(reach.address for routes in newest for reach in routes.reaches)
+        for connection in [self._connections[address] for address in wanted if address in self._connections]:
+            connection.probe_if_idle(padding_bytes)
 
     async def close(self) -> None:
         """Close every stream; requests in hand fail with RequestFailed."""
@@ -183,6 +220,7 @@ class Router:
         for connection in list(self._connections.values()):
             await connection.close()
         self._shaper.close()
+        await self._once.close()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _shape(self, routes: EpochRoutes) -> None:
@@ -202,26 +240,32 @@ class Router:
                 token=reach.token,
                 node=source,
                 origin=self.name,
+                on_link_change=lambda _: self.links_changed.set(),
                 shaper=self._shaper,
             )
             self._connections[reach.address] = connection
-            watch = asyncio.create_task(self._look_after(connection), name=f"watch-{reach.address}")
+            watch = asyncio.create_task(look_after(connection, self._awaits), name=f"watch-{reach.address}")
             self._watches.add(watch)
             watch.add_done_callback(self._watches.discard)
             return connection
 
-    def _carry_out(self, deployment: str, actions: tuple[Action, ...]) -> None:
+    def _carry_out(self, deployment: str, actions: tuple[Action, ...], why: str = "waited") -> None:
+        """Do it in this order; `why` says for what reason attempts among them are begun anew."""
         held = self._deployments[deployment]
         for action in actions:
             match action:
                 case Send():
+                    if action.attempt > 1:
+                        self.metrics.note_replay(why)
                     self._send(deployment, held, action)
                 case Cancel():
-                    self._recall(deployment, held, action)
-                case Deliver(request=request, attempt=attempt, epoch=epoch):
-                    self._deliver(held.waiting[request], attempt, epoch)
-                case FailRequest(request=request, kind=kind, error=error):
-                    self._fail(held.waiting[request], kind, error)
+                    self._recall(held, action)
+                case Deliver():
+                    self._deliver(held.waiting[action.request], action)
+                case FailRequest():
+                    self._fail(held.waiting[action.request], action)
+                case Suspect(epoch=epoch, stage=stage, error=error):
+                    self._tell_suspect(deployment, held, epoch, stage, error)
                 case Release(request=request):
                     held.waiting.pop(request, None)
                 case Drained(epoch=epoch):
@@ -230,64 +274,38 @@ class Router:
 
     def _send(self, deployment: str, held: _Deployment, send: Send) -> None:
         routes, waiting = held.epochs[send.epoch], held.waiting[send.request]
-        stage, reach = routes.first
-        header = Header(
-            kind=Kind.TENSORS,
-            deployment=deployment,
-            epoch=send.epoch,
-            stage=stage,
-            request=send.request,
-            attempt=send.attempt,
-            budget_s=send.budget_s,
-            origin=self.name,
-            timings=() if waiting.traced else None,
-        )
+        _, reach = routes.first
         try:
             connection = self._connections.get(reach.address)
             if connection is None:
                 raise StreamClosed(f"no stream to {reach.node}")
-            connection.post(pack(header, waiting.feeds, routes.codecs))
+            connection.post(inputs_frame(routes, send, waiting.feeds, origin=self.name, traced=waiting.traced))
         except StreamClosed as closed:  # noted by the core at the next turn, never inside its own decision
-            asyncio.get_running_loop().call_soon(self._lost, reach.node, str(closed))
+            asyncio.get_running_loop().call_soon(self._unsent, deployment, send, reach.node, str(closed))
 
-    def _recall(self, deployment: str, held: _Deployment, cancel: Cancel) -> None:
+    def _recall(self, held: _Deployment, cancel: Cancel) -> None:
         routes, waiting = held.epochs.get(cancel.epoch), held.waiting.get(cancel.request)
         if waiting is not None:
             waiting.outputs.pop(cancel.attempt, None)
         if routes is None:
             return
-        stage, reach = routes.first
-        header = Header(
-            kind=Kind.CANCEL,
-            deployment=deployment,
-            epoch=cancel.epoch,
-            stage=stage,
-            request=cancel.request,
-            attempt=cancel.attempt,
-        )
-        connection = self._connections.get(reach.address)
+        connection = self._connections.get(routes.first[1].address)
         if connection is not None and not connection.closed:
-            connection.post(Frame(header))
+            connection.post(cancel_frame(routes, cancel))
 
-    def _deliver(self, waiting: _Waiting, attempt: int, epoch: int) -> None:
-        latency_s = time.monotonic() - waiting.started_s
-        self.metrics.note_answer(latency_s)
-        if not waiting.future.done():
-            waiting.future.set_result(
-                Answer(
-                    outputs=waiting.outputs[attempt],
-                    latency_s=latency_s,
-                    epoch=epoch,
-                    attempt=attempt,
-                    hops=waiting.hops.get(attempt, ()),
-                )
-            )
+    def _deliver(self, waiting: Waiting, deliver: Deliver) -> None:
+        self.metrics.note_answer(time.monotonic() - waiting.started_s)
+        waiting.deliver(deliver)
 
-    def _fail(self, waiting: _Waiting, kind: str, error: str) -> None:
-        self.metrics.note_fault(kind)
-        if not waiting.future.done():
-            faults = {"caller": BadInput, "timeout": RequestTimeout}
-            waiting.future.set_exception(faults.get(kind, RequestFailed)(error))
+    def _fail(self, waiting: Waiting, failed: FailRequest) -> None:
+        self.metrics.note_fault(failed.kind)
+        self.metrics.note_end(failed.kind)
+        waiting.fail(failed)
+
+    def _tell_suspect(self, deployment: str, held: _Deployment, epoch: int, stage: str, error: str) -> None:
+        self.metrics.note_fault("suspect_stage")
+        if self._on_suspect is not None and epoch in held.epochs:
+            self._on_suspect(deployment, epoch, stage, node_of(held.epochs[epoch], stage), error)
 
     def _on_frame(self, _connection: Connection, frame: Frame) -> None:
         header = frame.header
@@ -295,13 +313,9 @@ class Router:
         if held is None:
             return
         now_s = time.monotonic()
+        why = "waited"
         if header.kind is Kind.ERROR and header.fault is not None:
-            if header.fault.kind == UNKNOWN_EPOCH:
-                actions = held.core.epoch_lost(header.epoch, header.fault.message, now_s)
-            else:
-                actions = held.core.error(
-                    header.request, header.attempt, header.fault.message, now_s, caller_fault=header.fault.caller_fault
-                )
+            actions, why = self._fault(held, header, header.fault), header.fault.kind
         elif header.kind is Kind.TENSORS and header.request in held.waiting:
             waiting = held.waiting[header.request]
             outputs = unpack(frame)
@@ -311,7 +325,24 @@ class Router:
             actions = held.core.answer(header.request, header.attempt, tuple(outputs), now_s)
         else:
             return
-        self._carry_out(header.deployment, actions)
+        self._carry_out(header.deployment, actions, why)
+
+    def _fault(self, held: _Deployment, header: Header, fault: Fault) -> tuple[Action, ...]:
+        """Tell the core what a worker reports of a request."""
+        now_s, message, caller_fault = time.monotonic(), fault.message, fault.caller_fault
+        if fault.kind == UNKNOWN_EPOCH:
+            return held.core.epoch_lost(header.epoch, message, now_s)
+        if fault.kind == HUNG and header.epoch in held.epochs:
+            node = node_of(held.epochs[header.epoch], header.stage)
+            others = self._meet(node) not in ([], [header.deployment])
+            return held.core.stage_hung(header.epoch, node, message, now_s, others=others)
+        waiting = held.waiting.get(header.request)
+        if fault.kind == BAD_OUTPUT and waiting is not None and (given := non_finite(waiting.feeds)):
+            message, caller_fault = f"input {', '.join(given)} holds NaN or infinity, and so {message}", True
+        return held.core.error(
+            header.request, header.attempt, message, now_s,
+            caller_fault=caller_fault, kind=fault.kind, stage=header.stage,
+        )  # fmt: skip
 
     def _on_closed(self, connection: Connection, reason: str) -> None:
         for address in [a for a, held in self._connections.items() if held is connection]:
@@ -350,22 +381,24 @@ class Router:
                 self._carry_out(name, held.core.worker_found(reach.node, time.monotonic()))
             return
 
-    async def _look_after(self, connection: DialledConnection) -> None:
-        """Ping a stage's worker while requests are in hand; end the stream that does not answer."""
-        while not connection.closed:
-            await asyncio.sleep(PING_EVERY_S)
-            if not any(held.core.in_hand for held in self._deployments.values()):
-                continue
-            try:
-                await connection.ping(0, PING_TIMEOUT_S)
-            except StreamClosed:
-                connection.call.cancel()
-                return
+    def _awaits(self) -> bool:
+        return any(held.core.in_hand for held in self._deployments.values())
 
     def _lost(self, node: str, reason: str) -> None:
         self.metrics.note_fault("worker_lost")
+        met = self._meet(node)
         for name, held in self._deployments.items():
-            self._carry_out(name, held.core.worker_lost(node, time.monotonic()))
+            others = any(other != name for other in met)
+            self._carry_out(name, held.core.worker_lost(node, time.monotonic(), others=others), "worker_lost")
+
+    def _meet(self, node: str) -> list[str]:
+        """Deployments that have a request with this node's worker."""
+        return [name for name, held in self._deployments.items() if held.core.meets(node)]
+
+    def _unsent(self, deployment: str, send: Send, node: str, reason: str) -> None:
+        held = self._deployments[deployment]
+        self._carry_out(deployment, held.core.unsent(send.request, send.attempt, node, reason, time.monotonic()))
+        self._reopen_lost()
 
     async def _tick(self) -> None:
         while True:
@@ -373,24 +406,9 @@ class Router:
             for name, held in list(self._deployments.items()):
                 due_s = held.core.next_deadline_s
                 if due_s is not None and due_s <= time.monotonic():
-                    self._carry_out(name, held.core.tick(time.monotonic()))
+                    self._carry_out(name, held.core.tick(time.monotonic()), "overtaken_or_paused")
 
 
-def check_feeds(deployment: str, routes: EpochRoutes, feeds: Mapping[str, Array]) -> None:
-    """BadInput that names every missing, surplus, wrongly typed or wrongly shaped tensor at once."""
-    faults = [f"{spec.name} is missing" for spec in routes.inputs if spec.name not in feeds]
-    known = {spec.name: spec for spec in routes.inputs}
-    for name, array in feeds.items():
-        spec = known.get(name)
-        if spec is None:
-            faults.append(f"{name} is not an input")
-            continue
-        if array.dtype.name != spec.dtype:
-            faults.append(f"{name} is {array.dtype.name}, wants {spec.dtype}")
-        wanted = spec.shape
-        fits = len(wanted) == array.ndim and all(w is None or w == h for w, h in zip(wanted, array.shape, strict=True))
-        if not fits:
-            faults.append(f"{name} has shape {list(array.shape)}, wants {['?' if d is None else d for d in wanted]}")
-    if faults:
-        takes = ", ".join(f"{s.name}: {s.dtype}{['?' if d is None else d for d in s.shape]}" for s in routes.inputs)
-        raise BadInput(f"{deployment}: {'; '.join(faults)} (it takes {takes})")
+def node_of(routes: EpochRoutes, stage: str) -> str:
+    """Where a stage of this epoch is; "" for one that it doesn't have."""
+    return next((reach.node for name, reach in routes.stages if name == stage), "")

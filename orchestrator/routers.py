@@ -34,7 +34,19 @@ class Renew:
     routes: EpochRoutes
 
 
-Command = Switch | Drain | Renew
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """An epoch stands by: send requests into it while the one in use fails, without being told to."""
+
+    routes: EpochRoutes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejoin:
+    """The controller is another one than the router joined: join every deployment again."""
+
+
+Command = Switch | Drain | Renew | Offer | Rejoin
 
 
 @dataclass(slots=True)
@@ -59,6 +71,10 @@ class Routers:
             return False
         held.deployments.append(deployment)
         return True
+
+    def knows(self, router: str) -> bool:
+        """Whether it has joined anything here."""
+        return router in self._held
 
     def leave(self, router: str) -> list[str]:
         """Forget a router; the deployments it had joined."""

@@ -2,16 +2,26 @@
 
 Sans-IO: no sockets, no clock; it sees names and numbers, never tensors. A request's attempt lives in
 exactly one epoch, and outputs of two attempts are never mixed. Requests that find no healthy epoch wait
-for one within their budget. What is late, told twice or of a forgotten request is ignored.
+for one within their budget. What is late, told twice or of a forgotten request is ignored. Who is blamed for a dead
+worker is suspicion.py's rule, for a bad output soundness.py's, when to begin anew without a failure stragglers.py's.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send
+from orchestrator.actions import Action, Deliver, Drained, FailRequest, Release, Send, Suspect
 from orchestrator.errors import IllegalTransition
+from orchestrator.request import Request, recall, why_late
+from orchestrator.soundness import Streaks, Where, is_inputs_fault
 from orchestrator.states import Story
+from orchestrator.stragglers import Pace, moved
+from orchestrator.suspicion import Loss, alone, is_guilty, is_suspect
 from partitioner.topology import NodeId
+
+BAD_OUTPUT, BROKEN_STREAM, FULL = "BadOutput", "StreamClosed", "Overloaded"  # kinds of faults that workers report
+PAUSE_S, MOST_PAUSE_S = 0.05, 1.6  # before it is sent again after a broken stream or a full queue; doubles each time
+MAX_MOVES = 2  # to a faster epoch: a request that is always moved is never answered
+CLOSED = "the deployment is draining or gone: unavailable, retry"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,31 +33,25 @@ class Routes:
     outputs: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Request:
-    name: str
-    submitted_s: float
-    deadline_s: float
-    story: Story
-    attempt: int = 0
-    epoch: int | None = None  # of the attempt in flight
-    losses: int = 0
-    errors: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)  # outputs of this attempt still to come
-
-
 class Routing:
     """All requests of one deployment at one router. Every method returns what to do, in order.
 
-    A request is sent `max_attempts` times at most, and no more once `max_losses` workers died with it.
+    A request may fail by itself `max_attempts` times; what was no fault of its own (a worker lost, an epoch gone, a
+    stream broken) may happen any number of times within its budget. It is quarantined once `max_losses` workers
+    died while it was alone with them (suspicion.py).
     """
 
     def __init__(self, *, max_attempts: int = 4, max_losses: int = 2) -> None:
         self._max_attempts = max_attempts
         self._max_losses = max_losses
-        self._requests: dict[str, _Request] = {}
+        self._requests: dict[str, Request] = {}
+        self._suspects: list[Request] = []
         self._routes: dict[int, Routes] = {}
+        self._paces: dict[int, Pace] = {}
+        self._streaks = Streaks()
+        self._serial = 0
         self._current: int | None = None
+        self._offered: list[int] = []
         self._draining: list[int] = []
         self._lost: list[NodeId] = []
         self._broken: list[int] = []
@@ -59,10 +63,10 @@ class Routing:
             story = self._requests[request].story
             raise IllegalTransition(f"request {request}", story.state, "submit", story.told())
         story = Story("request", request, "waiting")
-        taken = _Request(request, now_s, now_s + budget_s, story)
+        taken = Request(request, now_s, now_s + budget_s, story)
         self._requests[request] = taken
         if self._is_closed:
-            return tuple(self._fail(taken, "closed", "the deployment is being deleted; deploy it again", now_s))
+            return tuple(self._fail(taken, "closed", CLOSED, now_s))
         return tuple(self._send(taken, now_s))
 
     def answer(self, request: str, attempt: int, outputs: Iterable[str], now_s: float) -> tuple[Action, ...]:
@@ -75,41 +79,96 @@ class Routing:
         return () if found.missing else tuple(self._deliver(found, now_s))
 
     def error(
-        self, request: str, attempt: int, message: str, now_s: float, *, caller_fault: bool = False
+        self,
+        request: str,
+        attempt: int,
+        message: str,
+        now_s: float,
+        *,
+        caller_fault: bool = False,
+        kind: str = "",
+        stage: str = "",
     ) -> tuple[Action, ...]:
-        """A stage or a stream reports a failure: the caller's own fault fails at once, else it is sent again."""
+        """A `stage` reports a failure of that `kind`: the caller's own fault fails at once, else it is sent again.
+
+        After a broken stream or a full queue that is after a pause, so that attempts are not used up in a moment;
+        a broken stream does not count against the request.
+        """
+        found = self._in_flight(request, attempt)
+        if found is None or found.epoch is None:
+            return ()
+        found.errors.append(message)
+        if caller_fault:
+            return tuple(self._fail(found, "caller", message, now_s))
+        found.failures += kind != BROKEN_STREAM
+        if kind in (BROKEN_STREAM, FULL):
+            found.due_s = now_s + min(PAUSE_S * 2**found.pauses, MOST_PAUSE_S)
+            found.pauses += 1
+            left = found.epoch
+            actions = tuple(self._replay(found, now_s))
+            found.fled = left if kind == BROKEN_STREAM and found.epoch is None else None
+            return actions
+        if kind == BAD_OUTPUT:
+            return tuple(self._bad_output(found, (found.epoch, stage), now_s))
+        return tuple(self._replay(found, now_s))
+
+    def worker_lost(self, node: NodeId, now_s: float, *, others: bool = False) -> tuple[Action, ...]:
+        """A node's worker is gone: what its epochs had in flight is sent again, as soon as an epoch without it is.
+
+        `others`: requests of other deployments were with it too, so that none of these was alone with it.
+        """
+        if node not in self._lost:
+            self._lost.append(node)
+        met = [request for request in self._requests.values() if self._meets(request, node)]
+        return tuple(self._blame(met, node, f"the worker on {node} was lost", now_s, others))
+
+    def stage_hung(
+        self, epoch: int, node: NodeId, message: str, now_s: float, *, others: bool = False
+    ) -> tuple[Action, ...]:
+        """A stage on this node never comes back from a run; its worker ends itself, so it is as good as lost."""
+        if epoch not in self._routes:
+            return ()
+        if epoch not in self._broken:
+            self._broken.append(epoch)
+        met = [request for request in self._requests.values() if request.epoch == epoch]
+        return tuple(self._blame(met, node, message, now_s, others))
+
+    def unsent(self, request: str, attempt: int, node: NodeId, reason: str, now_s: float) -> tuple[Action, ...]:
+        """An attempt never left: there is no stream to this node. It waits; no worker was lost with it."""
+        if node not in self._lost:
+            self._lost.append(node)
         found = self._in_flight(request, attempt)
         if found is None:
             return ()
-        found.errors.append(message)
-        return tuple(self._fail(found, "caller", message, now_s) if caller_fault else self._replay(found, now_s))
-
-    def worker_lost(self, node: NodeId, now_s: float) -> tuple[Action, ...]:
-        """A node's worker is gone: what its epochs had in flight is sent again, as soon as an epoch without it is."""
-        if node not in self._lost:
-            self._lost.append(node)
-        actions: list[Action] = []
-        for request in list(self._requests.values()):
-            if request.epoch is not None and node in self._routes[request.epoch].nodes:
-                request.losses += 1
-                request.errors.append(f"the worker on {node} was lost")
-                actions += self._replay(request, now_s)
-        return tuple(actions)
+        found.errors.append(reason)
+        return tuple(self._replay(found, now_s))
 
     def worker_found(self, node: NodeId, now_s: float) -> tuple[Action, ...]:
-        """The lost worker answers again, the same process with its stages still loaded; waiting requests go out."""
+        """The lost worker answers again, the same process with its stages still loaded; waiting requests go out.
+
+        So it did not die, and what was held against those that were with it is withdrawn.
+        """
         self._lost = [lost for lost in self._lost if lost != node]
+        for loss in self._losses():
+            loss.withdrawn = loss.withdrawn or (loss.node == node and not loss.settled)
+        self._look_for_suspects()
         return tuple(self._send_waiting(now_s))
 
     def epoch_lost(self, epoch: int, message: str, now_s: float) -> tuple[Action, ...]:
-        """A worker says that it does not have this epoch (it was restarted, say); its requests wait for another."""
+        """A worker says that it does not have this epoch: its requests wait for another.
+
+        It was restarted, then; losses on the epoch's nodes that were withdrawn count again.
+        """
         if epoch not in self._broken and epoch in self._routes:
             self._broken.append(epoch)
+            for loss in self._losses():
+                loss.withdrawn = loss.withdrawn and loss.node not in self._routes[epoch].nodes
+            self._look_for_suspects()
         actions: list[Action] = []
         for request in [r for r in self._requests.values() if r.epoch == epoch]:
             request.errors.append(message)
             actions += self._replay(request, now_s)
-        return tuple(actions)
+        return (*actions, *self._send_waiting(now_s))
 
     def switch(self, routes: Routes, now_s: float, *, lost: Iterable[NodeId] = ()) -> tuple[Action, ...]:
         """New requests, and those waiting, go to this epoch from now on; those in flight finish where they are.
@@ -119,11 +178,41 @@ class Routing:
         """
         if routes.epoch not in self._routes:
             self._lost = [node for node in self._lost if node not in routes.nodes]
+            for loss in self._losses():
+                loss.settled = loss.settled or loss.node in routes.nodes
         self._lost += [node for node in lost if node not in self._lost]
         self._routes[routes.epoch] = routes
         self._current, self._is_closed = routes.epoch, False
         self._draining = [epoch for epoch in self._draining if epoch != routes.epoch]
+        self._offered = [epoch for epoch in self._offered if epoch != routes.epoch]
         return tuple(self._send_waiting(now_s))
+
+    def offer(self, routes: Routes, now_s: float, *, lost: Iterable[NodeId] = ()) -> tuple[Action, ...]:
+        """An epoch stands by: while the one in use is not healthy, the first of those offered that is takes its place.
+
+        Nodes that could not be reached just now are `lost`. It is taken back by `drain`.
+        """
+        self._lost += [node for node in lost if node not in self._lost]
+        self._routes[routes.epoch] = routes
+        self._offered = [*(epoch for epoch in self._offered if epoch != routes.epoch), routes.epoch]
+        self._draining = [epoch for epoch in self._draining if epoch != routes.epoch]
+        return tuple(self._send_waiting(now_s))
+
+    def hurry(self, epoch: int, old_s: float, new_s: float, now_s: float) -> tuple[Action, ...]:
+        """Requests still in this old epoch are sent anew where that answers them sooner.
+
+        A request takes `old_s` there and `new_s` in the epoch in use, alone and under today's links
+        (stragglers.moved). No request is moved more than twice.
+        """
+        if self._current in (None, epoch) or not self._is_healthy(self._routes[self._current or 0]):
+            return ()
+        there = sorted((r for r in self._requests.values() if r.epoch == epoch), key=lambda r: r.serial)
+        going = moved([now_s - request.sent_s for request in there], old_s, new_s)
+        actions: list[Action] = []
+        for request in [there[position] for position in going if there[position].moves < MAX_MOVES]:
+            request.moves += 1
+            actions += self._replay(request, now_s)
+        return tuple(actions)
 
     def drain(self, epoch: int, now_s: float) -> tuple[Action, ...]:
         """The epoch gets no new request; Drained is said when its last one has ended.
@@ -133,10 +222,11 @@ class Routing:
         actions: list[Action] = []
         if epoch not in self._draining:
             self._draining.append(epoch)
+        self._offered = [offered for offered in self._offered if offered != epoch]
         if epoch == self._current:
             self._current, self._is_closed = None, True
             for request in [r for r in self._requests.values() if r.story.state == "waiting"]:
-                actions += self._fail(request, "closed", "the deployment is being deleted; deploy it again", now_s)
+                actions += self._fail(request, "closed", CLOSED, now_s)
         return (*actions, *self._drained(epoch))
 
     def cancel(self, request: str, now_s: float) -> tuple[Action, ...]:
@@ -144,79 +234,167 @@ class Routing:
         found = self._requests.get(request)
         if found is None:
             return ()
-        recalled = list(_recall(found))
+        recalled = list(recall(found))
         return (*recalled, *self._end(found, "cancel", now_s))
 
     def tick(self, now_s: float) -> tuple[Action, ...]:
-        """Fail every request whose budget is used up."""
+        """Fail every request whose budget is used up, begin anew what was overtaken, send what has paused."""
         actions: list[Action] = []
         for request in [r for r in self._requests.values() if r.deadline_s <= now_s]:
-            actions += self._fail(request, "timeout", _why_late(request), now_s)
-        return tuple(actions)
+            actions += self._fail(request, "timeout", why_late(request), now_s)
+        for request in [r for r in self._requests.values() if self._is_overtaken(r, now_s)]:
+            request.errors.append(f"attempt {request.attempt} was overtaken by later ones")
+            request.failures += 1
+            actions += self._replay(request, now_s)
+        return (*actions, *self._send_waiting(now_s))
 
     @property
     def next_deadline_s(self) -> float | None:
         """When the next `tick` is due, or None with nothing in hand."""
-        return min((request.deadline_s for request in self._requests.values()), default=None)
+        return min((self._due_s(request) for request in self._requests.values()), default=None)
 
     @property
     def in_hand(self) -> int:
         """Requests that have not ended."""
         return len(self._requests)
 
-    def _in_flight(self, request: str, attempt: int) -> _Request | None:
+    def meets(self, node: NodeId) -> bool:
+        """Whether a request is with this node's worker now."""
+        return any(self._meets(request, node) for request in self._requests.values())
+
+    def _meets(self, request: Request, node: NodeId) -> bool:
+        epoch = request.epoch if request.epoch is not None else request.fled
+        return epoch in self._routes and node in self._routes[epoch].nodes
+
+    def _due_s(self, request: Request) -> float:
+        if request.epoch is None:
+            return min(request.deadline_s, request.due_s) if request.due_s > request.sent_s else request.deadline_s
+        pace = self._paces.get(request.epoch)
+        overdue_s = None if pace is None else pace.overdue_s()
+        return request.deadline_s if overdue_s is None else min(request.deadline_s, request.sent_s + overdue_s)
+
+    def _is_overtaken(self, request: Request, now_s: float) -> bool:
+        pace = None if request.epoch is None else self._paces.get(request.epoch)
+        return pace is not None and pace.overtaken(request.serial, now_s - request.sent_s)
+
+    def _in_flight(self, request: str, attempt: int) -> Request | None:
         found = self._requests.get(request)
         return found if found is not None and found.attempt == attempt and found.epoch is not None else None
 
-    def _send(self, request: _Request, now_s: float) -> Iterator[Action]:
-        """Send to the current epoch if it is healthy, else leave the request waiting."""
-        routes = None if self._current is None else self._routes[self._current]
-        if routes is None or not self._is_healthy(routes):
+    def _send(self, request: Request, now_s: float) -> Iterator[Action]:
+        """Send to the current epoch if it is healthy and the request's turn, else leave the request waiting."""
+        routes = self._target()
+        if routes is None or not request.is_due(now_s):
+            return
+        if is_guilty(request.losses, self._max_losses):  # not before: a worker that is found again did not die
+            yield from self._quarantine(request, now_s)
+            return
+        if not self._is_next(request, now_s):
             return
         request.story.step("send", now_s)
         request.attempt += 1
-        request.epoch = routes.epoch
+        self._serial += 1
+        request.epoch, request.fled, request.sent_s, request.serial = routes.epoch, None, now_s, self._serial
         request.missing = list(routes.outputs)
         budget_s = request.deadline_s - now_s
         yield Send(request=request.name, attempt=request.attempt, epoch=routes.epoch, budget_s=budget_s)
 
+    def _target(self) -> Routes | None:
+        """The epoch in use while it is healthy, else the first that stands by and is; None for no such."""
+        if self._current is None:
+            return None
+        choice = (self._routes[epoch] for epoch in (self._current, *self._offered))
+        return next((routes for routes in choice if self._is_healthy(routes)), None)
+
     def _is_healthy(self, routes: Routes) -> bool:
         return routes.epoch not in self._broken and not any(node in self._lost for node in routes.nodes)
+
+    def _is_next(self, request: Request, now_s: float) -> bool:
+        """With suspects in hand one request is in flight, a suspect, and nothing beside it."""
+        if not self._suspects:
+            return True
+        target = self._target()
+        nodes = () if target is None else target.nodes
+        if any(
+            self._meets(other, node) for other in self._requests.values() if other.epoch is not None for node in nodes
+        ):
+            return False
+        ready = [suspect for suspect in self._suspects if suspect.epoch is None and suspect.is_due(now_s)]
+        return bool(ready) and request is min(ready, key=lambda suspect: alone(suspect.losses))
+
+    def _losses(self) -> list[Loss]:
+        return [loss for request in self._requests.values() for loss in request.losses]
+
+    def _look_for_suspects(self) -> None:
+        self._suspects = [request for request in self._requests.values() if is_suspect(request.losses)]
 
     def _send_waiting(self, now_s: float) -> Iterator[Action]:
         for request in [r for r in self._requests.values() if r.story.state == "waiting"]:
             yield from self._send(request, now_s)
 
-    def _replay(self, request: _Request, now_s: float) -> Iterator[Action]:
-        if request.losses >= self._max_losses:
-            error = f"{request.losses} workers were lost with it ({'; '.join(request.errors)}); it is not sent again"
-            yield from self._fail(request, "quarantined", error, now_s)
-        elif request.attempt >= self._max_attempts:
-            error = f"failed {request.attempt} times, the last time: {request.errors[-1]}"
+    def _blame(self, met: list[Request], node: NodeId, message: str, now_s: float, others: bool) -> Iterator[Action]:
+        """Note who was there when a worker was lost, and begin their attempts anew."""
+        for request in met:
+            request.losses.append(Loss(node, was_alone=len(met) == 1 and not others))
+            request.errors.append(message)
+            request.fled = None
+        self._look_for_suspects()
+        for request in [each for each in met if each.epoch is not None]:
+            yield from self._replay(request, now_s)
+        yield from self._send_waiting(now_s)
+
+    def _quarantine(self, request: Request, now_s: float) -> Iterator[Action]:
+        count = alone(request.losses)
+        error = f"{count} workers were lost with it alone ({'; '.join(request.errors)}); it is not sent again"
+        yield from self._fail(request, "quarantined", error, now_s)
+
+    def _bad_output(self, request: Request, where: Where, now_s: float) -> Iterator[Action]:
+        request.bad.append(where)
+        if not is_inputs_fault(request.bad):
+            yield from self._replay(request, now_s)
+            return
+        error = f"{request.errors[-1]}; {len(request.bad)} attempts ended so, which its inputs must be the cause of"
+        if self._streaks.ended_badly(where):
+            epoch, stage = where
+            yield Suspect(epoch=epoch, stage=stage, error=f"stage {stage} fails request after request: {error}")
+        yield from self._fail(request, "input", error, now_s)
+
+    def _replay(self, request: Request, now_s: float) -> Iterator[Action]:
+        if request.failures >= self._max_attempts:
+            error = f"failed {request.failures} times, the last time: {request.errors[-1]}"
             yield from self._fail(request, "worker", error, now_s)
         else:
             left = request.epoch
-            yield from _recall(request)
-            request.story.step("wait", now_s)
+            yield from recall(request)
+            if left is not None:
+                request.story.step("wait", now_s)
             request.epoch = None
             yield from self._send(request, now_s)
             yield from self._drained(left)
 
-    def _deliver(self, request: _Request, now_s: float) -> Iterator[Action]:
+    def _deliver(self, request: Request, now_s: float) -> Iterator[Action]:
         assert request.epoch is not None, f"{request.name} is delivered from no epoch"
+        self._paces.setdefault(request.epoch, Pace()).answered(request.serial, now_s - request.sent_s)
+        self._streaks.answered(request.epoch)
         yield Deliver(request=request.name, attempt=request.attempt, epoch=request.epoch)
+        for epoch, stage in dict.fromkeys(request.bad):
+            error = f"stage {stage} gave a bad output for a request that was answered when sent again"
+            yield Suspect(epoch=epoch, stage=stage, error=f"{error}: {request.errors[-1]}")
         yield from self._end(request, "deliver", now_s)
 
-    def _fail(self, request: _Request, kind: str, error: str, now_s: float) -> Iterator[Action]:
-        yield from _recall(request)
+    def _fail(self, request: Request, kind: str, error: str, now_s: float) -> Iterator[Action]:
+        yield from recall(request)
         yield FailRequest(request=request.name, kind=kind, error=f"request {request.name}: {error}")
         yield from self._end(request, "fail", now_s)
 
-    def _end(self, request: _Request, verb: str, now_s: float) -> Iterator[Action]:
+    def _end(self, request: Request, verb: str, now_s: float) -> Iterator[Action]:
         request.story.step(verb, now_s)
         del self._requests[request.name]
         yield Release(request=request.name)
         yield from self._drained(request.epoch)
+        if self._suspects:
+            self._suspects = [suspect for suspect in self._suspects if suspect is not request]
+            yield from self._send_waiting(now_s)
 
     def _drained(self, epoch: int | None) -> Iterator[Action]:
         """Drained, if the epoch is being drained and this was its last request."""
@@ -224,20 +402,6 @@ class Routing:
             self._draining.remove(epoch)
             self._broken = [broken for broken in self._broken if broken != epoch]
             self._routes.pop(epoch, None)
+            self._paces.pop(epoch, None)
+            self._streaks.answered(epoch)
             yield Drained(epoch=epoch)
-
-
-def _recall(request: _Request) -> Iterator[Action]:
-    if request.epoch is not None:
-        yield Cancel(request=request.name, attempt=request.attempt, epoch=request.epoch)
-
-
-def _why_late(request: _Request) -> str:
-    budget_s = request.deadline_s - request.submitted_s
-    what = f"no answer within {budget_s:.3g} s"
-    if request.epoch is None:
-        what += ", no healthy epoch to send it to"
-    else:
-        what += f", attempt {request.attempt} is in epoch {request.epoch}"
-        what += f" without {', '.join(request.missing)}"
-    return what if not request.errors else f"{what}; before: {request.errors[-1]}"

@@ -21,6 +21,7 @@ from partitioner.problem import NO_LIMITS, Limits
 from partitioner.topology import NodeId, Tier, Topology
 
 FRACTION = Field(ge=0, le=1)
+STANDBY_MB = 256.0  # of each node's memory, for plans that are kept loaded in case they are needed
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -96,6 +97,7 @@ class DeploymentModel(StrictModel):
     forward_only: bool = True
     max_error: Annotated[float, FRACTION] = 0.0
     codecs: list[str] | None = None
+    standby_mb: Annotated[float, Field(ge=0)] = STANDBY_MB
     inputs: Annotated[dict[str, InputModel], Field(min_length=1)]
     outputs: dict[str, OutputModel] = Field(default_factory=dict)
 
@@ -129,6 +131,7 @@ class InputSpec:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSpec:
     """What is to be deployed. `outputs` maps each named output to its node; `codecs` None allows every codec.
+    `standby_bytes` of weights may stand by on each node, in case they are needed.
 
     `digest` is the SHA-256 of the file's meaning with its topology, not of the model.
     """
@@ -146,6 +149,7 @@ class DeploymentSpec:
     forward_only: bool = True
     max_error: float = 0.0
     codecs: tuple[str, ...] = CODECS
+    standby_bytes: int = round(STANDBY_MB * 1e6)
     digest: str = ""
 
 
@@ -175,6 +179,7 @@ def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentS
         forward_only=model.forward_only,
         max_error=model.max_error,
         codecs=CODECS if model.codecs is None else tuple(dict.fromkeys(("raw", *model.codecs))),
+        standby_bytes=round(model.standby_mb * 1e6),
         digest=_digest(model, topology),
     )
 

@@ -13,11 +13,13 @@ from partitioner.topology import Node
 ENGINES = {"onnxruntime": {"version": "1"}}
 
 
-def found(node: str, engines: dict[str, dict[str, str]] | None = None) -> WorkerFound:
-    """A claimed worker that is not there."""
+def found(
+    node: str, engines: dict[str, dict[str, str]] | None = None, stages: tuple[StageSpec, ...] = ()
+) -> WorkerFound:
+    """A claimed worker that is not there, and what it holds."""
     claimed = Claimed(
         worker=f"worker-{node}", node=node, pid=1, protocol=1, python="3.11", machine="x86_64", cores=2,
-        memory_bytes=1 << 30, emulated=True, stages=(),
+        memory_bytes=1 << 30, emulated=True, stages=stages,
     )  # fmt: skip
     reach = Reach(node=node, address=f"{node}:1")
     return WorkerFound(reach=reach, claimed=claimed, engines=ENGINES if engines is None else engines, metrics_port=None)
@@ -33,6 +35,7 @@ class FakeAgent:
     engines: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
     held: dict[tuple[str, int, str], StageSpec] = field(default_factory=dict)  # deployment, epoch, stage
+    given: list[tuple[str, str]] = field(default_factory=list)  # node, artifact
     shaped: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     async def run(self, method: str, *args: Any, **_options: Any) -> Any:
@@ -40,7 +43,10 @@ class FakeAgent:
         match method, args:
             case "ensure", (WorkerWanted(node=node),):
                 self.started.append(node)
-                return found(node, self.engines.get(node))
+                stages = tuple(spec for spec in self.held.values() if spec.node == node)
+                return found(node, self.engines.get(node), stages)
+            case "give_artifact", (node, _, sha):
+                self.given.append((str(node), str(sha)))
             case "call", (_, "load_stage", StageSpec() as spec):
                 if spec.stage in self.faults:
                     raise self.faults[spec.stage]

@@ -51,26 +51,31 @@ def seconds(model: Model, first_s: float = 1e-4, second_s: float = 1e-2, *, key:
     return Profile(model=model.sha256, engines={key: EngineProfile(operator_s={"first": first_s, "second": second_s})})
 
 
-def spec_of(path: Path, topology: Topology, *, given: str = "x", digest: str = "d") -> DeploymentSpec:
-    """A spec named "two" with the input at the camera."""
+def spec_of(
+    path: Path, topology: Topology, *, given: str = "x", digest: str = "d", standby_bytes: int = 0
+) -> DeploymentSpec:
+    """A spec named "two" with the input at the camera; nothing stands by unless it may."""
     return DeploymentSpec(
         name="two",
         model=path,
         topology=topology,
         source="camera",
         inputs=(InputSpec(name=given, at="camera"),),
+        standby_bytes=standby_bytes,
         digest=digest,
     )
 
 
-def blueprint_of(folder: Path, topology: Topology | None = None, *, given: str = "x", digest: str = "d") -> Blueprint:
+def blueprint_of(
+    folder: Path, topology: Topology | None = None, *, given: str = "x", digest: str = "d", standby_bytes: int = 0
+) -> Blueprint:
     """The model on the site, profiled by decree; "here" is the one host's class."""
     path = two_layers(folder, given=given)
     model = load(path)
     key = EngineKey(node_class="here", backend="onnxruntime")
     where = topology or site()
     return Blueprint(
-        spec=spec_of(path, where, given=given, digest=digest),
+        spec=spec_of(path, where, given=given, digest=digest, standby_bytes=standby_bytes),
         model=model,
         profile=seconds(model, key=key),
         engines={each.name: (key,) for each in where.nodes},

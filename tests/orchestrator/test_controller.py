@@ -14,7 +14,7 @@ from orchestrator import controller as shell
 from orchestrator.controller import Controller
 from orchestrator.errors import DeploymentFailed, UnknownDeployment
 from orchestrator.instructions import FindPlan
-from orchestrator.routers import Command, Drain, Renew, Switch
+from orchestrator.routers import Command, Drain, Offer, Rejoin, Renew, Switch
 from tests.eventually import eventually_here
 from tests.orchestrator.fake_agents import FakeAgent, fleet_of
 from tests.orchestrator.small_site import blueprint_of, site
@@ -27,13 +27,17 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.agent = folder, FakeAgent()
+        self.take_over()
+
+    def take_over(self) -> None:
+        """A controller that finds what one before it left on the disk and on the workers."""
         self.fleet = fleet_of(self.agent)
-        self.controller = Controller(self.fleet, Store(folder / "artifacts"), folder / "journal")
+        self.controller = Controller(self.fleet, Store(self.folder / "artifacts"), self.folder)
 
     async def deploy(self, **options: object) -> dict[str, object]:
         blueprint = blueprint_of(self.folder, **options)  # type: ignore[arg-type]
         await self.fleet.bring_up(blueprint.spec.topology)
-        return await self.controller.deploy(blueprint)
+        return await self.controller.deploy(blueprint, blueprint.spec.model)
 
     async def obey(self, router: str = "r1") -> list[Command]:
         """Ask as a router does, and do it at once."""
@@ -193,10 +197,101 @@ def test_a_link_that_drops_for_good_is_planned_for_anew(tmp_path: Path, monkeypa
     async def story(desk: Desk) -> None:
         await desk.deploy()
         clock.now_s += 100
+        await mapped(desk)
         desk.controller.observe("camera", "cloud", 10.0, 2e-4, 20)  # bytes/s: nothing can be sent any more
         await eventually_here(lambda: desk.epochs_held() == {2}, what="a new epoch")
         assert {spec.node for spec in desk.agent.held.values()} == {"camera"}
-        assert "a better plan" in desk.controller.status()["deployments"]["two"]["reason"]
+        assert "a known plan takes" in desk.controller.status()["deployments"]["two"]["reason"]
+
+    at_desk(tmp_path, story)
+
+
+async def mapped(desk: Desk) -> None:
+    def known() -> bool:
+        return desk.controller.status()["deployments"]["two"]["known_plans"] > 1  # type: ignore[no-any-return]
+
+    await eventually_here(known, what="a map of the known plans")
+
+
+def test_a_plan_stands_by_and_routers_hear_of_it(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.deploy(standby_bytes=1 << 20)
+        desk.controller.join("r1", "two")
+        await desk.obey()
+        await eventually_here(lambda: desk.epochs_held() == {1, 2}, what="an epoch that stands by")
+        (offer,) = await desk.obey()
+        assert isinstance(offer, Offer) and offer.routes.epoch == 2
+        assert [reach.node for _, reach in offer.routes.stages] == ["camera"]
+
+    at_desk(tmp_path, story)
+
+
+def test_weights_of_known_plans_lie_on_their_nodes_before_they_are_wanted(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.deploy()
+        held = [spec.artifact for spec in desk.agent.held.values()]
+        await eventually_here(lambda: len(set(desk.agent.given)) > len(held), what="more than what is loaded")
+        plans = [k.plan for k in desk.controller._control.deployments()["two"].plan_map.plans]  # type: ignore[union-attr]
+        assert {tuple(s.node for s in plan.stages) for plan in plans} >= {("camera",), ("camera", "cloud")}
+        await eventually_here(lambda: {node for node, _ in desk.agent.given} == {"camera", "cloud"}, what="both nodes")
+
+    at_desk(tmp_path, story)
+
+
+def test_a_later_controller_goes_on_without_touching_what_runs(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        before = await desk.deploy()
+        desk.controller.join("r1", "two")
+        await desk.obey()
+        held = dict(desk.agent.held)
+        await desk.controller.close()
+        desk.take_over()
+        await desk.controller.begin()
+        after = desk.controller.status()["deployments"]["two"]
+        assert (after["state"], after["epoch"], after["plan"]) == ("running", 1, before["plan"])
+        assert desk.agent.held == held
+        assert await desk.controller.poll("r1") == [Rejoin()]
+        desk.controller.join("r1", "two")
+        assert [type(command) for command in await desk.obey()] == [Switch]
+
+    at_desk(tmp_path, story)
+
+
+def test_a_later_controller_replaces_what_was_lost_meanwhile_and_drops_what_nobody_knows(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.deploy()
+        await mapped(desk)
+        await desk.controller.close()
+        gone = next(key for key, spec in desk.agent.held.items() if spec.node == "cloud")
+        stray = replace(desk.agent.held.pop(gone), deployment="old")
+        desk.agent.held["old", 7, stray.stage] = replace(stray, epoch=7)
+        desk.take_over()
+        await desk.controller.begin()
+        status = desk.controller.status
+        await eventually_here(lambda: status()["deployments"]["two"]["epoch"] == 2, what="a new epoch")
+        await eventually_here(lambda: desk.epochs_held() == {2}, what="nothing but the new epoch")
+
+    at_desk(tmp_path, story)
+
+
+def test_a_journal_that_cannot_be_read_is_kept_aside_and_said(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").write_text("no journal" * 200)
+
+    async def story(desk: Desk) -> None:
+        (said,) = desk.controller.status()["history"]
+        assert "not a journal" in said["why"] and "a new one begun" in said["why"]
+        assert (await desk.deploy())["state"] == "running"
+
+    at_desk(tmp_path, story)
+
+
+def test_after_the_end_a_later_controller_begins_anew(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.deploy()
+        await desk.controller.end()
+        desk.take_over()
+        await desk.controller.begin()
+        assert desk.controller.status()["deployments"] == {}
 
     at_desk(tmp_path, story)
 
@@ -232,7 +327,7 @@ def test_a_silent_router_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(shell, "TICK_S", 0.01)
 
     async def story(desk: Desk) -> None:
-        desk.controller.begin()
+        await desk.controller.begin()
         await desk.deploy()
         desk.controller.join("r1", "two")
         await desk.obey()

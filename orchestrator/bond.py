@@ -1,0 +1,114 @@
+"""A process's tie to its cluster's controller through Ray: made, lost and made again, without ending the process.
+
+A Ray driver whose head is gone is ended by Ray after a minute, and with it the router and all its requests. So a
+head that doesn't answer is let go of in time; requests go on by the routes that there are, and whoever comes back at
+that address, the same cluster or a new one with the old journal, is joined anew. It knows nothing of requests.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError, RayTaskError
+
+from orchestrator import ray_shell
+from orchestrator.errors import ClusterError
+
+REACH_S = 2.0  # for the head to take a connection
+RESTART_S = 30.0  # for a controller that was restarted to answer again
+AWAY = (RayError, ClusterError, TimeoutError, ConnectionError)  # what a call meets while the controller is away
+
+
+class Bond:
+    """The controller at `address`, made there if there is none. VersionMismatch or ClusterError, each in one line."""
+
+    def __init__(self, address: str, environ: Mapping[str, str] | None, settings: Mapping[str, Any]) -> None:
+        self._address, self._environ, self._settings = address, environ, dict(settings)
+        self._tying = threading.Lock()
+        self.actor: Any = None
+        self.facts: dict[str, Any] = {}
+        ray_shell.connect(address, environ)
+        try:
+            self._find()
+        except BaseException:
+            ray.shutdown()
+            raise
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether there is a controller to call; it may have died a moment ago."""
+        return self.actor is not None
+
+    def ask(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
+        """Call the controller and wait; its errors are raised as themselves. ClusterError while it is away.
+
+        A controller that is being restarted is waited for, RESTART_S at most: what was asked may have been done or not,
+        so only what can be asked twice is asked again.
+        """
+        until_s = time.monotonic() + RESTART_S
+        while True:
+            reference = self.call(method, *args)
+            try:
+                return ray.get(reference, timeout=timeout_s)
+            except RayTaskError as error:
+                raise error.cause from None
+            except ActorUnavailableError as error:
+                if method not in ("status", "plan", "join", "messages") or time.monotonic() > until_s:
+                    raise ClusterError(f"the controller is being restarted, ask again: {_line(error)}") from None
+                time.sleep(0.2)
+            except RayActorError as error:
+                raise ClusterError(f"the controller is gone: {_line(error)}") from None
+            except KeyboardInterrupt:
+                ray.cancel(reference)
+                raise
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Call the controller; what can be awaited or got. ClusterError while it is away."""
+        if self.actor is None:
+            raise ClusterError(
+                f"the cluster at {self._address} does not answer; requests go on as they are routed, and it is joined "
+                "again when it is back"
+            )
+        return getattr(self.actor, method).remote(*args)
+
+    def answers(self) -> bool:
+        """Whether something takes connections where the head is."""
+        host, _, port = self._address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=REACH_S).close()
+        except OSError:
+            return False
+        return True
+
+    def loosen(self) -> None:
+        """Let go of a head that is gone, before Ray ends this process for it."""
+        with self._tying:
+            self.actor = None
+            ray.shutdown()
+
+    def renew(self) -> bool:
+        """Join whoever is at the address now; False while nobody is."""
+        if not self.answers():
+            return False
+        with self._tying:
+            self.actor = None
+            ray.shutdown()
+            try:
+                ray_shell.connect(self._address, self._environ)
+                self._find()
+            except (ClusterError, RayError, GetTimeoutError, ConnectionError):
+                ray.shutdown()
+                return False
+        return True
+
+    def _find(self) -> None:
+        actor = ray_shell.controller(self._settings)
+        self.facts = ray.get(actor.ready.remote())
+        self.actor = actor
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

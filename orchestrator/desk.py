@@ -1,0 +1,68 @@
+"""Where plans are found for the control core: the deployments' blueprints, and solvers in threads of their own.
+
+Part of the controller's shell. It answers FindPlan with an event, and draws maps; it decides nothing.
+"""
+
+import asyncio
+
+from orchestrator.blueprint import Blueprint
+from orchestrator.errors import OrchestratorError, UnknownDeployment
+from orchestrator.events import PlanFound, PlanNotFound, PlansMapped
+from orchestrator.instructions import FindPlan
+from orchestrator.mapping import plan_map
+from partitioner.errors import InvalidProblem, PartitionerError
+from partitioner.plan import Infeasible, Plan
+
+
+class Desk:
+    """`blueprints`: what each deployment is to be; `bases` and `plans`: what each epoch was opened for, and does."""
+
+    def __init__(self) -> None:
+        self.blueprints: dict[str, Blueprint] = {}
+        self.bases: dict[tuple[str, int], Blueprint] = {}
+        self.plans: dict[tuple[str, int], Plan] = {}
+
+    def open(self, name: str, epoch: int, plan: Plan) -> None:
+        """An epoch is opened for what the deployment is to be now."""
+        self.plans[name, epoch], self.bases[name, epoch] = plan, self.blueprints[name]
+
+    def plan(self, name: str, epoch: int | None) -> Plan:
+        """The plan of an epoch. UnknownDeployment if there is none."""
+        if epoch is None or (name, epoch) not in self.plans:
+            raise UnknownDeployment(name, tuple(self.blueprints))
+        return self.plans[name, epoch]
+
+    async def find(self, wanted: FindPlan, active: int | None) -> PlanFound | PlanNotFound | None:
+        """The answer to a question while epoch `active` runs; None if the deployment was deleted since."""
+        name = wanted.deployment
+        blueprint = self.blueprints.get(name)
+        if blueprint is None:
+            return None
+        try:
+            found = await asyncio.to_thread(blueprint.find, wanted.links, wanted.excluded)
+        except (OrchestratorError, PartitionerError) as error:
+            return PlanNotFound(deployment=name, ticket=wanted.ticket, reason=str(error))
+        if isinstance(found, Infeasible):
+            reason = f"no plan fits: {found.constraint}: {found.detail}"
+            return PlanNotFound(deployment=name, ticket=wanted.ticket, reason=reason)
+        current = await asyncio.to_thread(self._price, blueprint, wanted, active)
+        return PlanFound(deployment=name, ticket=wanted.ticket, plan=found, current=current)
+
+    async def map(self, wanted: FindPlan, *known: Plan) -> PlansMapped | None:
+        """Every plan worth knowing for that question; None where there is no map."""
+        blueprint = self.blueprints.get(wanted.deployment)
+        if blueprint is None:
+            return None
+        drawn = await asyncio.to_thread(plan_map, blueprint, wanted.links, wanted.excluded, known)
+        if drawn is None:
+            return None
+        return PlansMapped(deployment=wanted.deployment, ticket=wanted.ticket, plan_map=drawn)
+
+    def _price(self, blueprint: Blueprint, wanted: FindPlan, active: int | None) -> float | None:
+        plan = None if active is None else self.plans.get((wanted.deployment, active))
+        if plan is None or any(stage.node in wanted.excluded for stage in plan.stages):
+            return None
+        try:
+            return blueprint.price(plan, wanted.links)
+        except InvalidProblem:
+            return None  # the spec or the model has changed since

@@ -1,0 +1,54 @@
+"""What the routing core knows of one request; changed by routing.py only."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from orchestrator.actions import Action, Cancel
+from orchestrator.soundness import Where
+from orchestrator.states import Story
+from orchestrator.suspicion import Loss
+
+
+@dataclass(slots=True)
+class Request:
+    """A request in hand. `due_s`: it waits until then at least. `missing`: outputs of this attempt still to come."""
+
+    name: str
+    submitted_s: float
+    deadline_s: float
+    story: Story
+    attempt: int = 0
+    epoch: int | None = None  # of the attempt in flight
+    fled: int | None = None  # the epoch that it left for a broken stream: perhaps its worker has just died of it
+    sent_s: float = 0.0
+    serial: int = 0  # of this attempt among all that were sent
+    failures: int = 0  # of attempts, but for what was the workers' or links' own misfortune
+    pauses: int = 0
+    moves: int = 0
+    due_s: float = 0.0
+    losses: list[Loss] = field(default_factory=list)
+    bad: list[Where] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether its pause is over and its budget is not."""
+        return self.due_s <= now_s < self.deadline_s
+
+
+def recall(request: Request) -> Iterator[Action]:
+    """Take its attempt back, if one is in flight."""
+    if request.epoch is not None:
+        yield Cancel(request=request.name, attempt=request.attempt, epoch=request.epoch)
+
+
+def why_late(request: Request) -> str:
+    """What a caller is told whose budget ran out."""
+    budget_s = request.deadline_s - request.submitted_s
+    what = f"no answer within {budget_s:.3g} s"
+    if request.epoch is None:
+        what += ", no healthy epoch to send it to"
+    else:
+        what += f", attempt {request.attempt} is in epoch {request.epoch}"
+        what += f" without {', '.join(request.missing)}"
+    return what if not request.errors else f"{what}; before: {request.errors[-1]}"
