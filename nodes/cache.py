@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nodes.backend import Option
+from nodes.digests import digest_of
 from nodes.errors import CompileError
 
 LIMIT_BYTES = 8 << 30
@@ -138,11 +139,10 @@ def engine_cache() -> Cache:
 
 
 def model_digest(model: bytes | Path) -> str:
-    """The SHA-256 of a model; of a file, with the files of its name beside it, such as its weights."""
+    """The SHA-256 of a model; of a file, together with the files of weights that it names."""
     if isinstance(model, bytes):
         return sha256(model).hexdigest()
-    beside = sorted(path for path in model.parent.glob(f"{model.stem}*") if path.is_file() and path != model)
-    return sha256(b"".join(bytes.fromhex(_digest(path)) for path in (model, *beside))).hexdigest()
+    return digest_of(model, engine_cache().root / ".digests.json")
 
 
 def _digest(path: Path) -> str:

@@ -19,6 +19,7 @@ from nodes.model_parts import ModelParts
 from nodes.normalising.evaluate import Evaluator, Values
 from nodes.normalising.functions import type_of, value_info
 from nodes.normalising.source import graphs
+from nodes.variants.errors_of import relative_error
 from partitioner.errors import InvalidModel
 from partitioner.profile import CodecFigure, TensorFigure
 
@@ -74,7 +75,8 @@ def error_together(model: Path, codecs: Mapping[str, str], feeds: Sequence[Mappi
                 replaced[tensor] = decode(*encode_named(tensor, array, codecs[tensor]))
                 given[read_as[tensor]] = replaced[tensor]
             changed = _outputs(parts, evaluator, given | replaced)
-            worst = max(worst, _error([values.value(name) for name in parts.outputs], changed))
+            wanted = [values.value(name) for name in parts.outputs]
+            worst = max(worst, relative_error(zip(wanted, changed, strict=True)))
         return worst
 
 
@@ -201,14 +203,5 @@ def _effect(reference: Sequence[Array], changed: Sequence[Array]) -> _Effect:
     """Labels are the largest of each row of an output of floats [rows, classes]; None for a model without any."""
     scores = [place for place, one in enumerate(reference) if one.ndim == 2 and one.shape[1] > 1 and one.shape[0]]
     same = [reference[i].argmax(axis=1) == changed[i].argmax(axis=1) for i in scores if reference[i].dtype.kind == "f"]
-    return _Effect(_error(reference, changed), float(np.concatenate(same).mean()) if same else None)
-
-
-def _error(reference: Sequence[Array], changed: Sequence[Array]) -> float:
-    """Largest absolute difference of any output over that output's largest magnitude."""
-    worst = 0.0
-    for before, after in zip(reference, changed, strict=True):
-        magnitude = float(np.abs(before.astype(np.float64)).max(initial=0.0))
-        difference = float(np.abs(before.astype(np.float64) - after.astype(np.float64)).max(initial=0.0))
-        worst = max(worst, difference / magnitude if magnitude else difference)
-    return worst
+    error = relative_error(zip(reference, changed, strict=True))
+    return _Effect(error, float(np.concatenate(same).mean()) if same else None)

@@ -13,6 +13,7 @@ from nodes.backend import NO_OPTIONS, Array, Option, Session, TensorSpec, load_b
 from nodes.errors import BadInput, CompileError, NodesError, RunError
 from nodes.feeds import check_feeds
 from nodes.functions import function
+from nodes.stage_options import stage_options
 
 
 class Program:
@@ -35,12 +36,14 @@ class Program:
         profile: bool = False,
         options: Mapping[str, Option] = NO_OPTIONS,
     ) -> "Program":
-        """Compile the artifact in `folder`, already verified, for one backend, with the engine's own options.
+        """Compile the artifact in `folder`, already verified, for one backend, with the options that a node gives it.
 
-        UnsupportedOperator or CompileError, with nothing left allocated, if a piece cannot be compiled.
+        Of these `threads` goes before the argument, which is the node's. UnsupportedOperator or CompileError, with
+        nothing left allocated, if a piece cannot be compiled.
         """
         manifest = artifact.read(folder)
         _check_order(manifest)
+        told = stage_options(backend, options, threads=threads)
         sessions: list[Session | None] = []
         with ExitStack() as undo:
             for step in manifest.steps:
@@ -49,7 +52,7 @@ class Program:
                     sessions.append(None)
                     continue
                 session = load_backend(backend).compile(
-                    folder / step.onnx, precision=precision, threads=threads, profile=profile, options=options
+                    folder / step.onnx, precision=precision, threads=told.threads, profile=profile, options=told.engine
                 )
                 undo.callback(session.close)
                 sessions.append(session)

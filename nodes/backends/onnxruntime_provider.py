@@ -16,6 +16,7 @@ from nodes.backends.onnxruntime_settings import Settings
 from nodes.errors import CompileError
 
 RECORD = "session.record_ep_graph_assignment_info"
+APART, APART_BYTES = "session.optimized_model_external_initializers_min_size_in_bytes", 64 << 10
 NAMED = 5  # operators that a message lists
 _log = logging.getLogger(__name__)
 
@@ -81,8 +82,10 @@ class Opening:
         kept = str(folder / "model.onnx")
         if self.provider.kept == "optimised":
             options.optimized_model_filepath = kept
-            # Weights beside the model are mapped into memory, laid out as this CPU's kernels want them.
+            # Weights beside the model are mapped into memory, laid out as this CPU's kernels want them. Small ones stay
+            # in the model: the engine asks the file system about each that lies elsewhere.
             options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
+            options.add_session_config_entry(APART, str(APART_BYTES))
             options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
         else:
             options.add_session_config_entry("ep.context_enable", "1")

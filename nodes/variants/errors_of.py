@@ -7,10 +7,12 @@ x is the reference, y what is judged, over all values of all float outputs and a
 - SQNR = 10 · log10(Σx² / Σ(x − y)²) dB, the ratio of signal to quantisation noise (Widrow & Kollár, Quantization Noise)
 - cosine = Σxy / (√Σx² · √Σy²) of each row, its mean and its least
 - agreement: the share of rows whose largest score is at the same place; certain: of those rows alone whose softmax in
-  the reference reaches SURE; top1: the share of rows whose largest score is the label's
+  the reference reaches SURE
+- top1, top5: the share of rows whose label has the largest score, one of the five largest; of equal scores the first
+  counts as the larger; top5 of six classes or more
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ from nodes.backend import Array
 from nodes.errors import BadInput
 
 SURE = 0.5
+FIVE = 5
 Floats = NDArray[np.float64]
 
 
@@ -40,6 +43,8 @@ class Errors:
     rows: int = 0
     top1: float | None = None
     reference_top1: float | None = None
+    top5: float | None = None
+    reference_top5: float | None = None
 
 
 def errors_of(
@@ -63,12 +68,23 @@ def errors_of(
     return Errors(
         largest=float(differences.max()),
         mean=float(differences.mean()),
-        relative=max(_relative(of_one) for of_one in pairs),
+        relative=relative_error(every),
         sqnr_db=sqnr_db(every),
         cosine=float(cosines.mean()),
         least_cosine=float(cosines.min()),
         **(_by_label(scores, labels) if scores is not None else {}),
     )
+
+
+def relative_error(pairs: Iterable[tuple[Array, Array]]) -> float:
+    """The worst over pairs of reference and judged: largest |x − y| over largest |x|; without that where x is all 0."""
+    worst = 0.0
+    for x, y in pairs:
+        reference = np.asarray(x, np.float64)
+        magnitude = float(np.abs(reference).max(initial=0.0))
+        difference = float(np.abs(reference - np.asarray(y, np.float64)).max(initial=0.0))
+        worst = max(worst, difference / magnitude if magnitude else difference)
+    return worst
 
 
 def sqnr_db(pairs: Sequence[tuple[Floats, Floats]]) -> float | None:
@@ -100,18 +116,16 @@ def _by_label(scores: Sequence[tuple[Floats, Floats]], labels: Sequence[int] | N
     if labels is not None:
         if len(labels) != len(same):
             raise BadInput(f"{len(labels)} labels were given for {len(same)} rows of scores; give one a row")
-        known = np.asarray(labels)
-        figures |= {"top1": float((found == known).mean()), "reference_top1": float((best == known).mean())}
+        figures |= {"top1": hits(after, labels, 1), "reference_top1": hits(before, labels, 1)}
+        if after.shape[1] > FIVE:
+            figures |= {"top5": hits(after, labels, FIVE), "reference_top5": hits(before, labels, FIVE)}
     return figures
 
 
-def _relative(pairs: Sequence[tuple[Floats, Floats]]) -> float:
-    worst = 0.0
-    for x, y in pairs:
-        magnitude = float(np.abs(x).max(initial=0.0))
-        difference = float(np.abs(x - y).max(initial=0.0))
-        worst = max(worst, difference / magnitude if magnitude else difference)
-    return worst
+def hits(scores: Floats, labels: Sequence[int], most: int) -> float:
+    """The share of rows of scores [rows, classes] whose label is among the `most` largest."""
+    largest = np.argsort(-scores, axis=1, kind="stable")[:, :most]
+    return float((largest == np.asarray(labels)[:, None]).any(axis=1).mean())
 
 
 def _cosines(x: Floats, y: Floats) -> Floats:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,20 @@ def test_control_flow_runs_but_tells_no_times(engine: mnn.Mnn) -> None:
 def test_a_crash_of_the_converter_is_one_line(engine: mnn.Mnn) -> None:
     with pytest.raises(CompileError, match=r"^mnn: MNN's converter failed: it crashed \(SIG\w+\)$"):
         engine.compile(one("Cast", [info("x", 4)], [info("y", 4, dtype=UINT8)], to=UINT8))
+
+
+def test_a_crash_of_the_converter_leaves_no_file(
+    engine: mnn.Mnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, temporary = tmp_path / "here", tmp_path / "temporary"
+    for folder in (here, temporary):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    with pytest.raises(CompileError, match="it crashed"):
+        engine.compile(one("Cast", [info("x", 4)], [info("y", 4, dtype=UINT8)], to=UINT8))
+    assert [*here.iterdir(), *temporary.iterdir(), *entries()] == []
 
 
 def test_integers_beyond_32_bits_are_refused(engine: mnn.Mnn) -> None:
