@@ -6,7 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from isthmus.plot import units
-from orchestrator.selecting.cells import Footprint, Row, Speed
+from nodes.selecting.cells import LEFT_OUT, Footprint, Speed
+from orchestrator.selecting.cells import Row
 from orchestrator.selecting.comparison import Comparison
 from orchestrator.selecting.ranking import MOST_NOISE
 
@@ -20,6 +21,8 @@ def speed_table(found: Comparison) -> Table:
     joules = any(row.figures is not None and row.figures.cost.energy_j is not None for row in found.rows)
     dollars = any(row.figures is not None and row.figures.cost.usd_per_million is not None for row in found.rows)
     table = _table(["", "engine", "first", "p50", "p99", "best /s", "error", "SQNR", "labels", "memory"])
+    for name in _task_figures(found):
+        table.add_column(name, justify="right", no_wrap=True)
     if joules:
         table.add_column("energy", justify="right", no_wrap=True)
     if dollars:
@@ -29,6 +32,7 @@ def speed_table(found: Comparison) -> Table:
             continue
         cells = [_mark(row, found), _named(row, several=several), *_speed(row), *_accuracy(row)]
         cells.append(units.nbytes(row.figures.cost.footprint.memory_bytes))
+        cells += [_share(row, name) for name in _task_figures(found)]
         cells += [_energy(row)] if joules else []
         cells += [_dollars(row)] if dollars else []
         table.add_row(*cells, style="bold" if row is found.choice.row else "")
@@ -66,18 +70,23 @@ def notes(found: Comparison) -> Iterator[str]:
     yield f"  errors are shares of the largest output, against {found.reference_told}; samples: {found.data}"
     if found.asked.data is None:
         yield "  random samples tell errors of arithmetic; for labels and the range of int8 give real ones by --data"
-    times = found.findings.again_s
-    if len(times) > 1:
-        told = f"{units.seconds(min(times))} to {units.seconds(max(times))}"
-        yield f"  the reference, {len(times)} times from start to end: {told}, a spread of {found.findings.noise:.0%}"
-    if found.findings.noise > MOST_NOISE:
+    if found.labels:
+        yield f"  top-1 and top-5 are of {found.labels} rows of scores, by {found.asked.labels}"
+    for name, one in found.findings.items():
+        times, where = one.again_s, f"{name}: " if len(found.findings) > 1 else ""
+        if len(times) > 1:
+            told = f"{units.seconds(min(times))} to {units.seconds(max(times))}"
+            yield f"  {where}the reference, {len(times)} times from start to end: {told}, a spread of {one.noise:.0%}"
+    if any(one.noise > MOST_NOISE for one in found.findings.values()):
         yield "  the machine was busy: differences below that may be none; measure anew with --fresh when it rests"
     yield from (f"  dollars of {node}: {price}" for node, price in found.prices if price)
     if any(row.figures is not None and row.figures.cost.energy_source == "estimated" for row in found.rows):
         yield "  ~ energy is estimated: processor seconds times the node's active_w over its cores"
-    if found.findings.resumed:
-        yield f"  {found.findings.resumed} cells are known from before; --fresh measures them anew"
-    yield from dict.fromkeys(_remark(row, several=several) for row in found.rows if row.reason)
+    if found.resumed:
+        yield f"  {found.resumed} cells are known from before; --fresh measures them anew"
+    yield from dict.fromkeys(_left_out(row, found.rows) for row in found.rows if row.state == LEFT_OUT)
+    rest = [row for row in found.rows if row.reason and row.state != LEFT_OUT]
+    yield from dict.fromkeys(_remark(row, several=several) for row in rest)
     yield from dict.fromkeys(_needs(found.rows))
 
 
@@ -163,6 +172,23 @@ def _kept(row: Row) -> str:
 
 def _remark(row: Row, *, several: bool) -> str:
     return f"  {_named(row, several=several)}: {'' if row.figures else f'{row.state}: '}{row.reason}"
+
+
+def _left_out(row: Row, rows: Sequence[Row]) -> str:
+    """One line for all the cells of a node that were left out for the same reason."""
+    count = sum((one.node, one.state, one.reason) == (row.node, LEFT_OUT, row.reason) for one in rows)
+    return f"  {row.node}: {count} {'cell' if count == 1 else 'cells'} left out: {row.reason}"
+
+
+def _task_figures(found: Comparison) -> list[str]:
+    """Columns of what was held against labels: those that any row has a figure for."""
+    return [name for name in ("top-1", "top-5") if any(_share(row, name) != UNKNOWN for row in found.rows)]
+
+
+def _share(row: Row, name: str) -> str:
+    accuracy = None if row.figures is None else row.figures.accuracy
+    share = None if accuracy is None else {"top-1": accuracy.top1, "top-5": accuracy.top5}[name]
+    return UNKNOWN if share is None else f"{share:.1%}"
 
 
 def _needs(rows: Sequence[Row]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from nodes.errors import NodesError
 from nodes.framing import VERSION, decode
 from nodes.host import Host
 from nodes.program import Program
+from nodes.selecting.on_worker import measure_cell
 from nodes.stage_spec import StageSpec
 from nodes.stage_work import fault_of
 from nodes.stream import SERVICE, has_token, serve_stream
@@ -46,6 +47,7 @@ class ControlService(grpc.GenericRpcHandler):  # type: ignore[misc]
             "LoadStage": self._load_stage,
             "DropStage": self._drop_stage,
             "Measure": self._measure,
+            "Cell": self._cell,
             "Shape": self._shape,
             "Probe": self._probe,
             "Shutdown": self._shutdown,
@@ -196,7 +198,7 @@ class ControlService(grpc.GenericRpcHandler):  # type: ignore[misc]
         program = await self._load(
             spec.artifact, spec.backend, precision=spec.precision, threads=spec.threads, options=spec.options
         )
-        if all(tensor.shape and None not in tensor.shape for tensor in program.inputs):
+        if all(tensor.shape and None not in tensor.shape[1:] for tensor in program.inputs):
             await asyncio.to_thread(_warm_up, program)
         await self._host.hold(spec, program)
         described = {
@@ -237,6 +239,13 @@ class ControlService(grpc.GenericRpcHandler):  # type: ignore[misc]
                 program.close()
         self._host.touch()
         return {"median_s": median(samples_s), "samples_s": samples_s}
+
+    async def _cell(self, given: Map) -> Map:
+        """What a process of its own measures of an engine in one setting, one measurement at a time."""
+        async with self._measuring:
+            answer = await measure_cell(given, self._host.store)
+        self._host.touch()
+        return answer
 
     async def _shape(self, given: Map) -> Map:
         if self._host.shaper is None:

@@ -158,6 +158,13 @@ class WorkerClient:
         answer = await self._call("Measure", given, timeout_s=timeout_s)
         return Measured(median_s=answer["median_s"], samples_s=tuple(answer["samples_s"]))
 
+    async def cell(self, given: Map, timeout_s: float) -> Map:
+        """Have a cell of `isthmus select` measured there; nodes/selecting/on_worker.py has both maps.
+
+        ArtifactError for what the worker doesn't hold.
+        """
+        return await self._call("Cell", given, timeout_s=timeout_s)
+
     async def shape(
         self, links: Iterable[ShapedLink], paths: Mapping[tuple[str, str], Iterable[tuple[str, str]]] = {}
     ) -> None:

@@ -123,6 +123,10 @@ class ControllerActor:
         await self._controller.fleet.bring_up(spec.topology)
         return self.workers()
 
+    async def on_node(self, node: str, method: str, *args: Any) -> Any:
+        """A method of the agent that speaks to a node's worker, by name."""
+        return await self._controller.fleet.member(node).agent.run(method, node, *args)
+
     async def profile(
         self,
         spec: DeploymentSpec,

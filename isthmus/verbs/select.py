@@ -1,6 +1,7 @@
 """`isthmus select`: engines and precisions side by side, measured, with a recommendation. Nothing is deployed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -9,18 +10,24 @@ from rich.markup import escape
 
 from isthmus.comparison_tables import notes, speed_table, takes_table
 from isthmus.terminal import console, fail, note, progress, show, show_json
+from nodes.selecting.cells import RAN
 from orchestrator.errors import SpecError
-from orchestrator.selecting.cells import RAN
-from orchestrator.selecting.comparison import Asked, check, compare, comparison_to_json
+from orchestrator.selecting.asked import Asked, check
+from orchestrator.selecting.comparison import Comparison, compare, comparison_to_json
 from orchestrator.topology_spec import load_topology
 from partitioner.topology import Node
+
+DEFAULT_ERROR = 0.01
 
 
 def asked_of(
     model: Path,
     *,
     topology: Path | None,
+    address: str | None,
     nodes: str | None,
+    max_error: float | None,
+    max_loss: float | None,
     backends: str | None,
     precisions: str | None,
     variants: str,
@@ -32,7 +39,9 @@ def asked_of(
     """The question that options mean; `rest` are those of `Asked` as they are. SpecError for what can't be meant."""
     return Asked(
         model=model,
-        nodes=_nodes(topology, nodes),
+        nodes=_nodes(topology, address, nodes),
+        max_error=_max_error(max_error, max_loss),
+        max_loss=max_loss,
         backends=_names(backends),
         precisions=_names(precisions),
         variants=_names(variants),
@@ -43,13 +52,23 @@ def asked_of(
     )
 
 
-def print_comparison(asked: Asked, plot: Path | None, *, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Where to measure instead of here: a Ray head, NAME,NAME of its nodes, its hand-started workers' token."""
+
+    address: str
+    nodes: str | None = None
+    token_file: Path | None = None
+
+
+def print_comparison(asked: Asked, plot: Path | None, there: Cluster | None = None, *, as_json: bool) -> None:
     """Compare, draw and print. Exit 1 if nothing ran, or nothing keeps the error asked for."""
-    check(asked)
+    if there is None:
+        check(asked)
     if plot is not None and plot.suffix != ".svg":
         raise SpecError(f"--plot {plot}: an SVG is drawn; name a file that ends in .svg")
     with progress("measuring"):
-        found = compare(asked, clock=monotonic, say=note)
+        found = compare(asked, clock=monotonic, say=note) if there is None else _compare_there(asked, there)
     if plot is not None:
         _draw(plot, found)
     if as_json:
@@ -67,6 +86,21 @@ def print_comparison(asked: Asked, plot: Path | None, *, as_json: bool) -> None:
         fail(f"nothing to recommend: {why}")
 
 
+def _compare_there(asked: Asked, there: Cluster) -> Comparison:
+    from isthmus.verbs.cluster import _token
+    from orchestrator.selecting.cluster import compare_there
+
+    token = None if there.token_file is None else _token(there.token_file)
+    return compare_there(asked, there.address, _names(there.nodes), token=token, clock=monotonic, say=note)
+
+
+def _max_error(max_error: float | None, max_loss: float | None) -> float:
+    """What is lost of the task says more than what is lost of the numbers, so that alone bounds nothing then."""
+    if max_error is not None:
+        return max_error
+    return DEFAULT_ERROR if max_loss is None else 1.0
+
+
 def _draw(plot: Path, found: Any) -> None:
     from isthmus.plot.trade_off import trade_off_svg
 
@@ -76,10 +110,10 @@ def _draw(plot: Path, found: Any) -> None:
         raise SpecError(f"cannot write {plot}: {error.strerror}") from None
 
 
-def _nodes(topology: Path | None, names: str | None) -> tuple[Node, ...]:
+def _nodes(topology: Path | None, address: str | None, names: str | None) -> tuple[Node, ...]:
     if topology is None:
-        if names:
-            raise SpecError(f"--nodes {names}: nodes of which topology? give it by --topology")
+        if names and address is None:
+            raise SpecError(f"--nodes {names}: nodes of which topology? give it by --topology, or --address")
         return ()
     known = load_topology(topology).by_name
     for name in _names(names):

@@ -20,8 +20,11 @@ class Incomparable(Exception):
     """Outputs that are not the reference's in shape or hold what is no number; one line."""
 
 
-def accuracy_of(outputs: Outputs, reference: Outputs) -> Accuracy:
-    """The figures of one cell. Incomparable for another count, name or shape, and for numbers that are none."""
+def accuracy_of(outputs: Outputs, reference: Outputs, labels: Sequence[int] | None = None) -> Accuracy:
+    """The figures of one cell, by `labels` too if there are some: the right class of each row of scores.
+
+    Incomparable for another count, name or shape, and for numbers that are none. BadInput for another number of labels.
+    """
     if len(outputs) != len(reference):
         raise Incomparable(f"{len(outputs)} answers where the reference gave {len(reference)}")
     for one, other in zip(outputs, reference, strict=True):
@@ -31,7 +34,7 @@ def accuracy_of(outputs: Outputs, reference: Outputs) -> Accuracy:
     names = [name for name in floats or reference[0] if any(one[name].size for one in reference)]
     if not names:
         raise Incomparable("the outputs are empty")
-    found = errors_of(_wide(reference, names), _wide(outputs, names))
+    found = errors_of(_wide(reference, names), _wide(outputs, names), labels)
     return Accuracy(
         max_error=found.relative,
         mean_error=found.mean,
@@ -39,6 +42,9 @@ def accuracy_of(outputs: Outputs, reference: Outputs) -> Accuracy:
         cosine=found.least_cosine,
         label_agreement=found.agreement if floats else None,
         certain_agreement=found.certain if floats else None,
+        top1=found.top1,
+        top5=found.top5,
+        top1_loss=None if found.top1 is None or found.reference_top1 is None else found.reference_top1 - found.top1,
         ranges=tuple(_range(name, outputs, reference) for name in names),
     )
 

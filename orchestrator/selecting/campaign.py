@@ -4,16 +4,17 @@ The reference, ONNX Runtime in float32 on the model itself, is measured first, a
 far its medians lie apart is how restless the machine was. Nothing is measured here: `ask` does that.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
 from nodes.backend import Array
-from orchestrator.selecting.accuracy import Incomparable, accuracy_of
-from orchestrator.selecting.asking import Ask
-from orchestrator.selecting.cells import BUILT, LEFT_OUT, PLAIN, RAN, Accuracy, Cell, Measured
-from orchestrator.selecting.exchange import Request
+from nodes.selecting.asking import Ask
+from nodes.selecting.cells import BUILT, LEFT_OUT, PLAIN, RAN, Cell, Measured
+from nodes.selecting.exchange import Request
+from orchestrator.selecting.accuracy import Incomparable, Outputs, accuracy_of
+from orchestrator.selecting.cells import Accuracy
 from orchestrator.selecting.forms import Form
 from orchestrator.selecting.ledger import Ledger
 
@@ -25,8 +26,21 @@ SHARE = 0.1  # of a cell's part of the budget, spent on one figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standard:
+    """Answers that others are held against: a cell's, on a node of a cluster, or here if that is ""."""
+
+    cell: Cell
+    node: str
+    answers: Outputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What to compare. `versions` of the backends, `forms` by variant, `samples` as the file that processes read."""
+    """What to compare. `versions` of the backends, `forms` by variant, `samples` as the file that processes read.
+
+    `labels`: the right class of each row of scores. `standard`: another machine's, for want of an own reference.
+    `node`: where this is.
+    """
 
     cells: tuple[Cell, ...]
     reference: Cell | None
@@ -34,6 +48,9 @@ class Task:
     forms: Mapping[str, Form]
     samples: Path
     budget_s: float
+    labels: Sequence[int] | None = None
+    standard: Standard | None = None
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +64,7 @@ class Findings:
     accuracies: Mapping[Cell, Accuracy] = field(default_factory=dict)
     spoiled: Mapping[Cell, str] = field(default_factory=dict)
     reference: Cell | None = None
+    standard: Standard | None = None
     again_s: tuple[float, ...] = ()
     resumed: int = 0
 
@@ -144,25 +162,32 @@ class Campaign:
         return found
 
     def _compared(self, found: Findings) -> Findings:
-        """Every cell's answers against the reference's, else against those of the first cell that has some."""
+        """Every cell's answers against the standard's."""
         ran = [cell for cell, one in found.measured.items() if one.state == RAN]
         answers: dict[Cell, list[dict[str, Array]]] = {}
         for cell in ran:
             held = self._ledger.answers(cell, self._version(cell))
             if held is not None:
                 answers[cell] = held
-        plain = [cell for cell in answers if cell.variant == PLAIN]
-        chosen = next(iter([*plain, *answers]), None)
-        if chosen is None:
+        standard = self._standard(answers)
+        if standard is None:
             return found
         accuracies: dict[Cell, Accuracy] = {}
         spoiled: dict[Cell, str] = {}
         for cell, held in answers.items():
             try:
-                accuracies[cell] = accuracy_of(held, answers[chosen])
+                accuracies[cell] = accuracy_of(held, standard.answers, self._task.labels)
             except Incomparable as reason:
                 spoiled[cell] = str(reason)
-        return replace(found, accuracies=accuracies, spoiled=spoiled, reference=chosen)
+        return replace(found, accuracies=accuracies, spoiled=spoiled, reference=standard.cell, standard=standard)
+
+    def _standard(self, answers: Mapping[Cell, Outputs]) -> Standard | None:
+        """The reference's answers, else another machine's, else those of the first cell that ran."""
+        task = self._task
+        if task.reference not in answers and task.standard is not None:
+            return task.standard
+        chosen = next(iter([*(cell for cell in answers if cell.variant == PLAIN), *answers]), None)
+        return None if chosen is None else Standard(cell=chosen, node=task.node, answers=answers[chosen])
 
 
 def _merged(built: Measured, found: Measured) -> Measured:

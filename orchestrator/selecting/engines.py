@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from nodes.backend import BACKENDS, Option
+from nodes.selecting.asking import Ask
+from nodes.selecting.cells import PLAIN, REFUSED, Cell, Measured
+from nodes.selecting.exchange import Request, Told
 from orchestrator.errors import SpecError
-from orchestrator.selecting.asking import Ask
-from orchestrator.selecting.cells import PLAIN, REFUSED, Cell, Measured
-from orchestrator.selecting.exchange import Request, Told
 
 ASK_S = 60.0  # an engine's import from a cold disk
 WIDTHS = ("float32", "float16", "bfloat16", "float64")

@@ -17,10 +17,10 @@ from nodes import artifact
 from nodes.artifact import FunctionStep, Manifest, ModelStep
 from nodes.backend import Array, TensorSpec
 from nodes.errors import NodesError
+from nodes.selecting.cells import PLAIN
+from nodes.selecting.measure import stacked
 from nodes.store import Store
 from orchestrator.artifacts import stage_artifact
-from orchestrator.selecting.cells import PLAIN
-from orchestrator.selecting.measure import stacked
 from partitioner.errors import InvalidModel, PartitionerError
 from partitioner.load import load
 

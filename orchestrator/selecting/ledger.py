@@ -6,16 +6,15 @@ machine. It appears whole or not at all; one that cannot be read is measured aga
 
 import json
 import os
-import platform
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from nodes.backend import Array
+from nodes.selecting.cells import FINAL, OVER_TIME, Cell, Measured
+from nodes.selecting.exchange import load_tensors
 from orchestrator.errors import JournalError
 from orchestrator.plain import read_as, to_plain
-from orchestrator.selecting.cells import FINAL, OVER_TIME, Cell, Measured
-from orchestrator.selecting.exchange import load_tensors
 
 FORM = 1  # of these files; another number, and all is measured anew
 PATIENCE = 1.5  # how many times longer a cell that took too long must be given to be asked again
@@ -89,18 +88,3 @@ class Ledger:
         finally:
             partial.unlink(missing_ok=True)
         self._written.add(key)
-
-
-def machine_label() -> str:
-    """The machine as far as figures depend on it: processor, usable cores, memory, and how it is wired."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    model = models[0] if models else platform.processor() or "unknown"
-    return f"{model}, {platform.machine()}, {usable_cores()} cores, {memory_gb:.0f} GB"
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

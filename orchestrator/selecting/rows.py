@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from nodes.selecting.cells import FAILED, RAN, BatchRow, Cell, Measured, Speed
+from nodes.selecting.energy import energy_of
+from nodes.selecting.exchange import Told
 from orchestrator.selecting.campaign import Findings
-from orchestrator.selecting.cells import FAILED, RAN, BatchRow, Cell, Cost, Figures, Measured, Row, Speed
-from orchestrator.selecting.energy import energy_of
-from orchestrator.selecting.exchange import Told
+from orchestrator.selecting.cells import Cost, Figures, Row
 from orchestrator.selecting.price import Price
 
 TUNES = "trials"  # the option of an engine that tunes: how many schedules of a kernel it tries
@@ -29,7 +30,11 @@ def rows_of(
     places: Sequence[Place], found: Findings, refused: Mapping[Cell, Measured], engines: Mapping[str, Told]
 ) -> tuple[Row, ...]:
     """A row for each cell of each place: what ran first, by median latency; then what didn't, with its reason."""
-    rows = [_row(place, cell, found, refused, engines) for place in places for cell in place.cells]
+    return ordered([_row(place, cell, found, refused, engines) for place in places for cell in place.cells])
+
+
+def ordered(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """What ran first, by median latency."""
     ran = [row for row in rows if row.figures is not None]
     ran.sort(key=lambda row: row.figures.speed.p50_s if row.figures else 0.0)
     return (*ran, *(row for row in rows if row.figures is None))

@@ -13,26 +13,32 @@ from nodes.feeds import check_feeds, describe
 from nodes.timing import sample_feeds
 from nodes.variants import calibration
 from orchestrator.samples import load_inputs
+from orchestrator.selecting.labels import load_labels
 
 SEEDED = 8  # samples of each half where no data is given
 MOST = 64  # samples in all
+MOST_LABELLED = 256  # of which the odd ones are judged: top-1 of fewer would tell little
 
 Feeds = Mapping[str, Array]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """`judged` are what every cell answers; `told` says in a few words what they are."""
+    """`judged` are what every cell answers; `told` says in a few words what they are.
+
+    `labels`: the right class of each row of the judged, in order.
+    """
 
     judged: tuple[Feeds, ...]
     calibration: tuple[Feeds, ...]
     told: str
+    labels: tuple[int, ...] | None = None
 
 
-def samples_of(data: Path | None, inputs: Sequence[TensorSpec]) -> Samples:
+def samples_of(data: Path | None, inputs: Sequence[TensorSpec], labels: Path | None = None) -> Samples:
     """From the file or folder, by turns for the one use and the other; drawn by seed if there is none.
 
-    BadInput for what does not fit.
+    BadInput for what does not fit, labels among it.
     """
     if data is None:
         if wanting := [spec for spec in inputs if None in spec.shape]:
@@ -40,11 +46,20 @@ def samples_of(data: Path | None, inputs: Sequence[TensorSpec]) -> Samples:
         drawn = [sample_feeds(inputs, seed) for seed in range(2 * SEEDED)]
         told = f"{SEEDED} seeded at random"
         return Samples(judged=tuple(drawn[:SEEDED]), calibration=tuple(drawn[SEEDED:]), told=told)
+    most = MOST if labels is None else MOST_LABELLED
     found = load_samples(data, inputs)
+    classes = None if labels is None else load_labels(labels, len(found))[:most]
+    found = found[:most]
     if len(found) == 1:
-        return Samples(judged=found, calibration=found, told=f"1 of {data}, which forms were calibrated by too")
-    judged = found[::2]
-    return Samples(judged=judged, calibration=found[1::2], told=f"{len(judged)} of {data}, others for calibration")
+        told = f"1 of {data}, which forms were calibrated by too"
+    else:
+        told = f"{(len(found) + 1) // 2} of {data}, others for calibration"
+    return Samples(
+        judged=found[::2],
+        calibration=(found[1::2] or found)[: MOST // 2],
+        told=told,
+        labels=None if classes is None else tuple(int(one) for one in classes[: len(found)][::2].ravel()),
+    )
 
 
 def load_samples(data: Path, inputs: Sequence[TensorSpec]) -> tuple[Feeds, ...]:
@@ -60,7 +75,7 @@ def load_samples(data: Path, inputs: Sequence[TensorSpec]) -> tuple[Feeds, ...]:
             found += calibration.read(file, inputs)
         else:
             found.append(_picture(file, inputs))
-    return tuple(found[:MOST])
+    return tuple(found)
 
 
 def _picture(file: Path, inputs: Sequence[TensorSpec]) -> Feeds:

@@ -11,10 +11,12 @@ import pytest
 
 from isthmus.plot.trade_off import trade_off_svg
 from isthmus.verbs import select as verb
+from nodes.selecting.cells import Measured
+from orchestrator.selecting.asked import Asked
 from orchestrator.selecting.campaign import Findings
-from orchestrator.selecting.cells import Measured, Row
-from orchestrator.selecting.comparison import Asked, Comparison, compare
-from orchestrator.selecting.ranking import choose, pareto
+from orchestrator.selecting.cells import Row
+from orchestrator.selecting.comparison import Comparison, compare
+from orchestrator.selecting.ranking import Bound, choose, pareto
 from tests.eventually import eventually
 from tests.isthmus.conftest import Isthmus
 from tests.isthmus.foreground import Foreground
@@ -87,8 +89,8 @@ def test_if_nothing_keeps_the_error_it_exits_1_and_still_shows_all(
 def test_an_engine_alone_is_still_held_against_onnx_runtime(isthmus: Isthmus, model: Path, engines: Engines) -> None:
     told = json.loads(isthmus("select", model, "--backends", "openvino", *ALL[2:], "--json").out)
     assert {one["cell"]["backend"] for one in told["rows"]} == {"openvino"}
-    assert told["reference"]["cell"] == "onnxruntime float32 ×1"
-    assert told["reference"]["p50_s"] == [0.02, 0.02, 0.02]
+    assert told["reference"]["here"]["cell"] == "onnxruntime float32 ×1"
+    assert told["reference"]["here"]["p50_s"] == [0.02, 0.02, 0.02]
 
 
 def test_if_nothing_ran_the_first_reason_is_told(isthmus: Isthmus, model: Path, engines: Engines) -> None:
@@ -135,6 +137,10 @@ def test_nodes_bring_threads_watts_and_prices(isthmus: Isthmus, model: Path, eng
         (("--threads", "none"), "--threads none: should be whole numbers from 1 up"),
         (("--batches", "0"), "--batches 0: should be whole numbers from 1 up"),
         (("--nodes", "camera"), "--nodes camera: nodes of which topology?"),
+        (("--labels", "a.npy"), "--labels a.npy: labels of which samples? give them by --data"),
+        (("--max-loss", "1"), "--max-loss 1 is of top-1, which takes the samples' labels; give --labels"),
+        (("--labels", "a.npy", "--data", "a", "--max-loss", "-1"), "should be from 0 to 100 percentage points"),
+        (("--address", "127.0.0.1:1"), "no Ray at 127.0.0.1:1"),
         (("--plot", "a.png"), "--plot a.png: an SVG is drawn; name a file that ends in .svg"),
         (("--data", "absent.npy"), "no file absent.npy; give a .npz, .npy or image file"),
         (("--shape", "z=1,8"), "has no input 'z'; it has x"),
@@ -149,7 +155,7 @@ def test_an_option_that_does_not_fit_is_named(
     arguments: tuple[str, ...],
     told: str,
 ) -> None:
-    monkeypatch.setattr("orchestrator.selecting.comparison.read_uj", dict)
+    monkeypatch.setattr("orchestrator.selecting.asked.read_uj", dict)
     ended = isthmus("select", model, *arguments)
     assert ended.code == 1
     assert told in ended.line
@@ -192,15 +198,33 @@ def test_several_inputs_come_from_one_archive(isthmus: Isthmus, engines: Engines
     assert told["recommendation"]["backend"] == "openvino"
 
 
+def test_labels_give_top_1_and_bound_what_is_lost(
+    isthmus: Isthmus, model: Path, engines: Engines, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "data.npy", np.zeros((4, 1, 8), np.float32))
+    (tmp_path / "labels.txt").write_text("0\n3\n1\n3\n")
+    engines.off = {HALF: 2.0}  # then its second answer is class 1, not 2
+    given = ("--data", tmp_path / "data.npy", "--labels", tmp_path / "labels.txt", *ALL)
+    ended = isthmus("select", model, *given, "--max-loss", "10")
+    assert ended.code == 0
+    assert "top-1 and top-5 are of 2 rows of scores" in ended.out
+    shares = {line.split(" ×1")[0].split(" ", 2)[-1].strip(): line.split()[-1] for line in ended.out.splitlines()[1:4]}
+    assert shares == {"openvino float32": "50.0%", "openvino bfloat16": "100.0%", "onnxruntime float32": "50.0%"}
+    assert (
+        "take openvino bfloat16 ×1: the lowest median latency, 8 ms; 3 of 3 that ran lose at most 10 points"
+        in ended.out
+    )
+
+
 def comparison(rows: list[Row], max_error: float = 0.01) -> Comparison:
     return Comparison(
         asked=Asked(model=Path("model.onnx"), max_error=max_error),
         rows=tuple(rows),
         front=pareto(rows, ("p50_s", "error")),
-        choice=choose(rows, goal="latency", max_error=max_error),
-        findings=Findings(measured={}, reference=ORT),
+        choice=choose(rows, goal="latency", bound=Bound(max_error=max_error)),
+        findings={"here": Findings(measured={}, reference=ORT)},
+        machines={"here": "a machine"},
         data="8 of photos",
-        machine="a machine",
     )
 
 

@@ -7,19 +7,9 @@ from typing import Any
 import numpy as np
 
 from nodes.backend import Array
-from orchestrator.selecting.cells import (
-    RAN,
-    Accuracy,
-    BatchRow,
-    Cell,
-    Cost,
-    Figures,
-    Footprint,
-    Measured,
-    Row,
-    Speed,
-)
-from orchestrator.selecting.exchange import Request, Told, save_tensors
+from nodes.selecting.cells import RAN, BatchRow, Cell, Footprint, Measured, Speed
+from nodes.selecting.exchange import Request, Told, save_tensors
+from orchestrator.selecting.cells import Accuracy, Cost, Figures, Row
 
 ORT, OV = Cell(backend="onnxruntime"), Cell(backend="openvino")
 HALF = Cell(backend="openvino", precision="bfloat16")

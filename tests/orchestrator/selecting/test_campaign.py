@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from nodes.selecting.cells import Cell, Measured
+from nodes.selecting.exchange import Request, Told
 from orchestrator.selecting.campaign import Campaign, Findings, Task
-from orchestrator.selecting.cells import Cell, Measured
-from orchestrator.selecting.exchange import Request, Told
 from orchestrator.selecting.forms import Form
 from orchestrator.selecting.ledger import Ledger
 from tests.orchestrator.selecting.given import HALF, ORT, OV, Engines, ran

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.selecting.energy import energy_of, read_uj, spent_j
+from nodes.selecting.energy import energy_of, read_uj, spent_j
 from orchestrator.selecting.price import Price
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from nodes.selecting.cells import Cell
+from nodes.selecting.exchange import Told
 from orchestrator.errors import SpecError
-from orchestrator.selecting.cells import Cell
 from orchestrator.selecting.engines import Wanted, ask_engines, cells_of, check_precisions
-from orchestrator.selecting.exchange import Told
 from tests.orchestrator.selecting.given import HALF, ORT, OV, TOLD, Engines
 
 

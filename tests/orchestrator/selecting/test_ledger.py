@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.selecting.cells import BatchRow, Cell, Measured
-from orchestrator.selecting.exchange import save_tensors
+from nodes.selecting.cells import BatchRow, Cell, Measured
+from nodes.selecting.exchange import save_tensors
 from orchestrator.selecting.ledger import Ledger
 from tests.orchestrator.selecting.given import HALF, ORT, answers, ran, speed
 

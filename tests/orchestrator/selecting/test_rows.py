@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from nodes.selecting.cells import BatchRow, Measured
+from nodes.selecting.exchange import Told
 from orchestrator.selecting.campaign import Findings
-from orchestrator.selecting.cells import BatchRow, Measured
-from orchestrator.selecting.exchange import Told
 from orchestrator.selecting.price import Price
 from orchestrator.selecting.rows import Place, rows_of
 from tests.orchestrator.selecting.given import HALF, ORT, OV, TOLD, ran, speed

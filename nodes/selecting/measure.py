@@ -14,9 +14,9 @@ from time import perf_counter, process_time
 import numpy as np
 
 from nodes.backend import Array, Session
+from nodes.selecting.cells import BatchRow
+from nodes.selecting.energy import read_uj, spent_j
 from nodes.timing import FEWEST, MOST, WARM_UPS
-from orchestrator.selecting.cells import BatchRow
-from orchestrator.selecting.energy import read_uj, spent_j
 
 SLOWEST = 2  # runs of an engine for which more would take too long
 

@@ -1,4 +1,4 @@
-"""`python -m orchestrator.selecting.cell_process`: measures one cell, in a process where no other engine is.
+"""`python -m nodes.selecting.process`: measures one cell, in a process where no other engine is.
 
 It reads a request on stdin and writes what it found on stdout; whatever an engine prints goes to stderr. It dies with
 its parent, and may be killed at any time: what it said until then holds.
@@ -20,26 +20,28 @@ from nodes.backend import load_backend
 from nodes.cache import engine_cache
 from nodes.errors import CompileError, EngineMissing, NodesError, UnsupportedOperator
 from nodes.program import Program
-from orchestrator.plain import read_as, to_plain
-from orchestrator.selecting import footprint
-from orchestrator.selecting.cells import BUILT, FAILED, RAN, REFUSED, Footprint, Measured, Speed
-from orchestrator.selecting.exchange import Request, Told, load_tensors, save_tensors
-from orchestrator.selecting.measure import Feeds, batch_row, runs_of
+from nodes.selecting import footprint
+from nodes.selecting.cells import BUILT, FAILED, RAN, REFUSED, Footprint, Measured, Speed
+from nodes.selecting.exchange import Request, Said, Told, load_tensors, request_from, save_tensors, to_map
+from nodes.selecting.machine import machine_label, usable_cores
+from nodes.selecting.measure import Feeds, batch_row, runs_of
 
 PDEATHSIG = 1  # prctl(2)
-Say = Callable[[Measured | Told], None]
+SCORE = Path("/proc/self/oom_score_adj")
+Say = Callable[[Said], None]
 
 
 def main() -> None:
     """Answer the request on stdin."""
     _end_with_parent(os.getppid())
+    _end_before_others()
     channel = _own_stdout()
 
-    def say(found: Measured | Told) -> None:
-        channel.write(json.dumps(to_plain(found)) + "\n")
+    def say(found: Said) -> None:
+        channel.write(json.dumps(to_map(found)) + "\n")
         channel.flush()
 
-    request: Request = read_as(Request, json.loads(sys.stdin.read()))
+    request = request_from(json.loads(sys.stdin.read()))
     if request.folder:
         measure(request, say)
     else:
@@ -50,15 +52,16 @@ def main() -> None:
 
 
 def capabilities(backend: str) -> Told:
-    """What an engine says of itself, or why it isn't here."""
+    """What an engine says of itself, or why it isn't here; and what machine this is."""
+    told = Told(backend=backend, machine=machine_label(), cores=usable_cores())
     try:
         found = load_backend(backend).capabilities()
     except EngineMissing as missing:
-        return Told(backend=backend, missing=str(missing))
+        return replace(told, missing=str(missing))
     except NodesError as error:
-        return Told(backend=backend, missing=f"{backend} cannot be asked: {error}")
-    return Told(
-        backend=backend,
+        return replace(told, missing=f"{backend} cannot be asked: {error}")
+    return replace(
+        told,
         version=found.version,
         devices=found.devices,
         precisions=found.precisions,
@@ -163,6 +166,14 @@ def _end_with_parent(parent: int) -> None:
         return  # not Linux
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _end_before_others() -> None:
+    """Where memory runs out, the kernel is to end this process rather than the one that asked."""
+    try:
+        SCORE.write_text("1000")
+    except OSError:
+        return  # not Linux, or not allowed
 
 
 def _one_line(error: BaseException) -> str:

@@ -16,12 +16,13 @@ from nodes.artifact import ModelStep
 from nodes.backend import NO_OPTIONS, Array, Capabilities, TensorSpec
 from nodes.cache import CacheKey, engine_cache
 from nodes.errors import CompileError, RunError, UnsupportedOperator
-from orchestrator.selecting import cell_process, footprint
-from orchestrator.selecting import measure as timing
-from orchestrator.selecting.cell_process import capabilities, measure
-from orchestrator.selecting.cells import Cell, Measured
-from orchestrator.selecting.exchange import Request, Told, load_tensors, save_tensors
-from orchestrator.selecting.measure import runs_of, stacked
+from nodes.selecting import footprint, process
+from nodes.selecting import measure as timing
+from nodes.selecting.cells import Cell, Measured
+from nodes.selecting.exchange import Request, Told, load_tensors, save_tensors
+from nodes.selecting.machine import machine_label, usable_cores
+from nodes.selecting.measure import runs_of, stacked
+from nodes.selecting.process import capabilities, measure
 from tests.nodes.onnx_models import artifact_of, dense
 
 OUTPUTS = [TensorSpec("y", "float32", (None, 4)), TensorSpec("hidden", "float32", (None, 4))]
@@ -165,9 +166,10 @@ def test_options_of_a_cell_reach_its_engine(said: Asked) -> None:
 
 
 def test_an_engine_tells_of_itself_or_why_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cell_process, "load_backend", lambda _: Toy())
-    told = Told(backend="toy", version="7", devices=("cpu",), precisions=("float32",), options=("trials",))
-    assert capabilities("toy") == told
+    monkeypatch.setattr(process, "load_backend", lambda _: Toy())
+    told = capabilities("toy")
+    assert (told.version, told.devices, told.precisions, told.options) == ("7", ("cpu",), ("float32",), ("trials",))
+    assert (told.machine, told.cores, told.missing) == (machine_label(), usable_cores(), "")
 
 
 def test_samples_are_run_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,16 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from orchestrator.plain import to_plain
-from orchestrator.selecting.asking import ask
-from orchestrator.selecting.cells import Cell, Measured
-from orchestrator.selecting.exchange import Request, Told
+from nodes.selecting.asking import ask
+from nodes.selecting.cells import Cell, Measured
+from nodes.selecting.exchange import Request, Told, request_from, to_map
 from tests.eventually import eventually
 from tests.orchestrator.selecting.given import ORT, ran
 
 REQUEST = Request(cell=ORT, folder="somewhere")
-SAYS = f"print({json.dumps(to_plain(ran()))!r}, flush=True)"
+SAYS = f"print({json.dumps(to_map(ran()))!r}, flush=True)"
 
 
 def answer(code: str, *, limit_s: float = 20.0, request: Request = REQUEST) -> Measured | Told:
@@ -57,21 +57,21 @@ def test_an_engine_that_crashes_when_asked_of_itself_is_missing() -> None:
 
 def test_the_request_arrives_as_it_is() -> None:
     request = Request(cell=Cell(backend="a", options=(("b", 2),)), folder="f", batches={"2": "g"}, seconds=0.5)
-    code = "import json; held = json.loads(sys.stdin.read()); print(json.dumps({'is': 'Told', 'backend': str(held)}))"
+    code = "import json; held = json.loads(sys.stdin.read()); print(json.dumps({'backend': json.dumps(held)}))"
     found = answer(code, request=request)
     assert isinstance(found, Told)
-    assert found.backend == str(to_plain(request))
+    assert request_from(json.loads(found.backend)) == request
 
 
 def test_what_an_engine_prints_does_not_spoil_the_answer() -> None:
     code = (
         "import os, nodes.backend\n"
-        "from orchestrator.selecting import cell_process\n"
+        "from nodes.selecting import process\n"
         "def load(name):\n"
         "    os.write(1, b'vendor banner'); print('and more')\n"
         "    raise nodes.errors.EngineMissing('not here')\n"
-        "cell_process.load_backend = load\n"
-        "cell_process.main()"
+        "process.load_backend = load\n"
+        "process.main()"
     )
-    found = ask(Request(cell=ORT), 60.0, [sys.executable, "-c", code])
-    assert found == Told(backend="onnxruntime", missing="not here")
+    found: Any = ask(Request(cell=ORT), 60.0, [sys.executable, "-c", code])
+    assert (found.backend, found.missing) == ("onnxruntime", "not here")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nodes.cache import LISTING, Cache, CacheKey
-from orchestrator.selecting import footprint
+from nodes.selecting import footprint
 
 
 def test_memory_that_is_touched_shows_in_the_peak() -> None:
