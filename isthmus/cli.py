@@ -75,13 +75,26 @@ def profile(
         float,
         typer.Option(help="seconds to try engines' settings for; deploy --profile uses what is found", min=0),
     ] = 0.0,
+    tuner: Annotated[
+        str | None,
+        typer.Option(help="who proposes settings: learned, from earlier trials (the default), or optuna"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Time operators and segments on every engine of the topology; here, or with --address on every node."""
     from isthmus.verbs.profile import profile_model
 
-    asked = (model, topology, address, shape or [], samples or [], output)
-    profile_model(*asked, max_error=max_error, segments=segments, batches=batch or [], tune_s=tune, as_json=as_json)
+    if tuner and not tune:
+        raise typer.BadParameter("needs --tune SECONDS", param_hint="--tuner")
+    profile_model(
+        *(model, topology, address, shape or [], samples or [], output),
+        max_error=max_error,
+        segments=segments,
+        batches=batch or [],
+        tune_s=tune,
+        tuner=tuner or "learned",
+        as_json=as_json,
+    )
 
 
 app.command()(plan)
@@ -101,6 +114,22 @@ def export(
     from isthmus.verbs.export import export_model
 
     export_model(model, target, output, shape or [], threads=threads, as_json=as_json)
+
+
+@app.command()
+def tune(
+    model: Path,
+    target: Annotated[str, typer.Option(help="host: kernels are tuned on the machine that runs them")] = "host",
+    trials: Annotated[int, typer.Option(help="per kernel, those of earlier runs counted; 0: no bound", min=0)] = 0,
+    seconds: Annotated[float, typer.Option(help="of tuning at most; 0: no bound", min=0)] = 120.0,
+    shape: Shapes = None,
+    threads: Annotated[int, typer.Option(help="to measure with", min=1)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Find by measuring how a model's kernels run fastest under TVM here; Ctrl-C keeps what was found."""
+    from isthmus.verbs.tune import tune_model
+
+    tune_model(model, target, shape or [], trials=trials, seconds=seconds, threads=threads, as_json=as_json)
 
 
 @app.command()
@@ -132,11 +161,21 @@ def deploy(
 
 
 @app.command()
-def status(address: Address = None, as_json: AsJson = False) -> None:
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="again and again, in place; --json: an object a line")] = False,
+    every: Annotated[float, typer.Option(help="seconds between two looks of --watch", min=0.1)] = 1.0,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
     """Deployments with plans and stages, workers, links, and why it is so."""
-    from isthmus.verbs.cluster import print_status
+    if watch:
+        from isthmus.verbs.watch import watch_status
 
-    print_status(address, as_json=as_json)
+        watch_status(address, every, as_json=as_json)
+    else:
+        from isthmus.verbs.cluster import print_status
+
+        print_status(address, as_json=as_json)
 
 
 @app.command()
@@ -167,6 +206,19 @@ def logs(
     from isthmus.verbs.cluster import print_logs
 
     print_logs(name, stage, limit, address, as_json=as_json)
+
+
+@app.command()
+def replay(
+    journal: Annotated[Path, typer.Argument(help="a controller's journal.sqlite; it may be a live one")],
+    from_seq: Annotated[int, typer.Option("--from", help="number of the first record to show", min=0)] = 0,
+    deployment: Annotated[str | None, typer.Option(help="show only what concerns this one")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide a recorded incident again: each event, what was decided and why, and where today it would be otherwise."""
+    from isthmus.verbs.replay import replay_journal
+
+    raise typer.Exit(replay_journal(journal, from_seq=from_seq, deployment=deployment, as_json=as_json))
 
 
 @app.command()

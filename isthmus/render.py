@@ -137,27 +137,60 @@ def atlas_table(atlas: Atlas) -> Table:
 
 def status_table(status: Mapping[str, Any]) -> RenderableType:
     """Deployments with their stages, workers, and what links were seen to do."""
-    parts: list[RenderableType] = []
+    return Group(*faults(status), *deployments(status), workers_table(status), links_table(status["links"]))
+
+
+def faults(status: Mapping[str, Any]) -> list[Text]:
+    """What is wrong, a line each: a journal that takes no more, a silent radio network, a stage that is lost."""
+    journal = status.get("journal") or {}
+    found = [Text(f"nothing is decided: {journal['fault']}", style="bold red")] if journal.get("fault") else []
+    found += [Text(str(told), style="yellow") for told in status.get("rnis", ())]
     for name, facts in status["deployments"].items():
-        head = f"{name}: {facts['state']}, epoch {facts['epoch']}, {milliseconds(facts['latency_s'])} predicted"
-        parts.append(Text(head, style="bold"))
-        table = Table("epoch", "stage", "node", "backend", "state", box=None, pad_edge=True)
-        for epoch in facts["epochs"]:
-            for stage in epoch["stages"]:
-                cells = (epoch["epoch"], stage["stage"], stage["node"], stage["backend"], stage["state"])
-                table.add_row(*(str(cell) for cell in cells))
-        parts += [table, Text(f"  {facts['reason']}", style="italic")]
-    if not parts:
-        parts.append(Text("nothing is deployed"))
-    workers = Table("node", "worker at", "pid", "engines", box=None, pad_edge=True)
+        if facts.get("lost_stage"):
+            found.append(Text(f"{name} has lost {facts['lost_stage']}", style="bold red"))
+        if facts.get("searching"):
+            found.append(Text(f"{name} is being planned: {facts['searching']}", style="yellow"))
+    return found
+
+
+def deployments(status: Mapping[str, Any]) -> list[RenderableType]:
+    """Each deployment with its epochs, their stages, and why it is so."""
+    parts = [part for name, facts in status["deployments"].items() for part in _deployment(name, facts)]
+    return parts or [Text("nothing is deployed")]
+
+
+def _deployment(name: str, facts: Mapping[str, Any]) -> list[RenderableType]:
+    head = f"{name}: {facts['state']}, epoch {facts['epoch']}, {milliseconds(facts['latency_s'])} predicted"
+    table = Table("epoch", "is", "stage", "node", "backend", "state", box=None, pad_edge=True)
+    for epoch in facts["epochs"]:
+        for stage in epoch["stages"]:
+            cells = (epoch["epoch"], epoch["state"], stage["stage"], stage["node"], stage["backend"], stage["state"])
+            table.add_row(*(str(cell) for cell in cells))
+    return [Text(head, style="bold"), table, Text(f"  {facts['reason']}", style="italic")]
+
+
+def workers_table(status: Mapping[str, Any]) -> Table:
+    """Each node's worker with the engines that it can use; nodes that are lost, too."""
+    table = Table("node", "worker at", "pid", "engines", box=None, pad_edge=True)
+    lost = status.get("lost_nodes", ())
     for node, facts in status["workers"].items():
         engines = ", ".join(name for name, engine in facts["engines"].items() if "missing" not in engine)
-        workers.add_row(node, facts["address"], str(facts["pid"]), engines)
-    links = Table("link", "goodput", "round trip", box=None, pad_edge=True)
-    for link in status["links"]:
-        rate = f"{link['bytes_per_s'] * 8e-6:.1f} Mbps"
-        links.add_row(f"{link['from']} → {link['to']}", rate, milliseconds(2 * link["propagation_s"]))
-    return Group(*parts, workers, links)
+        named = Text(f"{node}, lost", style="red") if node in lost else Text(node)
+        table.add_row(named, facts["address"], str(facts["pid"]), engines)
+    for node in lost:
+        if node not in status["workers"]:
+            table.add_row(Text(f"{node}, lost", style="red"), "–", "–", "–")
+    return table
+
+
+def links_table(links: Sequence[Mapping[str, Any]]) -> Table:
+    """Goodput with how sure it is (its relative standard deviation, where that is told) and round trip."""
+    table = Table("link", "goodput", "round trip", box=None, pad_edge=True)
+    for link in links:
+        unsure = f" ±{link['std']:.0%}" if link.get("std") else ""
+        rate = f"{link['bytes_per_s'] * 8e-6:.1f} Mbps{unsure}"
+        table.add_row(f"{link['from']} → {link['to']}", rate, milliseconds(2 * link["propagation_s"]))
+    return table
 
 
 def hops_table(hops: Sequence[HopTiming], transfers: Sequence[tuple[Crossing, float]]) -> Table:

@@ -51,9 +51,11 @@ from orchestrator.instructions import (
 from orchestrator.journal import Journal, recover
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.loader import Loader
+from orchestrator.network import Observation, Origin, Sources
 from orchestrator.plan_json import plan_to_json
 from orchestrator.recorder import Recorder
 from orchestrator.resuming import resume
+from orchestrator.rnis.radio import Radio, radio_links
 from orchestrator.routers import Command, Drain, Offer, Rejoin, Renew, Routers, Switch
 from orchestrator.routes import EpochRoutes
 from orchestrator.watchman import Watchman
@@ -84,6 +86,8 @@ class Controller:
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._resumed = asyncio.Event()
+        self._sources = Sources()
+        self._radio = Radio(self._radio_saw)
 
     def _recovered(self, path: Path) -> Control:
         """What an earlier controller left; a journal that can't be read is put aside, and said."""
@@ -104,6 +108,7 @@ class Controller:
             self._carry_out(instruction)
         for node in resumed.missing:
             self._watchman.expect(node)
+        self._watch_radio()
         self._resumed.set()
         self._spawn(self._tick())
         if not self.fleet.emulated:  # on one machine there is no cable to be cut, and load may make a worker slow
@@ -137,6 +142,7 @@ class Controller:
             self._desk.blueprints |= {} if before is None else {name: before}
             self._files.restore(name)
             raise
+        self._watch_radio()
         status: dict[str, Any] = self.status()["deployments"][name]
         return status
 
@@ -162,6 +168,7 @@ class Controller:
         self._files.forget(name)
         self._loader.forget(name)
         self._routers.forget(name)
+        self._watch_radio()
 
     def status(self) -> dict[str, Any]:
         """Deployments with their plans, workers, routers, links and the journal, as plain values."""
@@ -172,6 +179,7 @@ class Controller:
         told["routers"] = self._routers.names()
         told["history"] = list(self._history)
         told["journal"] = self._recorder.status()
+        told["rnis"] = list(self._radio.faults())
         return told
 
     def plan(self, name: str) -> Plan:
@@ -230,9 +238,20 @@ class Controller:
         rtt_s: float | None,
         samples: int,
         std: float | None = None,
+        origin: Origin = "streams",
     ) -> None:
-        """A link was measured; a figure that is not known yet is left as it is believed."""
+        """A link was measured; a figure that is not known yet is left as it is believed.
+
+        So is one whose `origin` is trusted less than another source that has told of the link just now.
+        """
         if bytes_per_s is None or rtt_s is None:
+            return
+        now_s = time.time()
+        seen = Observation(
+            source=source, target=target, bytes_per_s=bytes_per_s, propagation_s=rtt_s / 2, std=std or 0.0,
+            at_s=now_s, origin=origin,
+        )  # fmt: skip
+        if not self._sources.heard(seen, now_s):
             return
         self._handle(
             LinkObserved(
@@ -244,6 +263,15 @@ class Controller:
                 std=std or 0.0,
             )
         )
+
+    def _radio_saw(self, seen: Observation) -> None:
+        rtt_s = None if seen.propagation_s is None else 2 * seen.propagation_s
+        self.observe(seen.source, seen.target, seen.bytes_per_s, rtt_s, 1, seen.std, origin="rnis")
+
+    def _watch_radio(self) -> None:
+        """Follow the radio links of what is deployed."""
+        topologies = [blueprint.spec.topology for blueprint in self._desk.blueprints.values()]
+        self._radio.watch(link for topology in topologies for link in radio_links(topology))
 
     # What agents tell
 
@@ -287,6 +315,7 @@ class Controller:
         for task in list(self._tasks):
             task.cancel()
         self._watchman.close()
+        await self._radio.close()
         self._journal.close()
 
     async def end(self) -> None:

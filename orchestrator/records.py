@@ -24,6 +24,7 @@ _WAYS_OUT = {
     "SQLITE_BUSY": "another controller is writing it; stop that one or give another path",
     "SQLITE_NOTADB": "this file is not a journal; give another path",
     "SQLITE_CORRUPT": "it is torn: a part of it is missing or overwritten; take a whole copy, with its -wal",
+    "SQLITE_READONLY": "may not be written here, which its -wal needs to be read; copy both to a folder of your own",
     "SQLITE_CANTOPEN": "cannot be opened; make its folder and check who may write there",
 }
 

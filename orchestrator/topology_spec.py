@@ -63,6 +63,13 @@ class NodeModel(StrictModel):
         return dials_only
 
 
+class RnisModel(StrictModel):
+    """Who knows of a link's radio: `url` of an ETSI MEC 012 service, `ue` is the IPv4 address of `from` there."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/]+")]
+    ue: Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}$")]
+
+
 class LinkModel(StrictModel):
     """One entry of `links`: both directions, alike unless `back_mbps` is given."""
 
@@ -76,6 +83,7 @@ class LinkModel(StrictModel):
     j_per_mb: NotNegative | None = None
     usd_per_gb: NotNegative | None = None
     trusted: bool = True
+    rnis: RnisModel | None = None
 
 
 class TopologyModel(StrictModel):
@@ -110,7 +118,8 @@ def topology_to_plain(topology: Topology) -> dict[str, Any]:
         mbps = link.bytes_per_s * 8e-6
         if forth is None:
             entry = {"from": link.source, "to": link.target, "goodput_mbps": mbps, "rtt_ms": link.propagation_s * 2e3}
-            links[link.source, link.target] = entry | _set(jitter_ms=link.jitter_s * 1e3, loss=link.loss)
+            rnis = None if link.rnis is None else dict(zip(("url", "ue"), link.rnis, strict=True))
+            links[link.source, link.target] = entry | _set(jitter_ms=link.jitter_s * 1e3, loss=link.loss, rnis=rnis)
         elif forth["goodput_mbps"] != mbps:
             forth["back_mbps"] = mbps
     return {"nodes": [_node_to_plain(node) for node in topology.nodes], "links": list(links.values())}
@@ -180,6 +189,7 @@ def _both_directions(link: LinkModel) -> tuple[Link, Link]:
             j_per_byte=None if link.j_per_mb is None else link.j_per_mb / 1e6,
             usd_per_byte=None if link.usd_per_gb is None else link.usd_per_gb / 1e9,
             trusted=link.trusted,
+            rnis=(link.rnis.url, link.rnis.ue) if link.rnis is not None and source == link.source else None,
         )
         for (source, target), mbps in zip(
             pairwise((link.source, link.target, link.source)), (link.goodput_mbps, back_mbps), strict=True

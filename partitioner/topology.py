@@ -62,6 +62,7 @@ class Link:
     j_per_byte: float | None = None
     usd_per_byte: float | None = None
     trusted: bool = True
+    rnis: tuple[str, str] | None = None  # where a UE sends: the service's address, and the UE's in its network
 
     def transfer_s(self, nbytes: float) -> float:
         """Seconds for `nbytes` to leave one end and arrive at the other."""

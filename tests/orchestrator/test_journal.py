@@ -1,6 +1,7 @@
 """Claims about the journal: what was appended is there after any death, and recovering decides nothing."""
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from nodes.headers import VERSION
 from orchestrator.control import Control
 from orchestrator.errors import JournalError
 from orchestrator.events import Event, NodeLost, RouterJoined, Tick
 from orchestrator.instructions import Instruction
 from orchestrator.journal import Journal, recover
+from orchestrator.recording import read_recording
 from tests.builders import deploy_requested, plan_on, uplink
 from tests.orchestrator.cluster import Cluster
 
@@ -132,6 +135,87 @@ def test_a_full_disk_is_said_and_leaves_what_is_there(tmp_path: Path) -> None:
             journal.append(deploy_requested(), (), 1.0)
     assert next(iter(journal.read())).event == Tick()
     journal.close()
+
+
+def test_every_record_says_which_code_wrote_it(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.db") as journal:
+        journal.append(Tick(), (), 1.0)
+        journal.snapshot(Control(), 1.0)
+        journal.append(Tick(), (), 2.0)
+        snapshot, (record,) = journal.last_snapshot(), journal.read()
+    assert snapshot is not None
+    assert snapshot.code_version == record.code_version
+    assert re.fullmatch(rf"\d[\w.]*\+wire{VERSION}", record.code_version)
+
+
+def rewritten(path: Path, before: str, after: str) -> None:
+    """Every record's event and instructions, with a piece of their text replaced, by version 0.0.9."""
+    db = sqlite3.connect(path, isolation_level=None)
+    for column in ("event", "instructions"):
+        db.execute(f"UPDATE records SET {column} = replace({column}, ?, ?), code_version = '0.0.9'", (before, after))
+    db.close()
+
+
+def test_a_journal_of_the_version_before_is_folded(tmp_path: Path) -> None:
+    cluster = recorded(tmp_path / "j.db")
+    cluster.journal.close()
+    rewritten(tmp_path / "j.db", '"load_s":0.5', '"was_called":"load"')  # lacks a field that has a default, has another
+    stages = recover(tmp_path / "j.db").status()["deployments"]["classify"]["epochs"][0]["stages"]
+    assert [stage["load_s"] for stage in stages] == [0.0, 0.0]
+
+
+def test_a_snapshot_of_the_version_before_is_read(tmp_path: Path) -> None:
+    cluster = recorded(tmp_path / "j.db")
+    cluster.journal.snapshot(cluster.control, 70.0)
+    db = cluster.journal._db
+    (text,) = db.execute("SELECT knowledge FROM snapshots").fetchone()
+    older = text.replace('"renewal":"","', '"mood":"fine","')  # lacks a field that has a default, has another
+    assert older != text
+    db.execute("UPDATE snapshots SET knowledge = ?, code_version = '0.0.9'", (older,))
+    cluster.tell(NodeLost(node="cloud"))
+    assert recover(tmp_path / "j.db").snapshot() == cluster.control.snapshot()
+
+
+def test_an_event_of_another_version_is_refused_in_one_line_that_names_it(tmp_path: Path) -> None:
+    recorded(tmp_path / "j.db").journal.close()
+    rewritten(tmp_path / "j.db", '"is":"LinkObserved"', '"is":"LinkFelt"')
+    with pytest.raises(
+        JournalError, match=r"j\.db: record \d+, written by 0\.0\.9: 'LinkFelt' is not known"
+    ) as refused:
+        recover(tmp_path / "j.db")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_journal_is_read_while_it_is_written_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    cluster = recorded(tmp_path / "j.db")
+    before = len(read_recording(tmp_path / "j.db").records)
+    cluster.tell(uplink(401))
+    assert len(read_recording(tmp_path / "j.db").records) == before + 1
+    cluster.journal.close()
+    there = sorted(tmp_path.iterdir())
+    assert len(read_recording(tmp_path / "j.db").records) == before + 1
+    assert sorted(tmp_path.iterdir()) == there
+
+
+def test_a_journal_cut_off_in_the_middle_is_said_to_be_torn(tmp_path: Path) -> None:
+    recorded(tmp_path / "j.db").journal.close()
+    os.truncate(tmp_path / "j.db", (tmp_path / "j.db").stat().st_size // 2)
+    with pytest.raises(JournalError, match=r"j\.db: it is torn"):
+        recover(tmp_path / "j.db")
+
+
+def test_a_journal_that_lacks_a_record_is_said_to_be_torn(tmp_path: Path) -> None:
+    cluster = recorded(tmp_path / "j.db")
+    cluster.journal._db.execute("DELETE FROM records WHERE seq = 3")
+    with pytest.raises(JournalError, match="it is torn: record 3 is missing before record 4"):
+        recover(tmp_path / "j.db")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database, but long enough to be looked at" * 100])
+def test_a_file_that_is_no_journal_is_not_read_as_one(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "j.db").write_bytes(content)
+    with pytest.raises(JournalError, match=r"j\.db: this file is not a journal"):
+        read_recording(tmp_path / "j.db")
 
 
 def test_another_writer_is_named_as_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

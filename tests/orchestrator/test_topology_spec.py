@@ -7,6 +7,7 @@ import yaml
 
 from nodes.backend import BACKENDS
 from orchestrator.errors import SpecError
+from orchestrator.rnis.radio import radio_links
 from orchestrator.topology_spec import load_topology, topology_to_plain
 from partitioner.topology import Tier, Topology
 
@@ -166,3 +167,16 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, text: str, 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"none\.yaml: No such file or directory; give the path of a YAML file"):
         load_topology(tmp_path / "none.yaml")
+
+
+def test_a_link_s_radio_is_known_where_its_ue_sends_and_survives_writing(tmp_path: Path) -> None:
+    topology = read(tmp_path, TWO % ("threads: 1", f"{LINK}, rnis: {{url: 'http://mec:8080', ue: 10.45.0.2}}"))
+    assert [link.rnis for link in topology.links] == [("http://mec:8080", "10.45.0.2"), None]
+    assert read(tmp_path, yaml.safe_dump(topology_to_plain(topology))) == topology
+    (radio,) = radio_links(topology)
+    assert (radio.source, radio.target, radio.ue, radio.propagation_s) == ("a", "b", "10.45.0.2", 0.004)
+
+
+@pytest.mark.parametrize("rnis", ["{url: mec:8080, ue: 10.45.0.2}", "{url: 'http://mec', ue: camera}", "{ue: 10.45.0.2}"])
+def test_a_radio_that_can_not_be_asked_is_refused(tmp_path: Path, rnis: str) -> None:
+    assert fault(tmp_path, TWO % ("threads: 1", f"{LINK}, rnis: {rnis}")).startswith("topology.yaml: links[0].rnis.")
