@@ -14,10 +14,12 @@ from onnx import ModelProto, NodeProto, numpy_helper
 from nodes.backend import Array, load_backend
 from nodes.errors import NodesError
 from nodes.normalise import DYNAMIC_KEY, NORMALISED_KEY, normalise
+from nodes.normalising.shapes import forget_shapes
 from nodes.timing import sample_feeds
 from partitioner.errors import InvalidModel
 
 TOLERANCE = 1e-3  # of an output's largest magnitude: sums in another order
+SAMPLED = 3  # requests that a model with free rows is tried with
 SHAPED = ("Reshape", "Expand")  # operators whose second input is a shape
 
 
@@ -43,6 +45,23 @@ def rebatched(model: Path, rows: int, path: Path) -> Path:
         path.unlink(missing_ok=True)
         raise InvalidModel(f"{model.name} does not take {rows} rows at once: {refused}") from None
     return path
+
+
+def with_free_rows(model: Path) -> Path:
+    """Have the model in the file take any number of rows; InvalidModel, and the file as it was, if it can't."""
+    proto = onnx.load(model, load_external_data=False)
+    _free_shapes(proto, _rows_of(proto, model))
+    forget_shapes(proto.graph)
+    for entry in proto.graph.input:
+        entry.type.tensor_type.shape.dim[0].dim_param = "rows"
+    freed = model.with_name(f"{model.stem}.rows.onnx")
+    try:
+        onnx.save(proto, freed)
+        _check_rows(model, freed, SAMPLED)
+    except (InvalidModel, NodesError) as refused:
+        freed.unlink(missing_ok=True)
+        raise InvalidModel(f"{model.name} does not take any number of rows: {refused}") from None
+    return freed.replace(model)
 
 
 def _rows_of(proto: ModelProto, model: Path) -> int:

@@ -1,5 +1,6 @@
 """A plan's stages as artifacts on this machine's disk, and the specs that tell workers to load them."""
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +11,18 @@ from nodes import artifact
 from nodes.artifact import FunctionStep, ModelStep, Step
 from nodes.backend import TensorSpec
 from nodes.functions import Param
+from nodes.rebatch import with_free_rows
+from nodes.stage_options import stage_options
 from nodes.stage_spec import StageSpec, Successor
 from nodes.store import Store
 from orchestrator.routes import Reach, entry, onward, returned
+from partitioner.errors import InvalidModel
 from partitioner.extract import extract, save_onnx
 from partitioner.load import Model
 from partitioner.plan import Plan, Stage
 from partitioner.topology import NodeId, Topology
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +47,13 @@ def build(
     codecs = {name: codec for c in plan.crossings for name, codec in zip(c.tensors, c.codecs, strict=True)}
     built = {}
     for index, stage in enumerate(plan.stages):
-        sha = stage_artifact(model, stage.operators, stage.inputs, stage.outputs, store)
+        node = topology.node(stage.node)
+        options = node.options_of(stage.backend)
+        sha, batch = _stage(model, stage, store, stage_options(stage.backend, options, threads=node.threads).batch)
         following = plan.stages[index + 1] if index + 1 < len(plan.stages) else None
         out, back = onward(plan, stage), returned(plan, stage)
         sends = out.tensors if out is not None else ()
         returns = back.tensors if back is not None else ()
-        node = topology.node(stage.node)
         spec = StageSpec(
             deployment=deployment,
             epoch=epoch,
@@ -55,7 +62,8 @@ def build(
             backend=stage.backend,
             precision=stage.precision,
             threads=node.threads,
-            options=node.options_of(stage.backend),
+            options=options,
+            max_batch=batch,
             slowdown=node.slowdown,
             successor=None if following is None else _successor(following, reaches),
             codecs={name: codecs[name] for name in dict.fromkeys((*sends, *returns))},
@@ -71,14 +79,36 @@ def _successor(stage: Stage, reaches: Mapping[NodeId, Reach]) -> Successor:
     return Successor(stage=stage.name, address=reaches[stage.node].address, node=stage.node)
 
 
+def _stage(model: Model, stage: Stage, store: Store, batch: int) -> tuple[str, int]:
+    """A stage's artifact, and how many requests may share a run: `batch`, or 1 where the stage has no free rows."""
+    ends = stage.operators, stage.inputs, stage.outputs
+    if batch > 1:
+        try:
+            return stage_artifact(model, *ends, store, free_rows=True), batch
+        except InvalidModel as refused:
+            _log.warning("stage %s answers one request at a time: %s", stage.name, refused)
+    return stage_artifact(model, *ends, store), 1
+
+
 def stage_artifact(
-    model: Model, operators: tuple[str, ...], inputs: tuple[str, ...], outputs: tuple[str, ...], store: Store
+    model: Model,
+    operators: tuple[str, ...],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    store: Store,
+    *,
+    free_rows: bool = False,
 ) -> str:
-    """The id of the artifact that runs these operators; it lies in the store afterwards."""
+    """The id of the artifact that runs these operators; it lies in the store afterwards.
+
+    InvalidModel where it should have `free_rows`, for several requests in a run, and its operators mix them.
+    """
     with tempfile.TemporaryDirectory(prefix=".building-", dir=store.root) as scratch:
         folder = Path(scratch)
         steps: list[Step] = []
         for number, piece in enumerate(extract(model, operators, inputs, outputs)):
+            if piece.model is None and free_rows:
+                raise InvalidModel(f"{piece.function} takes one request at a time")
             if piece.model is None:
                 steps.append(
                     FunctionStep(
@@ -91,17 +121,22 @@ def stage_artifact(
             else:
                 path = folder / f"model-{number}.onnx"
                 save_onnx(piece.model, path, piece.directory)
+                if free_rows:
+                    with_free_rows(path)
                 steps.append(ModelStep(onnx=path.name, inputs=piece.inputs, outputs=piece.outputs))
-        artifact.write(folder, steps=steps, inputs=tensor_specs(model, inputs), outputs=tensor_specs(model, outputs))
+        taken, made = (tensor_specs(model, names, free_rows=free_rows) for names in (inputs, outputs))
+        artifact.write(folder, steps=steps, inputs=taken, outputs=made)
         return store.add(folder)
 
 
-def tensor_specs(model: Model, names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
-    """Name, dtype and shape of activations; a dynamic one's dimensions are free."""
+def tensor_specs(model: Model, names: tuple[str, ...], *, free_rows: bool = False) -> tuple[TensorSpec, ...]:
+    """Name, dtype and shape of activations; a dynamic one's dimensions are free, and any's first with `free_rows`."""
     specs = []
     for name in names:
         activation = model.graph.activations[name]
         shape: tuple[int | None, ...] = (None,) * len(activation.shape) if activation.dynamic else activation.shape
+        if free_rows:
+            shape = (None, *shape[1:])
         specs.append(TensorSpec(name, activation.dtype, shape))
     return tuple(specs)
 

@@ -66,16 +66,18 @@ async def blueprint_here(
     segments: int = 0,
     batches: tuple[int, ...] = (),
     tune_s: float = 0.0,
+    tuner: str = "learned",
 ) -> Blueprint:
     """A spec's blueprint, measured on this machine's own workers, which stand for the topology's nodes.
 
     `segments`: how many are to be known of each engine, for its cost model, beside those that plans use. `batches`:
-    rows at once for which the whole model is timed. `tune_s`: seconds to tune engines for, before.
+    rows at once for which the whole model is timed. `tune_s`: seconds to tune engines for, before, by what `tuner`
+    proposes; batches are then chosen too.
     """
     ready = prepare(spec)
     samples = load_samples({e.name: e.samples for e in spec.inputs if e.samples is not None}, ready.inputs)
     async with own_fleet() as (fleet, folder):
         workshop = Workshop(fleet, Store(folder / "artifacts"), say)
-        found = await workshop.blueprint(spec, ready.path, samples, tune_s=tune_s)
+        found = await workshop.blueprint(spec, ready.path, samples, tune_s=tune_s, tuner=tuner)
         found = await workshop.learn(found, ready.path, samples, segments) if segments else found
-        return await workshop.batch_curves(found, ready.path, batches)
+        return await workshop.batch_curves(found, ready.path, batches, choose=tune_s > 0)

@@ -1,7 +1,7 @@
 """From a model file and a spec to a blueprint: load, bring workers up, measure. The controller's long work."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,13 +15,17 @@ from orchestrator.calibration import message_costs
 from orchestrator.fleet import Fleet
 from orchestrator.profiling import Bench, Segment, feeds_for, learn, measure, time_batch
 from orchestrator.spec import DeploymentSpec
+from orchestrator.tuning.batches import middle, rows_of, with_batches
 from orchestrator.tuning.knobs import Setting
 from orchestrator.tuning.on_nodes import tune_engines
+from orchestrator.tuning.tune import CONFIRMED
+from orchestrator.tuning.tuners import check_tuner
 from partitioner.load import Model, load
 from partitioner.profile import EngineKey, Profile
 from partitioner.topology import NodeId
 
 TIMED_RUNS = 25
+MEASURED_WITHIN_S = 300.0  # beside what an engine is given to tune itself first
 
 
 class Workshop:
@@ -43,13 +47,18 @@ class Workshop:
         profile: Profile | None = None,
         *,
         tune_s: float = 0.0,
+        tuner: str = "learned",
     ) -> Blueprint:
-        """Everything needed to plan; measures what no profile given or remembered tells, after tuning if asked."""
+        """Everything needed to plan; measures what no profile given or remembered tells, after tuning if asked.
+
+        `tuner` is one of TUNERS; ClusterError, before anything is started, for one that lacks its package.
+        """
+        check_tuner(tuner)
         model = await asyncio.to_thread(load, path)
         await self._fleet.bring_up(spec.topology)
         engines = self._fleet.engines(spec.topology)
         if profile is None:
-            profile = await self._profile(spec, model, path, samples, tune_s)
+            profile = await self._profile(spec, model, path, samples, tune_s, tuner)
         return Blueprint(spec=spec, model=model, profile=profile, engines=engines)
 
     async def learn(
@@ -59,20 +68,32 @@ class Workshop:
         bench = self.bench(blueprint.spec, blueprint.model, path, samples, _options(blueprint.profile))
         return replace(blueprint, profile=await learn(bench, blueprint.profile, most=segments))
 
-    async def batch_curves(self, blueprint: Blueprint, path: Path, rows: Iterable[int]) -> Blueprint:
+    async def batch_curves(
+        self, blueprint: Blueprint, path: Path, rows: Collection[int], *, choose: bool = False
+    ) -> Blueprint:
         """The blueprint with the whole model timed on each engine at so many rows at once.
 
+        `choose`: the best batch goes to each engine's options; all are then timed in turn, one request alone too.
         InvalidModel for a model that takes no more rows than it does.
         """
-        found = blueprint.profile
-        for count in rows:
-            self._say(f"timing batches of {count}")
-            with TemporaryDirectory(prefix=".batch-", dir=self._store.root) as scratch:
-                larger = await asyncio.to_thread(rebatched, path, count, Path(scratch) / "model.onnx")
-                model = await asyncio.to_thread(load, larger)
-                bench = self.bench(blueprint.spec, model, larger, ({},), _options(blueprint.profile))
-                found = await time_batch(bench, found, count)
-        return replace(blueprint, profile=found)
+        alone = (rows_of(blueprint.model.graph),) if choose and rows else ()
+        passes = []
+        with TemporaryDirectory(prefix=".batch-", dir=self._store.root) as scratch:
+            benches = {count: await self._bench_of(blueprint, path, count, Path(scratch)) for count in (*alone, *rows)}
+            for _ in range(CONFIRMED if choose else 1):
+                found = blueprint.profile
+                for count, bench in benches.items():
+                    self._say(f"timing batches of {count}")
+                    found = await time_batch(bench, found, count)
+                passes.append(found)
+        found = middle(passes)
+        return replace(blueprint, profile=with_batches(found, blueprint.model.graph) if choose else found)
+
+    async def _bench_of(self, blueprint: Blueprint, path: Path, rows: int, scratch: Path) -> Bench:
+        """The bench of the same model with so many rows."""
+        larger = await asyncio.to_thread(rebatched, path, rows, scratch / f"model-{rows}.onnx")
+        model = await asyncio.to_thread(load, larger)
+        return self.bench(blueprint.spec, model, larger, ({},), _options(blueprint.profile))
 
     async def _profile(
         self,
@@ -81,12 +102,13 @@ class Workshop:
         path: Path,
         samples: tuple[Mapping[str, Array], ...],
         tune_s: float,
+        tuner: str,
     ) -> Profile:
         question = f"{model.sha256} {spec.digest}"
         if question in self._profiles and not tune_s:
             return self._profiles[question]
         each_s, byte_s = await self.message_costs(spec)
-        tuned = await self._tune(spec, model, path, samples, tune_s) if tune_s else {}
+        tuned = await self._tune(spec, model, path, samples, tune_s, tuner) if tune_s else {}
         bench = self.bench(spec, model, path, samples, tuned)
         which = f"{model.sha256} {sorted({key for keys in bench.engines.values() for key in keys})}"
         known = None if tune_s else self._known.get(which)
@@ -104,6 +126,7 @@ class Workshop:
         path: Path,
         samples: tuple[Mapping[str, Array], ...],
         budget_s: float,
+        tuner: str,
     ) -> dict[EngineKey, Setting]:
         graph = model.graph
         everything = tuple(operator.name for operator in graph.operators)
@@ -113,7 +136,9 @@ class Workshop:
             bench = self.bench(spec, model, path, samples, {key: tuple(options.items())})
             return await bench.time_segment((key, everything, graph.inputs, graph.outputs))
 
-        return await tune_engines(graph, model.sha256, tuple(keys), time_whole, budget_s=budget_s, say=self._say)
+        return await tune_engines(
+            graph, model.sha256, tuple(keys), time_whole, budget_s=budget_s, say=self._say, tuner=tuner
+        )
 
     async def message_costs(self, spec: DeploymentSpec) -> tuple[float, float]:
         """Seconds per message and per byte of software between here and the source's worker; measured once."""
@@ -163,6 +188,7 @@ class Workshop:
         sha = await asyncio.to_thread(stage_artifact, model, operators, inputs, outputs, self._store)
         await self._fleet.give(node, self._store.path(sha), sha)
         feeds = feeds_for(model, inputs, samples[0])
+        tunes_s = options.get("budget_s", 0.0)
         measured = await self._fleet.call(
             node,
             "measure",
@@ -173,6 +199,7 @@ class Workshop:
             options=options,
             runs=TIMED_RUNS,
             feeds=feeds,
+            timeout_s=MEASURED_WITHIN_S + (tunes_s if isinstance(tunes_s, int | float) else 0.0),
         )
         return float(measured.median_s)
 

@@ -28,6 +28,7 @@ def profile_model(
     segments: int,
     batches: Sequence[int],
     tune_s: float,
+    tuner: str,
     as_json: bool,
 ) -> None:
     """Measure a model on a topology's nodes, up to `segments` of it on each engine, and write or print the profile."""
@@ -37,7 +38,8 @@ def profile_model(
     spec = question.spec()
     refuse_early(spec, address)
     with progress("profiling"):
-        found = _there(spec, address, segments, batches, tune_s) if address else _here(spec, segments, batches, tune_s)
+        asked = (segments, tuple(batches), tune_s, tuner)
+        found = _there(spec, address, *asked) if address else _here(spec, *asked)
     if output is not None:
         save_profile(found, output)
     if as_json:
@@ -61,16 +63,18 @@ def profile_model(
         show(f"written to {output}; use it with: isthmus plan {model} --topology T --profile {output}")
 
 
-def _here(spec: DeploymentSpec, segments: int, batches: Sequence[int], tune_s: float) -> Profile:
-    asked = blueprint_here(spec, note, segments=segments, batches=tuple(batches), tune_s=tune_s)
+def _here(spec: DeploymentSpec, segments: int, batches: tuple[int, ...], tune_s: float, tuner: str) -> Profile:
+    asked = blueprint_here(spec, note, segments=segments, batches=batches, tune_s=tune_s, tuner=tuner)
     return asyncio.run(asked).profile
 
 
-def _there(spec: DeploymentSpec, address: str, segments: int, batches: Sequence[int], tune_s: float) -> Profile:
+def _there(
+    spec: DeploymentSpec, address: str, segments: int, batches: tuple[int, ...], tune_s: float, tuner: str
+) -> Profile:
     from orchestrator.client import Client
 
     with Client(address) as client:
-        return client.profile(spec, segments=segments, batches=batches, tune_s=tune_s)[0]
+        return client.profile(spec, segments=segments, batches=batches, tune_s=tune_s, tuner=tuner)[0]
 
 
 def refuse_early(spec: DeploymentSpec, address: str | None) -> None:

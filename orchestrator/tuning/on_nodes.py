@@ -10,7 +10,7 @@ from orchestrator.model_file import cache_folder
 from orchestrator.tuning.knobs import Setting, settings
 from orchestrator.tuning.trials import Trial, TrialBook
 from orchestrator.tuning.tune import Tuned, tune
-from orchestrator.tuning.tuners import LearnedTuner
+from orchestrator.tuning.tuners import tuner_of
 from partitioner.graph import Graph
 from partitioner.profile import EngineKey
 
@@ -25,31 +25,33 @@ async def tune_engines(
     *,
     budget_s: float,
     say: Callable[[str], None],
+    tuner: str = "learned",
     book: Path | None = None,
 ) -> dict[EngineKey, Setting]:
     """The setting of each engine that is clearly faster than its default, tuned in turn for equal shares of `budget_s`.
 
-    An engine that cannot run the model is passed over, and said. `book` is where trials are kept.
+    An engine that cannot run the model is passed over, and said. `book` is where trials are kept, whichever of
+    TUNERS asked for them.
     """
     trials = TrialBook(book or cache_folder() / "trials.jsonl")
-    tunable = [key for key in keys if len(settings(key.backend)) > 1]
+    tunable = [key for key in keys if len(settings(key.backend, key.threads)) > 1]
     found = {}
     for key in tunable:
         say(f"tuning {key.backend} on {key.node_class}")
-        tuner = LearnedTuner(key.backend, mix=mix_of(graph), threads=key.threads, seen=trials.trials())
+        asked = tuner_of(tuner, key.backend, mix=mix_of(graph), threads=key.threads, seen=trials.trials())
 
         async def time_setting(options: Mapping[str, Option], key: EngineKey = key) -> float:
             return await time_whole(key, options)
 
         try:
-            done = await tune(tuner, time_setting, budget_s=budget_s / len(tunable))
+            done = await tune(asked, time_setting, budget_s=budget_s / len(tunable), backend=key.backend)
         except NodesError as error:
             say(f"{error}; not tuned")
             continue
         _keep(trials, done, graph, model, key)
-        if done.setting:
-            told = ", ".join(f"{name}={value}" for name, value in done.setting)
+        if told := ", ".join(f"{name}={value}" for name, value in (*done.worked, *done.setting)):
             say(f"{key.backend} on {key.node_class}: {told} takes {done.seconds / done.default_s:.0%} of the default")
+        if done.setting:
             found[key] = done.setting
     return found
 

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import ClusterError
-from orchestrator.tuning.knobs import KNOBS, Setting, setting_of, settings, values_of
+from orchestrator.tuning.knobs import Setting, features_of, knobs, setting_of, settings, values_of
 from orchestrator.tuning.trials import Trial
 
 REFUSED = 3.0  # times the default's seconds: what a setting that the engine refuses counts as
 NOISE = 0.03  # of a trial's log seconds
 PRIOR = 0.3  # of a weight, before anything was seen: settings change seconds by some tens of percent
 MOST_TYPES = 8  # operator types told apart
+TUNERS = ("learned", "optuna")
 
 
 class Tuner(Protocol):
@@ -34,18 +35,15 @@ class Tuner(Protocol):
 class OptunaTuner:
     """Tree-structured Parzen estimator (Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011)."""
 
-    def __init__(self, backend: str, *, seed: int = 0) -> None:
-        try:
-            import optuna
-        except ImportError:
-            raise ClusterError('tuning needs Optuna: pip install "isthmus[tune]"') from None
+    def __init__(self, backend: str, *, threads: int = 1, seed: int = 0) -> None:
+        optuna = _optuna()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._backend = backend
-        self._left = list(settings(backend))
+        self._backend, self._threads = backend, threads
+        self._left = list(settings(backend, threads))
         self._study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=4))
         self._choices = {
             name: optuna.distributions.CategoricalDistribution(values)
-            for name, values in KNOBS.get(backend, {}).items()
+            for name, values in knobs(backend, threads).items()
         }
         self._asked: dict[Setting, Any] = {}
 
@@ -56,14 +54,13 @@ class OptunaTuner:
         trial = self._study.ask(self._choices)
         if not self._asked:
             return self._take((), trial)
-        setting = setting_of(self._backend, trial.params)
+        setting = setting_of(self._backend, trial.params, self._threads)
         return self._take(setting if setting in self._left else self._left[0], trial)
 
     def tell(self, setting: Setting, ratio: float | None) -> None:
         """Its log ratio as the value of a finished trial of exactly that setting."""
-        import optuna
-
-        params = values_of(self._backend, setting)
+        optuna = _optuna()
+        params = values_of(self._backend, setting, self._threads)
         value = float(np.log(REFUSED if ratio is None else ratio))
         done = optuna.trial.create_trial(params=params, distributions=self._choices, value=value)
         self._study.tell(self._asked[setting], state=optuna.trial.TrialState.FAIL)
@@ -87,7 +84,7 @@ class LearnedTuner:
         self, backend: str, *, mix: Mapping[str, float], threads: int, seen: Sequence[Trial] = (), seed: int = 0
     ) -> None:
         self._backend, self._mix, self._threads = backend, mix, threads
-        self._left = list(settings(backend))
+        self._left = list(settings(backend, threads))
         mine = [one for one in seen if one.backend == backend]
         totals: dict[str, float] = {}
         for one in mine:
@@ -127,15 +124,36 @@ class LearnedTuner:
         self._weighed += features * value / NOISE**2
 
     def _features(self, setting: Setting, mix: Mapping[str, float], threads: int) -> NDArray[np.float64]:
-        """One entry per value that is not its knob's default, then those times the model's mix and threads."""
-        chosen = dict(setting)
-        ones = [
-            float(name in chosen and chosen[name] == value)
-            for name, values in KNOBS.get(self._backend, {}).items()
-            for value in values[1:]
-        ]
+        """The setting's own numbers, then those times the model's mix and threads."""
+        own = features_of(self._backend, setting, threads)
         context = [1.0, *(mix.get(kind, 0.0) for kind in self._types), float(threads > 1)]
-        return np.outer(ones, context).ravel() if ones else np.zeros(0)
+        return np.outer(own, context).ravel() if own else np.zeros(0)
+
+
+def check_tuner(name: str) -> None:
+    """ClusterError for a tuner that there isn't, or that lacks its package here."""
+    if name not in TUNERS:
+        raise ClusterError(f"no tuner {name!r}; there are {', '.join(TUNERS)}")
+    if name == "optuna":
+        _optuna()
+
+
+def tuner_of(
+    name: str, backend: str, *, mix: Mapping[str, float], threads: int, seen: Sequence[Trial], seed: int = 0
+) -> Tuner:
+    """The tuner of that name for a model on an engine; ClusterError as `check_tuner`."""
+    check_tuner(name)
+    if name == "optuna":
+        return OptunaTuner(backend, threads=threads, seed=seed)
+    return LearnedTuner(backend, mix=mix, threads=threads, seen=seen, seed=seed)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise ClusterError('the tuner optuna needs its package: pip install "isthmus[tune]"') from None
+    return optuna
 
 
 def _observations(tuner: LearnedTuner, trials: Sequence[Trial]) -> list[tuple[NDArray[np.float64], float]]:

@@ -1,6 +1,7 @@
 """Tuners propose each setting once, begin with the default, and the learned one with what helped others."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import pytest
 
 from nodes.backend import Option
 from nodes.errors import CompileError, NodesError
-from orchestrator.tuning.knobs import KNOBS, Setting, setting_of, settings, values_of
+from orchestrator.errors import ClusterError
+from orchestrator.tuning.knobs import KNOBS, Setting, features_of, setting_of, settings, to_try, values_of
 from orchestrator.tuning.trials import Trial, TrialBook
 from orchestrator.tuning.tune import Tuned, tune
-from orchestrator.tuning.tuners import LearnedTuner, OptunaTuner, Tuner
+from orchestrator.tuning.tuners import TUNERS, LearnedTuner, OptunaTuner, Tuner, check_tuner, tuner_of
 
 ORT = "onnxruntime"
 CNN, TRANSFORMER = {"Conv": 0.7, "Relu": 0.3}, {"MatMul": 0.6, "Add": 0.4}
@@ -41,17 +43,29 @@ def learned(mix: Mapping[str, float], trials: list[Trial]) -> LearnedTuner:
     return LearnedTuner(ORT, mix=mix, threads=1, seen=trials)
 
 
-TUNERS: list[Callable[[], Tuner]] = [lambda: OptunaTuner(ORT), lambda: learned(CNN, []), lambda: learned(CNN, seen())]
+MAKERS: list[Callable[[], Tuner]] = [lambda: OptunaTuner(ORT), lambda: learned(CNN, []), lambda: learned(CNN, seen())]
+
+
+@pytest.mark.parametrize("threads", [1, 6])
+@pytest.mark.parametrize("backend", KNOBS)
+def test_settings_name_only_what_is_not_the_default(backend: str, threads: int) -> None:
+    found = settings(backend, threads)
+    assert found[0] == () and len(set(found)) == len(found)
+    assert all(setting_of(backend, values_of(backend, one, threads), threads) == one for one in found)
 
 
 @pytest.mark.parametrize("backend", KNOBS)
-def test_settings_name_only_what_is_not_the_default(backend: str) -> None:
-    assert settings(backend)[0] == ()
-    assert len(set(settings(backend))) == len(settings(backend))
-    assert all(setting_of(backend, values_of(backend, one)) == one for one in settings(backend))
+def test_fewer_threads_than_the_nodes_are_tried_on_every_engine(backend: str) -> None:
+    assert {dict(one).get("threads", 6) for one in settings(backend, 6)} == {6, 3, 1}
+    assert not any("threads" in dict(one) for one in settings(backend, 1))
 
 
-@pytest.mark.parametrize("make", TUNERS)
+def test_nodes_of_different_threads_learn_from_each_other() -> None:
+    halved = features_of("mnn", (("threads", 4),), 8)
+    assert halved == features_of("mnn", (("threads", 1),), 2) != features_of("mnn", (("threads", 2),), 8)
+
+
+@pytest.mark.parametrize("make", MAKERS)
 def test_each_setting_is_proposed_once_the_default_first(make: Callable[[], Tuner]) -> None:
     tuner, asked = make(), []
     while (setting := tuner.ask()) is not None:
@@ -81,6 +95,24 @@ def test_a_model_that_contradicts_what_was_learned_is_believed() -> None:
     assert following is not None and not dict(following).get("spinning")
 
 
+@pytest.mark.parametrize("name", TUNERS)
+def test_a_tuner_by_name_proposes_every_setting_of_a_node(name: str) -> None:
+    tuner, asked = tuner_of(name, ORT, mix=CNN, threads=2, seen=seen()), []
+    while (setting := tuner.ask()) is not None:
+        asked.append(setting)
+        tuner.tell(setting, 1.0 + len(dict(setting)) / 10)
+    assert asked[0] == () and sorted(asked) == sorted(settings(ORT, 2))
+
+
+def test_a_tuner_that_is_not_there_names_the_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ClusterError, match=r"no tuner 'grid'; there are learned, optuna"):
+        check_tuner("grid")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    check_tuner("learned")
+    with pytest.raises(ClusterError, match=r'pip install "isthmus\[tune\]"'):
+        check_tuner("optuna")
+
+
 def tuned(tuner: Tuner, mix: Mapping[str, float], *, budget_s: float, each_s: float = 1.0) -> Tuned:
     """Tuning under a clock that every timing moves on by `each_s`."""
     clock = [0.0]
@@ -96,7 +128,7 @@ def tuned(tuner: Tuner, mix: Mapping[str, float], *, budget_s: float, each_s: fl
 
 def test_the_fastest_setting_is_found_and_refused_ones_are_told() -> None:
     found = tuned(learned(CNN, []), CNN, budget_s=1e6)
-    assert found.setting == BEST_OF_CNNS
+    assert found.setting == BEST_OF_CNNS and not found.worked
     assert found.seconds == pytest.approx(0.0065) and found.default_s == pytest.approx(0.01)
     assert {seconds is None for setting, seconds in found.tried if dict(setting).get("io_binding")} == {True}
 
@@ -123,6 +155,45 @@ def test_a_lucky_timing_is_not_believed() -> None:
         return 0.002 if len(calls) == 3 else 0.010
 
     assert asyncio.run(tune(learned(CNN, []), time_setting, budget_s=1e6)).setting == ()
+
+
+class Recording:
+    """A tvm node: what was tuned stays tuned, whatever is compiled afterwards; one thread is a tenth faster."""
+
+    def __init__(self) -> None:
+        self.given: list[Mapping[str, Option]] = []
+        self.clock = 0.0
+
+    async def time_setting(self, options: Mapping[str, Option]) -> float:
+        self.given.append(options)
+        self.clock += 10.0
+        tuned = max(int(one.get("trials", 0)) for one in self.given)
+        return {0: 1.0, 16: 0.2, 64: 0.1}[tuned] * (0.9 if options.get("threads") == 1 else 1.0)
+
+
+def test_trials_stay_on_the_node_and_are_not_told_to_stages() -> None:
+    node = Recording()
+    tuner = LearnedTuner("tvm", mix=CNN, threads=2)
+    found = asyncio.run(tune(tuner, node.time_setting, budget_s=1e6, backend="tvm", now_s=lambda: node.clock))
+    assert (found.setting, found.worked) == ((("threads", 1),), (("trials", 64),))
+    assert (found.seconds, found.default_s) == (pytest.approx(0.09), 1.0)
+    assert all("budget_s" in one for one in node.given if "trials" in one)
+    assert node.given[-1] == {"threads": 1} and node.given[-2] == {}
+
+
+def test_what_lasts_is_tried_with_all_threads_and_not_taken_for_what_came_after() -> None:
+    assert settings("tvm", 2) == ((), (("threads", 1),), (("trials", 16),), (("trials", 64),))
+    for seed in range(4):  # whichever comes first
+        node = Recording()
+        tuner = LearnedTuner("tvm", mix=CNN, threads=2, seed=seed)
+        found = asyncio.run(tune(tuner, node.time_setting, budget_s=1e6, backend="tvm", now_s=lambda: 0.0))
+        assert found.setting == (("threads", 1),) and found.seconds == pytest.approx(0.09)
+        assert dict(found.tried)[("threads", 1),] == pytest.approx(0.9)
+
+
+def test_kernels_are_tuned_for_no_longer_than_what_is_left() -> None:
+    assert to_try("tvm", (("trials", 64),), left_s=7.0) == {"trials": 64, "budget_s": 7.0}
+    assert to_try("tvm", (("threads", 1),), left_s=7.0) == {"threads": 1}
 
 
 def test_a_default_that_fails_is_an_error() -> None:

@@ -1,0 +1,25 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_tuning_compares_every_tuner_after_equal_trials() -> None:
+    pytest.importorskip("optuna")
+    command = [sys.executable, "benchmarks/tuning.py", "--quick", "--json"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=True)
+    found = {figure["name"]: figure["value"] for figure in json.loads(ran.stdout)["figures"]}
+    for backend in ("onnxruntime", "openvino"):
+        for tuner in ("learned", "optuna", "random"):
+            after = [found[f"{backend}: {tuner} after {count} trials"] for count in (2, 4, 6, 10)]
+            assert after == sorted(after, reverse=True) and after[-1] >= 0
+            assert after[0] <= found[f"{backend}: the default, above the best setting"]
+        assert found[f"{backend}: efficientnet_lite0, the batch chosen"] in (1, 2, 4, 8)
+    if "tvm: learned after 10 s, of the untuned model" in found:
+        assert found["tvm: learned after 10 s, of the untuned model"] <= 110
