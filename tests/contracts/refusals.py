@@ -16,7 +16,7 @@ REFUSALS = {
         "onnxruntime-openvino": "takes fixed shapes only, and input '.*' has a free one",
     },
     # Nothing is raised: operator_s() is None, and the operators' shares are those seen on another engine.
-    "kernel times": {"tvm": "", "onnxruntime-openvino": ""},
+    "kernel times": {"onnxruntime-openvino": ""},
 }
 
 

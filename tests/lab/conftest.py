@@ -1,6 +1,7 @@
 """The lab's hosts, once for all its tests; where there can be none they skip and say why, but never in CI."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,15 +70,31 @@ def spec(lab: Lab, model: Path) -> str:
 
 
 @pytest.fixture(scope="module")
+def live_spec(lab: Lab, model: Path) -> str:
+    """Any host holds the whole model: what is split, and where, is for the links to say."""
+    roomy = re.sub(r"memory_mb: [0-9]+", "memory_mb: 200", TOPOLOGY)
+    return write_spec(lab.hosts["camera"].home, "live", model, edge="mec", topology=roomy, private=False)
+
+
+@pytest.fixture(scope="module")
 def board_spec(lab: Lab, model: Path) -> str:
     """As `spec`, but the edge is a board without Ray."""
     address = f"{lab.hosts['board'].address}:{DATA_PORT}"
     return write_spec(lab.hosts["camera"].home, "onboard", model, edge="board", address=address)
 
 
-def write_spec(folder: Path, name: str, model: Path, *, edge: str, address: str | None = None) -> str:
+def write_spec(
+    folder: Path,
+    name: str,
+    model: Path,
+    *,
+    edge: str,
+    address: str | None = None,
+    topology: str = TOPOLOGY,
+    private: bool = True,
+) -> str:
     known = f", address: '{address}'" if address else ""
-    (folder / f"{name}.topology.yaml").write_text(TOPOLOGY.replace("EDGE", edge).replace("ADDRESS", known))
+    (folder / f"{name}.topology.yaml").write_text(topology.replace("EDGE", edge).replace("ADDRESS", known))
     path = folder / f"{name}.yaml"
-    path.write_text(SPEC.replace("NAME", name).replace("MODEL", str(model)))
+    path.write_text(SPEC.replace("NAME", name).replace("MODEL", str(model)).replace("true", str(private).lower()))
     return str(path)

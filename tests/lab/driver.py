@@ -8,6 +8,10 @@ import json
 import sys
 import threading
 import time
+from collections import deque
+from concurrent.futures import Future, wait
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +21,14 @@ import onnxruntime
 from nodes.backend import Array
 from orchestrator.client import Client
 from orchestrator.model_file import prepare
+from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, load_spec
 from partitioner.load import load
 from partitioner.profile import EngineKey, EngineProfile, Profile
 
 WHOLE_MODEL_S = {"device": 0.8, "edge": 0.1, "cloud": 0.02}
 SENDERS, IMAGES, BUDGET_S = 3, 4, 40.0
+SAME = 1e-4  # relative: engines fuse differently across a cut
 
 
 def made_up_profile(spec: DeploymentSpec) -> Profile:
@@ -44,6 +50,11 @@ def answers_of_whole(model: Path) -> list[tuple[dict[str, Array], Array]]:
     name = session.get_inputs()[0].name
     images = [rng.random((1, 3, 224, 224), np.float32) for _ in range(IMAGES)]
     return [({name: image}, session.run(None, {name: image})[0]) for image in images]
+
+
+def difference(output: Array, wanted: Array) -> float:
+    """Largest absolute difference over the largest magnitude."""
+    return float(np.abs(np.subtract(output, wanted)).max() / np.abs(wanted).max())
 
 
 class Traffic:
@@ -73,7 +84,7 @@ class Traffic:
             (output,) = answer.outputs.values()
             with self._guard:
                 self.answered += 1
-                self.difference = max(self.difference, float(np.abs(output - wanted).max() / np.abs(wanted).max()))
+                self.difference = max(self.difference, difference(output, wanted))
                 self.slowest_s = max(self.slowest_s, time.monotonic() - started_s)
 
     def counts(self) -> dict[str, Any]:
@@ -91,12 +102,70 @@ class Traffic:
         return self.counts()
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request: when it was due and answered (seconds since the epoch), where, and what was wrong, if anything."""
+
+    sent_s: float
+    done_s: float
+    epoch: int
+    attempt: int
+    fault: str
+
+
+class Paced:
+    """Requests at a steady rate, whatever becomes of those before: an open loop, as users are."""
+
+    def __init__(
+        self, client: Client, name: str, known: list[tuple[dict[str, Array], Array]], rate_per_s: float
+    ) -> None:
+        self._client, self._name, self._known, self._every_s = client, name, known, 1 / rate_per_s
+        self.asked: deque[Asked] = deque()
+        self._ended = threading.Event()
+        self._in_hand: list[Future[Answer]] = []
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self._thread.start()
+
+    def _send(self) -> None:
+        self._client.join(self._name)
+        due_s, number = time.time(), 0
+        while not self._ended.wait(max(0.0, due_s - time.time())):
+            feeds, wanted = self._known[number % IMAGES]
+            future = self._client.submit(self._name, feeds, timeout_s=BUDGET_S)
+            future.add_done_callback(partial(self._note, due_s, wanted))
+            self._in_hand = [one for one in self._in_hand if not one.done()] + [future]
+            due_s, number = due_s + self._every_s, number + 1
+
+    def _note(self, sent_s: float, wanted: Array, future: "Future[Answer]") -> None:
+        done_s = time.time()
+        try:
+            answer = future.result()
+        except Exception as error:  # whatever it is, the request is lost
+            self.asked.append(Asked(sent_s, done_s, 0, 0, f"{type(error).__name__}: {error}"))
+            return
+        (output,) = answer.outputs.values()
+        error = difference(output, wanted)
+        fault = "" if error < SAME else f"answer differs by {error:.2g}"
+        self.asked.append(Asked(sent_s, done_s, answer.epoch, answer.attempt, fault))
+
+    def told(self, since_s: float) -> list[Asked]:
+        """Requests sent since then that have ended, in the order they were sent."""
+        return sorted((one for one in list(self.asked) if one.sent_s >= since_s), key=lambda one: one.sent_s)
+
+    def stop(self) -> None:
+        """Send no more and wait for what is in hand."""
+        self._ended.set()
+        self._thread.join()
+        wait(self._in_hand)
+
+
 class Driver:
     """The methods that may be named."""
 
     def __init__(self, address: str, token: str | None) -> None:
         self._client = Client(address, token=token)
         self._traffic: Traffic | None = None
+        self._paced: Paced | None = None
 
     def deploy(self, spec: str) -> dict[str, Any]:
         wanted = load_spec(Path(spec))
@@ -116,6 +185,20 @@ class Driver:
 
     def status(self) -> dict[str, Any]:
         return self._client.status()
+
+    def pace(self, name: str, spec: str, rate_per_s: float) -> None:
+        """Ask at this rate from now on."""
+        self._paced = Paced(self._client, name, answers_of_whole(load_spec(Path(spec)).model), rate_per_s)
+
+    def asked(self, since_s: float = 0.0) -> list[dict[str, Any]]:
+        """What became of the requests that were sent since then."""
+        assert self._paced is not None, "nothing is paced"
+        return [asdict(one) for one in self._paced.told(since_s)]
+
+    def unpace(self) -> None:
+        """Ask no more."""
+        assert self._paced is not None, "nothing is paced"
+        self._paced.stop()
 
     def delete(self, name: str) -> None:
         self._client.delete(name)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -162,6 +162,16 @@ class Lab:
                 stderr=subprocess.STDOUT,
             )
 
+    def kill_ray(self, name: str) -> None:
+        """Kill every process of Ray on a host, with SIGKILL; isthmus' workers, nobody's children, are left."""
+        _kill_until_none(lambda: [pid for pid in _pids(self.hosts[name].namespace) if _is_ray(pid)])
+
+    def revive_ray(self, head: str, *others: str) -> None:
+        """A new head where one was killed, and Ray on the others anew, as whoever supervises the hosts would."""
+        for name in others:
+            self.kill_ray(name)
+        self.start_ray(head, *others)
+
     def slow(self, source: str, target: str, mbit_per_s: float) -> None:
         """Limit what tensors get from one host to another; all else passes in a class of its own."""
         number, namespace = list(self.hosts).index(target) + 2, self.hosts[source].namespace
@@ -248,14 +258,27 @@ def _remove(namespace: str) -> None:
 
 def _end_all(namespace: str) -> None:
     """Kill whatever runs in a namespace of ours."""
+    _kill_until_none(lambda: _pids(namespace))
+
+
+def _kill_until_none(find: Callable[[], list[int]]) -> None:
     until_s = time.monotonic() + 10
-    while (found := _pids(namespace)) and time.monotonic() < until_s:
+    while (found := find()) and time.monotonic() < until_s:
         for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         time.sleep(0.05)
+
+
+def _is_ray(pid: int) -> bool:
+    """Whether it is Ray's own, or an actor's; a driver that has only joined is not."""
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return line.startswith(b"ray::") or b"/ray/" in line or b"ray start" in line
 
 
 def _namespaces() -> list[str]:

@@ -69,6 +69,7 @@ def operators_at(told: Told, node: str) -> int:
 @pytest.mark.parametrize("node", KILLED)
 def test_a_killed_worker_loses_no_request_and_is_replaced(flowing: Told, node: str) -> None:
     pid = flowing.until(lambda: flowing.worker(node), f"a worker on {node}")
+    assert pid is not None
     os.kill(pid, signal.SIGKILL)
     flowing.until(lambda: flowing.worker(node) not in (None, pid), f"another worker on {node}")
     answered(flowing, 20)

@@ -1,26 +1,13 @@
 """TVM's own ways: what it refuses, what its rewritings keep, how what it compiled is kept."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from onnx import ModelProto
 
-from nodes.backend import Array, Backend, Option, load_backend
+from nodes.backend import Array, Backend, Option
 from nodes.errors import CompileError, EngineMissing, UnsupportedOperator
 from tests.contracts.backend_models import compiled_reference
 from tests.nodes.onnx_models import INT64, dense, info, model_of, node, random_weight, weight
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Backend:
-    """TVM with a cache and records of its own."""
-    try:
-        found = load_backend("tvm")
-    except EngineMissing as error:
-        pytest.skip(str(error))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return found
 
 
 def picture_model() -> ModelProto:
@@ -62,19 +49,19 @@ def normal(*shape: int) -> Array:
     return np.random.default_rng(5).normal(size=shape).astype(np.float32)
 
 
-def test_a_free_shape_is_refused_by_its_inputs_name(backend: Backend) -> None:
-    assert not backend.capabilities().free_shapes
+def test_a_free_shape_is_refused_by_its_inputs_name(tvm_backend: Backend) -> None:
+    assert not tvm_backend.capabilities().free_shapes
     with pytest.raises(CompileError, match="fixed shapes only, and input 'x' has a free one"):
-        backend.compile(dense("batch").SerializeToString())
+        tvm_backend.compile(dense("batch").SerializeToString())
 
 
-def test_an_operator_of_another_domain_is_refused_though_its_type_is_known(backend: Backend) -> None:
+def test_an_operator_of_another_domain_is_refused_though_its_type_is_known(tvm_backend: Backend) -> None:
     model = model_of(
         [node("Gelu", ["x"], ["y"], "g", "com.microsoft")], [info("x", 1)], [info("y", 1)], domains=["com.microsoft"]
     )
-    assert "Gelu" in (backend.capabilities().operators or ())
+    assert "Gelu" in (tvm_backend.capabilities().operators or ())
     with pytest.raises(UnsupportedOperator, match="Gelu 'g'"):
-        backend.compile(model.SerializeToString())
+        tvm_backend.compile(model.SerializeToString())
 
 
 @pytest.mark.parametrize(
@@ -82,28 +69,28 @@ def test_an_operator_of_another_domain_is_refused_though_its_type_is_known(backe
     [
         ({"target": "pentium"}, "no target 'pentium'; it has host"),
         ({"target": "cortex-a72"}, "cortex-a72 doesn't run here; name a device with rpc"),
-        ({"trials": 2, "rpc": "localhost:9"}, "leave out trials and budget_s with rpc"),
-        ({"trial": 2}, "no option 'trial'; it has target, trials, budget_s, rpc"),
+        ({"trials": 2, "rpc": "localhost:9"}, "leave out trials, budget_s and tune_s with rpc"),
+        ({"trial": 2}, "no option 'trial'; it has target, trials, budget_s, tune_s, rpc"),
         ({"trials": -1}, "option trials is -1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_by_name(
-    backend: Backend, options: dict[str, Option], told: str
+    tvm_backend: Backend, options: dict[str, Option], told: str
 ) -> None:
     with pytest.raises(CompileError, match=told):
-        backend.compile(dense().SerializeToString(), options=options)
+        tvm_backend.compile(dense().SerializeToString(), options=options)
 
 
-def test_every_option_that_compile_reads_is_listed(backend: Backend) -> None:
-    assert list(backend.capabilities().options) == ["target", "trials", "budget_s", "rpc"]
+def test_every_option_that_compile_reads_is_listed(tvm_backend: Backend) -> None:
+    assert list(tvm_backend.capabilities().options) == ["target", "trials", "budget_s", "tune_s", "rpc"]
 
 
-def test_a_failing_import_prints_nothing(backend: Backend, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_import_prints_nothing(tvm_backend: Backend, capfd: pytest.CaptureFixture[str]) -> None:
     model = model_of(
         [node("Reshape", ["x", "to"], ["y"])], [info("x", 4)], [info("y", 3)], [weight("to", [3], np.int64)]
     )
     with pytest.raises(CompileError) as caught:
-        backend.compile(model.SerializeToString())
+        tvm_backend.compile(model.SerializeToString())
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().out == ""
 
@@ -117,11 +104,11 @@ def test_a_layer_that_crashes_tuning_is_refused_with_the_pin(monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_channels_last_computes_what_channels_first_did(backend: Backend) -> None:
-    assert agrees(backend, picture_model(), {"x": normal(1, 3, 12, 10)}, 1e-5)
+def test_channels_last_computes_what_channels_first_did(tvm_backend: Backend) -> None:
+    assert agrees(tvm_backend, picture_model(), {"x": normal(1, 3, 12, 10)}, 1e-5)
 
 
-def test_no_kernel_of_a_network_only_moves_layouts_about(backend: Backend) -> None:
+def test_no_kernel_of_a_network_only_moves_layouts_about(tvm_backend: Backend) -> None:
     """But at the input, and before a ConvTranspose: a clip or a constant of shape [1] would else bring two each."""
     from nodes.backends.tvm.kernels import kernels_of
     from nodes.backends.tvm.lower import lower
@@ -134,23 +121,23 @@ def test_no_kernel_of_a_network_only_moves_layouts_about(backend: Backend) -> No
 
 
 @pytest.mark.parametrize("op_type", ["Exp", "Erf", "Tanh", "Softmax", "Sigmoid"])
-def test_approximated_exponentials_keep_six_digits(backend: Backend, op_type: str) -> None:
-    assert agrees(backend, chain(op_type, (3, 5, 48)), {"x": 4 * normal(3, 5, 48)}, 1e-6)
+def test_approximated_exponentials_keep_six_digits(tvm_backend: Backend, op_type: str) -> None:
+    assert agrees(tvm_backend, chain(op_type, (3, 5, 48)), {"x": 4 * normal(3, 5, 48)}, 1e-6)
 
 
 @pytest.mark.parametrize("rows, columns, depth", [(1, 1, 1), (1, 7, 13), (37, 41, 5), (16, 128, 64)])
-def test_products_of_any_shape_are_right_untuned(backend: Backend, rows: int, columns: int, depth: int) -> None:
+def test_products_of_any_shape_are_right_untuned(tvm_backend: Backend, rows: int, columns: int, depth: int) -> None:
     model = model_of(
         [node("MatMul", ["x", "w"], ["m"]), node("Relu", ["m"], ["y"])],
         [info("x", rows, depth)],
         [info("y", rows, columns), info("m", rows, columns)],
         [random_weight("w", depth, columns)],
     )
-    assert agrees(backend, model, {"x": np.abs(normal(rows, depth))}, 1e-5)
+    assert agrees(tvm_backend, model, {"x": np.abs(normal(rows, depth))}, 1e-5)
 
 
-def test_inputs_count_however_they_are_aligned(backend: Backend) -> None:
-    session = backend.compile(dense().SerializeToString())
+def test_inputs_count_however_they_are_aligned(tvm_backend: Backend) -> None:
+    session = tvm_backend.compile(dense().SerializeToString())
     x = normal(1, 8)
     want = session.run({"x": x})["y"]
     memory = np.zeros(256, np.uint8)
@@ -161,22 +148,22 @@ def test_inputs_count_however_they_are_aligned(backend: Backend) -> None:
         np.testing.assert_array_equal(view, x)
 
 
-def test_an_index_out_of_range_reads_no_memory_of_others(backend: Backend) -> None:
+def test_an_index_out_of_range_reads_no_memory_of_others(tvm_backend: Backend) -> None:
     model = model_of(
         [node("Gather", ["table", "ids"], ["y"])],
         [info("ids", 3, dtype=INT64)],
         [info("y", 3, 2)],
         [random_weight("table", 4, 2)],
     )
-    made = backend.compile(model.SerializeToString()).run({"ids": np.array([0, 3, 1 << 40])})["y"]
+    made = tvm_backend.compile(model.SerializeToString()).run({"ids": np.array([0, 3, 1 << 40])})["y"]
     np.testing.assert_array_equal(made[2], made[1])
 
 
-def test_a_model_compiled_before_is_not_lowered_again(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_compiled_before_is_not_lowered_again(tvm_backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     from nodes.backends.tvm import build
 
     content = dense().SerializeToString()
-    want = backend.compile(content).run({"x": normal(1, 8)})
+    want = tvm_backend.compile(content).run({"x": normal(1, 8)})
     monkeypatch.setattr(build, "lower", lambda *_: pytest.fail("lowered again"))
-    again = backend.compile(content, threads=2).run({"x": normal(1, 8)})
+    again = tvm_backend.compile(content, threads=2).run({"x": normal(1, 8)})
     np.testing.assert_array_equal(again["y"], want["y"])

@@ -13,25 +13,14 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from nodes.backend import Array, Backend, load_backend
+from nodes.backend import Array, Backend
 from nodes.backends.tvm.records import Records
 from nodes.backends.tvm.schedules import Tile, Vectors, tiles
-from nodes.errors import CompileError, EngineMissing
+from nodes.errors import CompileError
 from tests.contracts.backend_models import compiled_reference
 from tests.nodes.onnx_models import info, model_of, node, random_weight
 
 AVX512, NEON = Vectors(16, 32), Vectors(4, 32)
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Backend:
-    """TVM with a cache and records of its own."""
-    try:
-        found = load_backend("tvm")
-    except EngineMissing as error:
-        pytest.skip(str(error))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return found
 
 
 def product(seed: int = 0, *, activation: str = "Relu") -> ModelProto:
@@ -105,17 +94,17 @@ def test_a_damaged_record_is_dropped_with_a_line_in_the_log(
 
 
 @pytest.mark.slow
-def test_a_second_model_with_the_same_shapes_profits_from_the_first(backend: Backend, tmp_path: Path) -> None:
-    assert is_right(backend, product(), trials=3)
+def test_a_second_model_with_the_same_shapes_profits_from_the_first(tvm_backend: Backend, tmp_path: Path) -> None:
+    assert is_right(tvm_backend, product(), trials=3)
     assert len(record_files(tmp_path)) == 1 and lines(tmp_path) == 3
-    assert is_right(backend, product(seed=1), trials=3)
+    assert is_right(tvm_backend, product(seed=1), trials=3)
     assert lines(tmp_path) == 3  # nothing was left to try
-    assert is_right(backend, product(activation="Tanh"), trials=1)
+    assert is_right(tvm_backend, product(activation="Tanh"), trials=1)
     assert len(record_files(tmp_path)) == 2
 
 
 def test_what_was_found_is_compiled_in_without_being_asked_for(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch
+    tvm_backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from nodes.backends.tvm.kernels import replayed
 
@@ -125,24 +114,26 @@ def test_what_was_found_is_compiled_in_without_being_asked_for(
         used.append(replayed(*given))
         return used[-1]
 
-    assert is_right(backend, product(), trials=2)
+    assert is_right(tvm_backend, product(), trials=2)
     monkeypatch.setattr("nodes.backends.tvm.kernels.replayed", watched)
-    assert is_right(backend, product(seed=1))
+    assert is_right(tvm_backend, product(seed=1))
     assert used and used[0] is not None
 
 
-def test_a_record_that_no_longer_applies_is_dropped_and_the_model_compiles(backend: Backend, tmp_path: Path) -> None:
-    assert is_right(backend, product(), trials=1)
+def test_a_record_that_no_longer_applies_is_dropped_and_the_model_compiles(
+    tvm_backend: Backend, tmp_path: Path
+) -> None:
+    assert is_right(tvm_backend, product(), trials=1)
     (path,) = record_files(tmp_path)
     entry = json.loads(path.read_text())
     entry["trace"][0] = [["NoSuchStep", [], [], []]]
     path.write_text(json.dumps(entry) + "\n")
-    assert is_right(backend, product(seed=1))
+    assert is_right(tvm_backend, product(seed=1))
     assert not path.exists()
 
 
 @pytest.mark.slow
-def test_the_budget_ends_tuning(backend: Backend, tmp_path: Path) -> None:
+def test_the_budget_ends_tuning(tvm_backend: Backend, tmp_path: Path) -> None:
     from nodes.backends.tvm.targets import target
     from nodes.backends.tvm.tuning import tune
 
@@ -156,16 +147,16 @@ def test_the_budget_ends_tuning(backend: Backend, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_not_written_by_hand_is_tried_at_random_points(
-    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tvm_backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nodes.backends.tvm.tuning.by_hand", lambda *_, **__: iter(()))
-    assert is_right(backend, product(), trials=3)
+    assert is_right(tvm_backend, product(), trials=3)
     assert lines(tmp_path) == 3 and len(record_files(tmp_path)) == 1
-    assert is_right(backend, product(seed=1))  # replays MetaSchedule's trace
+    assert is_right(tvm_backend, product(seed=1))  # replays MetaSchedule's trace
     assert len(record_files(tmp_path)) == 1
 
 
-def test_tuning_needs_a_bound_and_this_machine(backend: Backend) -> None:
+def test_tuning_needs_a_bound_and_this_machine(tvm_backend: Backend) -> None:
     from nodes.backends.tvm.targets import target
     from nodes.backends.tvm.tuning import tune
 
@@ -177,7 +168,7 @@ def test_tuning_needs_a_bound_and_this_machine(backend: Backend) -> None:
 
 
 @pytest.mark.slow
-def test_time_goes_first_where_most_of_the_models_time_is(backend: Backend) -> None:
+def test_time_goes_first_where_most_of_the_models_time_is(tvm_backend: Backend) -> None:
     from nodes.backends.tvm.targets import target
     from nodes.backends.tvm.tuning import tune
 
@@ -202,7 +193,7 @@ def test_time_goes_first_where_most_of_the_models_time_is(backend: Backend) -> N
 
 
 @pytest.mark.slow
-def test_tuning_in_a_process_of_its_own_leaves_its_records(backend: Backend, tmp_path: Path) -> None:
+def test_tuning_in_a_process_of_its_own_leaves_its_records(tvm_backend: Backend, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(product().SerializeToString())
     command = [sys.executable, "-m", "nodes.backends.tvm.tune_process", str(path), "--trials", "2", "--budget-s", "60"]

@@ -1,6 +1,7 @@
 """TVM: compiles a model into a library of its own kernels, for this machine or cross, tuned by measuring.
 
-vendor → lower (rewrites) → kernels (schedules, records) → build → session; tuning fills the records.
+vendor → lower (rewrites, int8_network) → kernels (schedules, int8_schedule, records) → build → session; tuning fills
+the records, before a compile or in the background.
 """
 
 from nodes.backend import Backend

@@ -1,13 +1,14 @@
 """The TVM backend: compiles for this machine or, with `target`, for another that is reached over TVM's RPC.
 
-Without tuning a kernel gets the best schedule on record, else one written by hand: `trials` and `budget_s` are for the
-last part. Shapes must be fixed. float32 only.
+Without tuning a kernel gets the best schedule on record, else one written by hand: `trials` and `budget_s` tune
+before compiling, `tune_s` beside what serves. Shapes must be fixed. float32, and 8 bits where the model says so.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from nodes.backend import NO_OPTIONS, Capabilities, Option, Session
+from nodes.backends.tvm.background import tune_beside
 from nodes.backends.tvm.build import build
 from nodes.backends.tvm.lower import operators
 from nodes.backends.tvm.session import open_session
@@ -20,6 +21,7 @@ _OPTIONS = {
     "target": 'what to compile for: "host", an ARM core such as "cortex-a72", or "riscv64"',
     "trials": "how many schedules to measure per kernel before compiling (0: none)",
     "budget_s": "how many seconds of tuning at most (0: as long as the trials take)",
+    "tune_s": "seconds of tuning beside what serves, by a process of lowest priority; counts from the next compile on",
     "rpc": '"host:port" of a TVM RPC server that runs what is compiled',
 }
 
@@ -53,7 +55,7 @@ class Tvm:
     ) -> Session:
         """A session for an ONNX model; a path is needed where weights lie in files beside it.
 
-        `profile` changes nothing: this engine doesn't tell which operators a kernel fuses.
+        `profile` times kernels here, not on a device that is reached over RPC.
         """
         if precision != "float32":
             raise CompileError(f"{NAME} here computes in float32, not {precision}")
@@ -61,14 +63,18 @@ class Tvm:
             spec = target(read.text("target", "host"))
             trials = read.count("trials", 0, least=0)
             budget_s = read.number("budget_s", 0.0)
+            tune_s = read.number("tune_s", 0.0)
             address = read.text("rpc", "")
         if spec.compiler is not None and not address:
             raise CompileError(f"{NAME}: what is compiled for {spec.name} doesn't run here; name a device with rpc")
-        if (trials or budget_s) and address:
-            raise CompileError(f"{NAME} tunes on this machine only; leave out trials and budget_s with rpc")
+        if (trials or budget_s or tune_s) and address:
+            raise CompileError(f"{NAME} tunes on this machine only; leave out trials, budget_s and tune_s with rpc")
         with build(model, spec, threads=threads, trials=trials, budget_s=budget_s) as folder:
             if address:
                 from nodes.backends.tvm.rpc import remote_session
 
                 return remote_session(folder, address, threads=threads)
-            return open_session(folder, threads=threads)
+            session = open_session(folder, threads=threads, profile=profile)
+        if tune_s:
+            tune_beside(model, spec, budget_s=tune_s)
+        return session

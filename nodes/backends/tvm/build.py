@@ -22,7 +22,7 @@ from nodes.errors import CompileError
 
 LIBRARY = "lib.so"
 LISTING = "model.json"
-_FORM = 2  # of what is made here; a new one makes every artifact anew
+_FORM = 3  # of what is made here; a new one makes every artifact anew
 
 
 @contextmanager
@@ -57,6 +57,11 @@ def read_listing(folder: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec
         for side in ("inputs", "outputs")
     )
     return inputs, outputs
+
+
+def read_origins(folder: Path) -> list[tuple[str, str]]:
+    """The kernels of what lies in the folder, in the order of calls, each with the operator that it computes."""
+    return [(kernel, operator) for kernel, operator in json.loads((folder / LISTING).read_text())["origins"]]
 
 
 class _Lowering:
@@ -97,6 +102,7 @@ class _Lowering:
         listing = {
             "inputs": [asdict(entry) for entry in lowered.inputs],
             "outputs": [asdict(entry) for entry in lowered.outputs],
+            "origins": lowered.origins,
             "target": spec.name,
             "kind": dict(spec.kind),
             "versions": {"tvm": version()},

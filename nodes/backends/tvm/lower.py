@@ -1,7 +1,8 @@
 """An ONNX model as TVM's relax module: layouts chosen, constants folded, operators fused; nothing is compiled yet.
 
-Convolutions run channels-last, which CPUs profit from most. Shapes must be fixed. What TVM's importer lacks is refused
-by name before it starts; so is every domain but ONNX's own, which that importer doesn't tell apart.
+Convolutions run channels-last, which CPUs profit from most; quantised ones multiply bytes where the target can. Shapes
+must be fixed. What TVM's importer lacks is refused by name before it starts; so is every domain but ONNX's own, which
+that importer doesn't tell apart.
 """
 
 import json
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from nodes.backend import TensorSpec
+from nodes.backends.tvm.int8_intrinsics import DotProduct, dot_products
+from nodes.backends.tvm.int8_network import int8_products, same_signs
+from nodes.backends.tvm.int8_patterns import fold_weights, plain_quantisation
+from nodes.backends.tvm.origins import origins
 from nodes.backends.tvm.rewrites import fold_and_approximate, plain_scalars
 from nodes.backends.tvm.vendor import NAME, one_line, quiet, tvm, version
 from nodes.cache import CacheKey, engine_cache
@@ -24,12 +29,13 @@ _LAYOUTS = {"relax.nn.conv2d": ["NHWC", "HWIO"], "relax.nn.conv2d_transpose": ["
 class Lowered:
     """A relax module, fused and ready to be tuned and compiled; its one function is `main`.
 
-    `inputs` and `outputs` have the model's own names and order.
+    `inputs` and `outputs` have the model's own names and order; `origins` are its kernels, each with its operator.
     """
 
     module: Any
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    origins: tuple[tuple[str, str], ...]
 
 
 @cache
@@ -51,18 +57,20 @@ def lower(model: bytes | Path, tvm_target: Any) -> Lowered:
     """The module of a model for `tvm_target`. UnsupportedOperator or CompileError, naming what stands in the way."""
     proto = read(model)
     inputs = check(proto)
-    tvm()
+    dots = dot_products(tvm_target)
+    if dots:
+        same_signs(proto, dots[0].activations)
     from tvm.relax.frontend.onnx import from_onnx
 
     try:
         with quiet(), tvm_target:
-            module = _optimised(from_onnx(proto, sanitize_input_names=True))
+            module = _optimised(from_onnx(proto, sanitize_input_names=True), dots)
         outputs = _outputs(module, [entry.name for entry in proto.graph.output])
     except CompileError:
         raise
     except Exception as error:
         raise CompileError(f"{NAME} cannot import this model: {one_line(error)}") from None
-    return Lowered(module, inputs, outputs)
+    return Lowered(module, inputs, outputs, origins(module, proto))
 
 
 def read(model: bytes | Path) -> Any:
@@ -115,14 +123,17 @@ def _input(entry: Any) -> TensorSpec:
     return TensorSpec(entry.name, dtype, tuple(dim.dim_value for dim in dims))
 
 
-def _optimised(module: Any) -> Any:
-    """Channels last, weights stored so, operators fused into the kernels that are tuned."""
+def _optimised(module: Any, dots: Sequence[DotProduct]) -> Any:
+    """Channels last, weights stored so, int8 where it was said, operators fused into the kernels that are tuned."""
     from tvm import relax
     from tvm.relax import transform
 
-    module = plain_scalars(transform.DecomposeOpsForInference()(module))
+    module = plain_quantisation(plain_scalars(transform.DecomposeOpsForInference()(module)))
     module = transform.ConvertLayout(_LAYOUTS)(module)
     module = transform.CanonicalizeBindings()(module)
+    if dots:
+        module = int8_products(module, dots)
+    module = transform.DeadCodeElimination()(fold_weights(module))
     module = fold_and_approximate(module)
     return relax.get_pipeline("zero")(module)
 

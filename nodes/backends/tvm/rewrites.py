@@ -41,7 +41,7 @@ def plain_scalars(module: Any) -> Any:
                 return getattr(relax.op, name.removeprefix("relax."))(left, right)
         return call
 
-    return _rewritten(module, rewrite)
+    return rewritten(module, rewrite)
 
 
 def fold_and_approximate(module: Any) -> Any:
@@ -67,10 +67,10 @@ def fold_and_approximate(module: Any) -> Any:
             turned = array.reshape([int(dim) for dim in call.ty.shape])
         return relax.const(np.ascontiguousarray(turned), source.ty.dtype)
 
-    return _rewritten(module, rewrite)
+    return rewritten(module, rewrite)
 
 
-def _rewritten(module: Any, rewrite: Callable[[Any, str, Callable[[Any], Any], Any], Any]) -> Any:
+def rewritten(module: Any, rewrite: Callable[[Any, str, Callable[[Any], Any], Any], Any]) -> Any:
     """The module with every call as `rewrite(call, operator's name, look up a variable, block builder)` gives it."""
     from tvm import relax
 

@@ -82,7 +82,7 @@ class RemoteSession:
             raise RunError(f"{NAME} at {self._address}: {one_line(error)}") from None
 
     def operator_s(self) -> Mapping[str, float] | None:
-        """Nothing: a kernel's name here doesn't tell which of the model's operators it fuses."""
+        """Nothing: kernels are timed on this machine only, not on a device."""
         return None
 
     def close(self) -> None:

@@ -5,15 +5,27 @@ channels, over all of the sum, then writes it through whatever was fused behind.
 axis in vectors. Each schedule keeps its trace, so a measured one is stored and replayed like any of TVM's own.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
+from nodes.backends.tvm.blocks import (
+    SPATIAL,
+    attempt,
+    blocks_of,
+    divisors,
+    extents,
+    is_heavy,
+    reduces,
+    sides,
+    unrolled,
+    vectorised,
+)
+from nodes.backends.tvm.int8_intrinsics import dot_products
+from nodes.backends.tvm.int8_schedule import by_dot_products, sums_bytes
+
 _COLUMNS = 64  # wider tiles of output channels were never faster
-_PARTIAL = 16  # partial sums of a sum over the last axis
-_HEAVY = re.compile(r"T\.(exp|erf|tanh|sigmoid|pow|log|if_then_else|Select)\(")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +64,10 @@ def tiles(rows: int, columns: int, vectors: Vectors) -> list[Tile]:
     What a tile loads per multiplication falls as it grows to a square: 1 / rows for weights, 1 / columns for inputs.
     """
     found = []
-    for width in _divisors(columns, _COLUMNS):
-        waste, lanes = min((_waste(lanes, vectors), lanes) for lanes in _divisors(width, vectors.lanes))
+    for width in divisors(columns, _COLUMNS):
+        waste, lanes = min((_waste(lanes, vectors), lanes) for lanes in divisors(width, vectors.lanes))
         taken = width // lanes
-        for height in _divisors(rows, 16):
+        for height in divisors(rows, 16):
             if taken * height <= vectors.registers - taken - 1:
                 found.append((waste * (1 / height + 1 / (4 * taken)), Tile(height, width, lanes)))
     return [tile for _, tile in sorted(found, key=lambda pair: (pair[0], pair[1].rows))]
@@ -73,13 +85,20 @@ def by_hand(module: Any, target: Any, *, most: int) -> Iterator[Any]:
     first = Schedule(module)
     anchor = _anchor(first)
     if anchor is None:
-        if plain := _attempt(_plain, module):
+        if plain := attempt(_plain, module):
             yield plain
         return
-    extents = [int(first.get(loop).extent) for loop in first.get_loops(anchor)]
-    kinds = [int(var.iter_type) for var in first.get(anchor).iter_vars]
-    spatial = [extent for extent, kind in zip(extents, kinds, strict=True) if kind == _SPATIAL]
-    flat = all(extent == 1 for extent, kind in list(zip(extents, kinds, strict=True))[:-1] if kind == _REDUCED)
+    dot = next((dot for dot in dot_products(target) if sums_bytes(first, anchor, dot)), None)
+    yield from _by_tiles(module, target, most=most) if dot is None else by_dot_products(module, dot, most=most)
+
+
+def _by_tiles(module: Any, target: Any, *, most: int) -> Iterator[Any]:
+    from tvm.s_tir import Schedule
+
+    first = Schedule(module)
+    anchor = _anchor(first)
+    spatial, summed = extents(first, anchor)
+    flat = all(extent == 1 for extent in summed[:-1])
     rows = spatial[-2] if len(spatial) > 1 else 1
     if flat and len(spatial) > 2:  # 1 × 1: rows of the picture are one long row
         rows *= spatial[-3]
@@ -92,7 +111,7 @@ def by_hand(module: Any, target: Any, *, most: int) -> Iterator[Any]:
         for stays in orders:
             if made == most:
                 return
-            if schedule := _attempt(_tiled, module, replace(tile, stays=stays), flat):
+            if schedule := attempt(_tiled, module, replace(tile, stays=stays), flat):
                 made += 1
                 yield schedule
 
@@ -101,32 +120,13 @@ def _elements(region: Any) -> int:
     return prod(int(dim) for dim in region.source.ty.shape)
 
 
-_SPATIAL, _REDUCED = 0, 2  # tirx.IterVar's kinds: DataPar, CommReduce
-
-
-def _attempt(schedule: Any, module: Any, *arguments: Any) -> Any:
-    """The schedule, or None where a step doesn't apply to this kernel: what is left out is only tried otherwise."""
-    try:
-        return schedule(module, *arguments)
-    except Exception:  # a ScheduleError, of which TVM has no class in Python
-        return None
-
-
-def _blocks(schedule: Any) -> list[Any]:
-    return list(schedule.get_child_blocks(schedule.get_sblock("root")))
-
-
-def _reduces(schedule: Any, block: Any) -> bool:
-    return any(int(var.iter_type) == _REDUCED for var in schedule.get(block).iter_vars)
-
-
 def _anchor(schedule: Any) -> Any:
     """The one block that multiplies and sums two tensors over its last axis, if there is just one sum."""
-    sums = [block for block in _blocks(schedule) if _reduces(schedule, block)]
+    sums = [block for block in blocks_of(schedule) if reduces(schedule, block)]
     if len(sums) != 1 or len(schedule.get(sums[0]).reads) != 2:
         return None
     kinds = [int(var.iter_type) for var in schedule.get(sums[0]).iter_vars]
-    whole = kinds == sorted(kinds) and kinds.count(_SPATIAL) > 1
+    whole = kinds == sorted(kinds) and kinds.count(SPATIAL) > 1
     return sums[0] if whole else None
 
 
@@ -135,14 +135,14 @@ def _tiled(module: Any, tile: Tile, flat: bool) -> Any:
 
     schedule = Schedule(module)
     anchor = _anchor(schedule)
-    blocks = _blocks(schedule)
-    at = next(place for place, block in enumerate(blocks) if _reduces(schedule, block))
+    blocks = blocks_of(schedule)
+    at = next(place for place, block in enumerate(blocks) if reduces(schedule, block))
     before, after = blocks[:at], blocks[at + 1 :]
     for block in before:
-        if not _is_heavy(schedule, block):
+        if not is_heavy(schedule, block):
             schedule.compute_inline(block)
         else:
-            _vectorised(schedule, block)
+            vectorised(schedule, block)
     for block in after[:-1]:
         schedule.compute_inline(block)
     last = after[-1] if after else schedule.cache_write(anchor, 0, "global")
@@ -154,24 +154,13 @@ def _tiled(module: Any, tile: Tile, flat: bool) -> Any:
         schedule.compute_at(packed, outer[apart - 1], preserve_unit_loops=True)
         schedule.vectorize(schedule.split(schedule.get_loops(packed)[-1], [None, tile.lanes])[1])
     inner = schedule.get_loops(anchor)[len(outer) :]
-    kinds = [int(var.iter_type) for var in schedule.get(anchor).iter_vars]
-    spatial = [loop for loop, kind in zip(inner, kinds, strict=True) if kind == _SPATIAL]
-    summed = [loop for loop, kind in zip(inner, kinds, strict=True) if kind == _REDUCED]
+    spatial, summed = sides(schedule, anchor, inner)
     schedule.reorder(*summed, *spatial)
-    _unrolled(schedule, spatial, tile.lanes)
-    _unrolled(schedule, [rows, columns], tile.lanes)
+    unrolled(schedule, spatial, tile.lanes)
+    unrolled(schedule, [rows, columns], tile.lanes)
     schedule.parallel(schedule.fuse(*(outer if packed is None else outer[:apart])))
     schedule.decompose_reduction(anchor, summed[0])  # last: no step takes its halves for a sum
     return schedule
-
-
-def _unrolled(schedule: Any, loops: Sequence[Any], lanes: int) -> None:
-    """The loops written out, the last in vectors."""
-    *above, across = loops
-    several, vector = schedule.split(across, [None, lanes])
-    for loop in (*above, several):
-        schedule.unroll(loop)
-    schedule.vectorize(vector)
 
 
 def _split_output(schedule: Any, block: Any, tile: Tile, flat: bool) -> tuple[list[Any], Any, Any]:
@@ -193,71 +182,10 @@ def _plain(module: Any) -> Any:
     from tvm.s_tir import Schedule
 
     schedule = Schedule(module)
-    blocks = _blocks(schedule)
+    blocks = blocks_of(schedule)
     for block in blocks[:-1]:
-        if not _reduces(schedule, block) and not _is_heavy(schedule, block):
-            _attempt(schedule.compute_inline, block)
-    for block in _blocks(schedule):
-        _vectorised(schedule, block)
+        if not reduces(schedule, block) and not is_heavy(schedule, block):
+            attempt(schedule.compute_inline, block)
+    for block in blocks_of(schedule):
+        vectorised(schedule, block)
     return schedule
-
-
-def _vectorised(schedule: Any, block: Any) -> None:
-    """The block's last spatial axis in vectors, those before it in parallel."""
-    kinds = [int(var.iter_type) for var in schedule.get(block).iter_vars]
-    loops = list(schedule.get_loops(block))
-    spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == _SPATIAL]
-    summed = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == _REDUCED]
-    if not spatial:
-        return
-    extent = int(schedule.get(spatial[-1]).extent)
-    width = max(_divisors(extent, _COLUMNS))
-    if summed and width >= 4 and loops[-1] not in spatial:
-        wide, columns = schedule.split(spatial[-1], [None, width])
-        outer = [*spatial[:-1], wide]
-        schedule.reorder(*outer, *summed, columns)
-        schedule.vectorize(columns)
-        schedule.parallel(schedule.fuse(*outer))
-        start = schedule.decompose_reduction(block, summed[0])
-        schedule.vectorize(schedule.get_loops(start)[-1])
-        return
-    elif summed:
-        _summed_in_vectors(schedule, block, spatial, summed)
-        return
-    else:
-        wide, columns = schedule.split(spatial[-1], [None, width])
-        outer = [*spatial[:-1], wide]
-        schedule.vectorize(columns)
-    schedule.parallel(schedule.fuse(*outer))
-
-
-def _summed_in_vectors(schedule: Any, block: Any, spatial: Sequence[Any], summed: Sequence[Any]) -> None:
-    """A sum over the last axis: as many partial sums as a vector has lanes, then those."""
-    extent = int(schedule.get(summed[-1]).extent)
-    lanes = max(_divisors(extent, _PARTIAL))
-    if lanes < 4 or lanes == extent:
-        schedule.parallel(schedule.fuse(*spatial))
-        return
-    along, lane = schedule.split(summed[-1], [None, lanes])
-    partial = schedule.rfactor(lane, len(spatial))
-    rows = schedule.fuse(*schedule.get_loops(block)[: len(spatial)])
-    schedule.compute_at(partial, rows)
-    *_, first, last = schedule.get_loops(partial)
-    kinds = [int(var.iter_type) for var in schedule.get(partial).iter_vars]
-    if kinds[-1] == _REDUCED:  # the lane comes first
-        schedule.reorder(last, first)
-        first, last = last, first
-    schedule.vectorize(last)
-    schedule.parallel(rows)
-    start = schedule.decompose_reduction(partial, first)
-    schedule.vectorize(schedule.get_loops(start)[-1])
-    del along
-
-
-def _is_heavy(schedule: Any, block: Any) -> bool:
-    """Whether computing the block's values twice costs more than storing them: padding's branches, exponentials."""
-    return _HEAVY.search(schedule.get(block).script()) is not None
-
-
-def _divisors(number: int, most: int) -> Sequence[int]:
-    return [value for value in range(1, min(number, most) + 1) if number % value == 0]

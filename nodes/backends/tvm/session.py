@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from nodes.backend import Array, TensorSpec
-from nodes.backends.tvm.build import LIBRARY, read_listing
+from nodes.backends.tvm.build import LIBRARY, read_listing, read_origins
+from nodes.backends.tvm.kernel_times import KernelTimes
 from nodes.backends.tvm.vendor import NAME, one_line, tvm
 from nodes.errors import CompileError, RunError
 from nodes.feeds import check_feeds, engine_ready
@@ -20,10 +21,17 @@ _here = threading.local()
 class TvmSession:
     """A compiled model. Aligned inputs are read in place, others copied into the engine's own buffers."""
 
-    def __init__(self, machine: Any, specs: tuple[Sequence[TensorSpec], Sequence[TensorSpec]], threads: int) -> None:
+    def __init__(
+        self,
+        machine: Any,
+        specs: tuple[Sequence[TensorSpec], Sequence[TensorSpec]],
+        threads: int,
+        times: KernelTimes | None = None,
+    ) -> None:
         self.inputs, self.outputs = (tuple(side) for side in specs)
         self._machine = machine
         self._threads = threads
+        self._times = times
         self._buffers = {spec.name: _buffer(spec) for spec in self.inputs}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -34,14 +42,16 @@ class TvmSession:
         try:
             use_threads(self._threads)
             made = self._machine["main"](*(self._tensor(spec.name, feeds[spec.name]) for spec in self.inputs))
+            if self._times is not None:
+                self._times.end_of_run()
             values = [made] if len(self.outputs) == 1 and hasattr(made, "numpy") else list(made)
             return {spec.name: value.numpy() for spec, value in zip(self.outputs, values, strict=True)}
         except Exception as error:
             raise RunError(f"{NAME}: {one_line(error)}") from None
 
     def operator_s(self) -> Mapping[str, float] | None:
-        """Nothing: a kernel's name here doesn't tell which of the model's operators it fuses."""
-        return None
+        """Median seconds per run of each kernel, by the operator that it mainly computes; None if not profiled."""
+        return self._times.medians() if self._times is not None else None
 
     def close(self) -> None:
         """Free the engine's memory, its pool of spare buffers included."""
@@ -60,8 +70,9 @@ class TvmSession:
         return buffer
 
 
-def open_session(folder: Path, *, threads: int) -> TvmSession:
+def open_session(folder: Path, *, threads: int, profile: bool = False) -> TvmSession:
     """The session of what `build` put into the folder. CompileError if its library doesn't load here."""
+    times = KernelTimes(read_origins(folder)) if profile else None
     runtime = tvm()
     from tvm import relax
     from tvm_ffi import load_module
@@ -69,9 +80,11 @@ def open_session(folder: Path, *, threads: int) -> TvmSession:
     try:
         module = load_module(str(folder / LIBRARY), keep_module_alive=False)  # TVM's own load_module never frees it
         machine = relax.VirtualMachine(module, runtime.cpu())
+        if times is not None:
+            machine.set_instrument(times.seen)
     except Exception as error:
         raise CompileError(f"{NAME} cannot load what it compiled: {one_line(error)}") from None
-    return TvmSession(machine, read_listing(folder), threads)
+    return TvmSession(machine, read_listing(folder), threads, times)
 
 
 def use_threads(threads: int) -> None:

@@ -1,0 +1,130 @@
+"""Links that move, hosts that vanish and a Ray that dies, over three hosts, under requests at a steady rate.
+
+The tests go from top to bottom over one cluster; each request is held against the whole model's answer.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab.hosts import Lab
+from tests.lab.told import Told
+
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
+RATE_PER_S = 15.0
+KILLS = 5
+AWAY_S = 12.0  # longer than a head's silence is borne
+
+
+@pytest.fixture(scope="module")
+def paced(camera: Told, live_spec: str) -> Iterator[Told]:
+    """`live` is deployed, its known plans are mapped and some stand by; requests come at a steady rate."""
+    camera.ask("deploy", live_spec)
+    camera.ask("pace", "live", live_spec, RATE_PER_S)
+    camera.until(lambda: states(camera).count("standby") > 0, "an epoch that stands by")
+    yield camera
+    camera.ask("unpace")
+
+
+def live(told: Told) -> dict[str, Any]:
+    facts: dict[str, Any] = told.ask("status")["deployments"]["live"]
+    return facts
+
+
+def states(told: Told) -> list[str]:
+    return [epoch["state"] for epoch in live(told)["epochs"]]
+
+
+def nodes(told: Told) -> list[str]:
+    return [stage["node"] for stage in live(told)["plan"]["stages"]]
+
+
+def operators_at(told: Told, node: str) -> int:
+    return sum(len(stage["operators"]) for stage in live(told)["plan"]["stages"] if stage["node"] == node)
+
+
+def answered_since(told: Told, since_s: float, *, more: int = 30) -> list[dict[str, Any]]:
+    """Requests sent since then once there are so many; none may have failed."""
+
+    def enough() -> list[dict[str, Any]] | None:
+        asked: list[dict[str, Any]] = told.ask("asked", since_s)
+        assert [one["fault"] for one in asked if one["fault"]] == []
+        return asked if len(asked) >= more else None
+
+    found = told.until(enough, f"{more} more answers", within_s=60)
+    assert found is not None
+    return found
+
+
+def test_a_link_that_slows_down_and_recovers_moves_the_split_and_loses_nothing(paced: Told, lab: Lab) -> None:
+    start_s = time.time()
+    for mbps, is_there in ((10, more_at_camera(0)), (100, fewer_at_camera(150)), (2, more_at_camera(0))):
+        lab.slow("camera", "mec", mbps)
+        paced.until(lambda held=is_there: held(paced), f"another plan at {mbps} Mbps")  # type: ignore[misc]
+        answered_since(paced, time.time())
+    lab.slow("camera", "mec", 100)
+    paced.until(lambda: operators_at(paced, "camera") == 0, "nothing on the camera over a fast link")
+    assert len(answered_since(paced, start_s)) > 100
+
+
+def more_at_camera(than: int) -> Any:
+    return lambda told: operators_at(told, "camera") > than
+
+
+def fewer_at_camera(than: int) -> Any:
+    return lambda told: operators_at(told, "camera") < than
+
+
+def test_workers_killed_at_random_moments_lose_no_request(paced: Told) -> None:
+    draw, start_s = random.Random(7), time.time()
+    for _ in range(KILLS):
+        node = draw.choice(("mec", "cloud", "camera"))
+        pid = paced.until(lambda node=node: paced.worker(node), f"a worker on {node}")  # type: ignore[misc]
+        assert pid is not None
+        answered_since(paced, time.time(), more=draw.randint(1, 10))
+        os.kill(pid, signal.SIGKILL)
+        paced.until(
+            lambda node=node, pid=pid: paced.worker(node) not in (None, pid),  # type: ignore[misc]
+            f"another worker on {node}",
+        )
+    answered_since(paced, start_s, more=KILLS * 10)
+
+
+def test_a_site_that_is_cut_off_goes_on_by_what_stands_by_there(paced: Told, lab: Lab) -> None:
+    paced.until(lambda: set(nodes(paced)) - {"camera"}, "a plan beyond the camera")
+    far = next(node for node in reversed(nodes(paced)) if node != "camera")
+    start_s = time.time()
+    lab.cut(far)
+    try:
+        asked = answered_since(paced, start_s, more=int(RATE_PER_S * AWAY_S))
+    finally:
+        lab.mend(far)
+    assert len({one["epoch"] for one in asked}) > 1
+    paced.until(lambda: far in nodes(paced), f"{far} in use again", within_s=90)
+    answered_since(paced, time.time())
+
+
+def test_a_killed_ray_head_touches_no_request_and_a_new_one_takes_over(paced: Told, lab: Lab) -> None:
+    paced.until(lambda: live(paced)["state"] == "running", "it runs")
+    before, workers = live(paced), {node: paced.worker(node) for node in ("camera", "mec", "cloud")}
+    start_s = time.time()
+    lab.kill_ray("cloud")
+    answered_since(paced, start_s, more=int(RATE_PER_S * AWAY_S))
+    lab.revive_ray("cloud", "camera", "mec")
+    paced.until(lambda: reached(paced), "a controller that answers", within_s=120)
+    after = live(paced)
+    assert (after["epoch"], after["state"], after["plan"]) == (before["epoch"], "running", before["plan"])
+    assert {node: paced.worker(node) for node in workers} == workers
+    answered_since(paced, time.time())
+
+
+def reached(told: Told) -> bool:
+    try:
+        return bool(told.ask("status")["deployments"])
+    except AssertionError:  # the driver says that the controller is away
+        return False
