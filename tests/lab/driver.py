@@ -144,8 +144,8 @@ class Paced:
             self.asked.append(Asked(sent_s, done_s, 0, 0, f"{type(error).__name__}: {error}"))
             return
         (output,) = answer.outputs.values()
-        error = difference(output, wanted)
-        fault = "" if error < SAME else f"answer differs by {error:.2g}"
+        apart = difference(output, wanted)
+        fault = "" if apart < SAME else f"answer differs by {apart:.2g}"
         self.asked.append(Asked(sent_s, done_s, answer.epoch, answer.attempt, fault))
 
     def told(self, since_s: float) -> list[Asked]:
