@@ -15,15 +15,14 @@ from typing import Any, NamedTuple, Protocol
 from nodes.emulation import LinkShaper
 from nodes.errors import MalformedFrame, StreamClosed
 from nodes.framing import Carried, Fault, Frame, Header, Kind, TensorMeta, decode, encode
-from nodes.links import FIRST_PART_BYTES, LARGE_BYTES, LinkEstimate, LinkEstimator, part_bytes
+from nodes.link_watch import IDLE_S, LinkWatch
+from nodes.links import LARGE_BYTES, LinkEstimate
 from nodes.parts import MAX_MESSAGE_BYTES, Assembler, split
 
 WINDOW_BYTES = 64 << 20  # tensor bytes a peer may send before it hears that some were used
 OUTBOX_BYTES = 64 << 20
 OUTBOX_FRAMES = 1024
 ACK_DELAY_S = 0.005  # time for an answer to carry the acknowledgement along
-FAST_BYTES_PER_S = 100e6  # above, a part holds up the acknowledgement it carries less than a frame of its own costs
-MAX_NOTES = 512
 HEADER_BYTES = 200  # typical; what an emulated link charges for a frame beside its tensors
 _EXPRESS = frozenset((Kind.ACK, Kind.CREDIT, Kind.CANCEL, Kind.PING))
 _ACK, _CREDIT = Frame(Header(kind=Kind.ACK)), Frame(Header(kind=Kind.CREDIT))
@@ -61,12 +60,14 @@ class _Outgoing(NamedTuple):
 
 OnFrame = Callable[["Connection", Frame], None]
 OnClosed = Callable[["Connection", str], None]
+OnLinkChange = Callable[["Connection"], None]
 
 
 class Connection:
     """A live stream. Not thread-safe: use it from its event loop only.
 
-    Messages larger than `part_bytes` go in parts; if None, than suits the goodput measured so far.
+    Messages larger than `part_bytes` go in parts; if None, than suits the goodput measured so far. `on_link_change` is
+    called soon after `link` has become another: within 3 round trips or half a second, once messages can tell.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Connection:
         *,
         on_frame: OnFrame,
         on_closed: OnClosed,
+        on_link_change: OnLinkChange | None = None,
         shaper: LinkShaper | None = None,
         manual_credit: bool = False,
         part_bytes: int | None = None,
@@ -84,15 +86,14 @@ class Connection:
         self.node, self.peer_node, self.origin = ends.node, ends.peer_node, ends.origin
         self.closed = False
         self.received_bytes = self.sent_bytes = 0
-        self.last_used_s = time.monotonic()
-        self._estimator = LinkEstimator()
-        self._carrying_bytes = LARGE_BYTES
-        self._notes: list[tuple[bool, int, float, float]] = []  # (sent or acknowledged, number, bytes or held_s, at)
+        self.last_used_s = self.heard_s = time.monotonic()
+        self.on_link_change = on_link_change
+        self._watch = LinkWatch(self._link_changed, self._held_back, part_bytes)
+        self._awaits_credit = False
         self._wire, self._shaper = wire, shaper
         self._on_frame, self._on_closed = on_frame, on_closed
         self._manual_credit = manual_credit
-        self._fixed_part_bytes, self._max_message_bytes = part_bytes, max_message_bytes
-        self._part_bytes = part_bytes or FIRST_PART_BYTES
+        self._max_message_bytes = max_message_bytes
         self._assembler = Assembler(max_message_bytes)
         self._loop = asyncio.get_running_loop()
         self._express: deque[_Outgoing] = deque()
@@ -118,7 +119,7 @@ class Connection:
         self.last_used_s = time.monotonic()
         self._number += 1
         nbytes = frame.nbytes
-        self._notes.append((True, self._number, nbytes, self.last_used_s))
+        self._watch.sent(self._number, nbytes, self.last_used_s)
         self._hand_over(_Outgoing(frame, nbytes, self._number), frame.header.kind in _EXPRESS and nbytes < LARGE_BYTES)
 
     async def send(self, frame: Frame) -> None:
@@ -142,33 +143,51 @@ class Connection:
         """Send a ping of that size whose acknowledgement feeds the link's estimate."""
         self.post(ping_frame(padding_bytes))
 
+    def probe_if_idle(self, most_bytes: int, idle_s: float = IDLE_S) -> None:
+        """Measure a link that nothing large was sent over for `idle_s`: an empty ping, then one of `most_bytes`.
+
+        It is padded less on a slow link, and takes at most a twentieth of its time; at once where the last messages
+        hint at a change. Nothing is sent while anything is under way.
+        """
+        nbytes = None if self.closed else self._watch.probe_bytes(most_bytes, idle_s)
+        if nbytes is not None:
+            self.probe()
+            self.probe(nbytes)
+
     async def ping(self, padding_bytes: int = 0, timeout_s: float = 5.0) -> float:
-        """Round trip in seconds, the peer's own time left out. StreamClosed, also after `timeout_s`."""
+        """Round trip in seconds, the peer's own time left out.
+
+        StreamClosed, also once nothing at all has come from the peer for `timeout_s`: a slow link is not a dead one.
+        """
         answer: asyncio.Future[float] = self._loop.create_future()
-        self._pings[self._number + 1] = (answer, time.monotonic())
+        number, left_s = self._number + 1, timeout_s
+        self._pings[number] = (answer, time.monotonic())
         self.post(ping_frame(padding_bytes))
         try:
-            return await asyncio.wait_for(answer, timeout_s)
-        except TimeoutError:
-            raise StreamClosed(f"{self.peer_node or 'the peer'} did not answer a ping in {timeout_s:g} s") from None
+            while left_s > 0:
+                await asyncio.wait((answer,), timeout=left_s)
+                if answer.done():
+                    return answer.result()
+                left_s = self.heard_s + timeout_s - time.monotonic()
+        finally:
+            self._pings.pop(number, None)
+        raise StreamClosed(f"{self.peer_node or 'the peer'} did not answer a ping in {timeout_s:g} s")
 
     @property
     def link(self) -> LinkEstimate:
         """What sending so far has told about the way to the peer."""
-        self._digest()
-        return self._estimator.estimate
+        return self._watch.estimate
 
-    def _digest(self) -> None:
-        """Estimate from what was noted. Messages only note: digested in bulk, the arithmetic is off their path."""
-        notes, self._notes = self._notes, []
-        goodput = self._estimator.estimate.goodput_bytes_per_s
-        self._part_bytes = self._fixed_part_bytes or part_bytes(goodput)
-        self._carrying_bytes = self._part_bytes if goodput and goodput > FAST_BYTES_PER_S else LARGE_BYTES
-        for is_sent, number, value, at_s in notes:
-            if is_sent:
-                self._estimator.sent(number, int(value), at_s)
-            else:
-                self._estimator.acknowledged(number, value, at_s)
+    def _link_changed(self) -> None:
+        if self.closed:
+            return
+        self.probe()  # tells a longer way from a narrower one
+        if self.on_link_change is not None:
+            self.on_link_change(self)
+
+    def _held_back(self) -> int | None:
+        """From which message on they wait for credit or the transport."""
+        return self._outbox[0].number if self._outbox else None
 
     def consumed(self, frame: Frame) -> None:
         """Let the peer send as many bytes again (only with `manual_credit`; else this happens by itself)."""
@@ -212,6 +231,7 @@ class Connection:
         self.closed = True
         if self._flush_at is not None:
             self._flush_at.cancel()
+        self._watch.close()
         for answer, _ in self._pings.values():
             if not answer.done():
                 answer.set_exception(StreamClosed(reason))
@@ -276,12 +296,16 @@ class Connection:
             return self._leave(self._express.popleft())
         part = next(self._parts, None)
         if part is not None:
-            return encode(part)
+            return self._encoded(part)
         if not self._outbox:
             return None
         going = self._outbox[0]
         if self._outstanding_bytes and self._outstanding_bytes + going.nbytes > WINDOW_BYTES:
+            self._awaits_credit = True
             return None  # until the peer has credited some
+        if self._awaits_credit:
+            self._awaits_credit = False
+            self._watch.sent(going.number, going.nbytes, time.monotonic())  # the link was not to blame
         if going.frame.header.kind is not Kind.PING:
             self._outstanding_bytes += going.nbytes
         return self._leave(self._outbox.popleft())
@@ -292,10 +316,22 @@ class Connection:
         self._queued_frames -= 1
         if self._roomy and self.ready:
             self._tell_roomy()
-        if going.nbytes > self._part_bytes:
-            self._parts = split(going.frame, going.number, self._part_bytes)
-            return encode(next(self._parts))
+        if going.nbytes > self._watch.part_bytes:
+            self._parts = split(going.frame, going.number, self._watch.part_bytes)
+            return self._encoded(next(self._parts))
         return encode(going.frame, going.carried or self._carried(going))
+
+    def _encoded(self, part: Frame) -> bytes:
+        """A part's bytes, under a number of its own: acknowledged, it tells that bytes go through.
+
+        Not where an emulated link held the whole message back, and its parts leave together.
+        """
+        of = part.header.part
+        if of is None or (self._shaper is not None and self._shaper.shapes(self.node, self.peer_node)):
+            return encode(part)
+        self._number += 1
+        self._watch.sent(self._number, part.nbytes, time.monotonic(), of.message)
+        return encode(part, Carried(self._number))
 
     def _tell_roomy(self) -> None:
         waiting, self._roomy = self._roomy, []
@@ -304,7 +340,7 @@ class Connection:
 
     def _carried(self, going: _Outgoing) -> Carried:
         """What is due to the peer, unless the message is so large that it would hold that up."""
-        if going.nbytes >= self._carrying_bytes or not (self._acks or self._credit_bytes):
+        if going.nbytes >= self._watch.carrying_bytes or not (self._acks or self._credit_bytes):
             return Carried(going.number)
         now_s = time.monotonic()
         carried = Carried(going.number, tuple([(n, now_s - at_s) for n, at_s in self._acks]), self._credit_bytes)
@@ -319,7 +355,6 @@ class Connection:
     def _flush_old(self) -> None:
         """Flush once the oldest has waited its time; the timer was set for one that an answer has carried since."""
         self._flush_at = None
-        self._digest()  # a link that has become known as fast lets large answers carry acknowledgements
         left_s = self._due_since_s + ACK_DELAY_S - time.monotonic()
         if left_s > 0 and (self._acks or self._credit_bytes) and not self.closed:
             self._flush_at = self._loop.call_later(left_s, self._flush_old)
@@ -336,13 +371,15 @@ class Connection:
     # -- reading ---------------------------------------------------------------------------------------------
 
     def _receive(self, data: bytes) -> None:
-        now_s = self.last_used_s = time.monotonic()
+        now_s = self.last_used_s = self.heard_s = time.monotonic()
         self.received_bytes += len(data)
         header: Header | None = None
         try:
             frame = decode(data)
             header = frame.header
             if header.kind is Kind.PART:
+                if header.number:
+                    self._owe(header.number, now_s)
                 whole = self._assembler.add(frame)
                 if whole is None:
                     return
@@ -353,25 +390,26 @@ class Connection:
         if header.acks or header.credit_bytes:
             self._heard(header, now_s)
         if header.number:
-            if not (self._acks or self._credit_bytes):
-                self._due_since_s = now_s
-            self._acks.append((header.number, now_s))
+            self._owe(header.number, now_s)
             if header.kind is Kind.PING:
                 self._flush()
-            else:
-                self._flush_later()
         if header.kind in (Kind.TENSORS, Kind.ERROR, Kind.CANCEL):
             self._on_frame(self, frame)
             if not self._manual_credit:
                 self.consumed(frame)
 
+    def _owe(self, number: int, now_s: float) -> None:
+        """An acknowledgement, soon."""
+        if not (self._acks or self._credit_bytes):
+            self._due_since_s = now_s
+        self._acks.append((number, now_s))
+        self._flush_later()
+
     def _heard(self, header: Header, now_s: float) -> None:
         for number, held_s in header.acks:
-            self._notes.append((False, number, held_s, now_s))
+            self._watch.acknowledged(number, held_s, now_s)
             if self._pings and (answer := self._pings.pop(number, None)) and not answer[0].done():
                 answer[0].set_result(now_s - held_s - answer[1])
-        if len(self._notes) > MAX_NOTES:
-            self._digest()
         if header.credit_bytes:
             self._outstanding_bytes = max(0, self._outstanding_bytes - header.credit_bytes)
             if self._outbox and not self._writing:

@@ -34,6 +34,14 @@ class BadInput(RunError):
     """The caller's tensors do not fit the model: missing, surplus, wrong dtype or wrong shape."""
 
 
+class BadOutput(RunError):
+    """A stage made a tensor of the wrong shape or dtype, or one that overflowed; the message says which and how."""
+
+
+class StageHung(NodesError):
+    """A run that doesn't come back; its worker is about to end itself."""
+
+
 class MalformedFrame(NodesError):
     """Bytes that are no frame of a version spoken here; never fatal to a stream."""
 

@@ -5,12 +5,14 @@ starting and stopping the process worker.py's.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from nodes.claim import Claim
 from nodes.connection import Connection
@@ -24,11 +26,13 @@ from nodes.stage_runner import StageRunner
 from nodes.stage_spec import StageSpec, Successor
 from nodes.stage_work import Runs, fault_of
 from nodes.store import Store
+from nodes.watchdog import Patience
 
 StageKey = tuple[str, int, str]
 TICK_S = 0.5
 WATCH_LIMIT = 1024
 PROBE_BYTES = 16 << 10
+LINK_NEWS_S = 1.0  # at least, from one steady word on a link to the next; a change is told at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,9 @@ class Host:
         self._inbound: set[Connection] = set()
         self._routers: dict[str, Connection] = {}
         self._watchers: set[asyncio.Queue[dict[str, Any]]] = set()
-        self._told: dict[tuple[str, str], int] = {}
+        self._told: dict[tuple[str, str], float] = {}  # when the newest measurement that was told was made
+        self._link_told_s: dict[tuple[str, str], float] = {}
+        self._changes: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()  # detected, told already
 
     # -- stages ----------------------------------------------------------------------------------------------
 
@@ -69,7 +75,8 @@ class Host:
         """Serve a stage from now on; one under the same name and epoch is replaced once it is idle."""
         key = (spec.deployment, spec.epoch, spec.stage)
         old = self.stages.get(key)
-        self.stages[key] = StageRunner(spec, program, self, self)
+        patience = Patience(expected_s=spec.expected_s)
+        self.stages[key] = StageRunner(spec, program, self, self, unbounded=spec.unbounded, patience=patience)
         self.log.write("stage ready", **_about(spec))
         if old is not None:
             await old.drain(5.0)
@@ -192,7 +199,7 @@ class Host:
             return
         about = _about(spec) | {"kind": fault.kind, "request": header.request}
         self.log.write(fault.message, level="error", **about)
-        if not fault.caller_fault and fault.kind not in ("BudgetExpired", "Overloaded"):
+        if not fault.caller_fault and fault.kind not in ("BudgetExpired", "Overloaded", "BadOutput"):
             self.tell({"event": "stage_failed", "message": fault.message, **about})
 
     def tell(self, event: Mapping[str, Any]) -> None:
@@ -230,9 +237,11 @@ class Host:
             connections = [*self._inbound, *self.peers.connections()]
             now_s = time.monotonic()
             for connection in connections:
-                self._report_link(connection)
-                if self.probe_s is not None and now_s - connection.last_used_s > self.probe_s:
-                    connection.probe(PROBE_BYTES)
+                connection.on_link_change = self._report_link
+                if self.probe_s is not None:
+                    connection.probe_if_idle(PROBE_BYTES, self.probe_s)
+                if self._link_told_s.get((connection.node, connection.peer_node), 0.0) <= now_s - LINK_NEWS_S:
+                    self._report_link(connection)
             used_s = max([self._touched_s, *(connection.last_used_s for connection in connections)])
             if not self._watchers and now_s - used_s > self.settings.orphan_s:
                 self.log.write(f"no controller and no traffic for {self.settings.orphan_s:g} s: ending")
@@ -243,23 +252,31 @@ class Host:
                 continue
 
     def _report_link(self, connection: Connection) -> None:
+        """Tell what is new about a link; of several streams over it, whichever measured last speaks."""
         if not connection.peer_node or connection.peer_node == connection.node:
             return
         ends = (connection.node, connection.peer_node)
         estimate = connection.link
-        self.metrics.link(*ends, connection.sent_bytes, estimate)
-        if estimate.samples and self._told.get(ends) != estimate.samples:
-            self._told[ends] = estimate.samples
-            self.tell(
-                {
-                    "event": "link",
-                    "source": ends[0],
-                    "target": ends[1],
-                    "goodput_bytes_per_s": estimate.goodput_bytes_per_s,
-                    "rtt_s": estimate.rtt_s,
-                    "samples": estimate.samples,
-                }
-            )
+        changed = estimate.changes > self._changes.get(connection, 0)
+        if not changed and (estimate.at_s is None or estimate.at_s <= self._told.get(ends, -math.inf)):
+            return
+        self._told[ends], self._link_told_s[ends] = estimate.at_s or -math.inf, time.monotonic()
+        self._changes[connection] = estimate.changes
+        self.metrics.link(*ends, connection.sent_bytes, estimate, changed=changed)
+        self.tell(
+            {
+                "event": "link",
+                "source": ends[0],
+                "target": ends[1],
+                "goodput_bytes_per_s": estimate.goodput_bytes_per_s,
+                "rtt_s": estimate.rtt_s,
+                "samples": estimate.samples,
+                "goodput_std": estimate.goodput_std,
+                "rtt_std_s": estimate.rtt_std_s,
+                "queueing_s": estimate.queueing_s,
+                "changed": changed,
+            }
+        )
 
     async def close(self) -> None:
         """End streams and stages."""

@@ -74,7 +74,12 @@ class WorkerMetrics:
         self._errors = Counter("isthmus_errors", "Requests that ended in an error", (*_STAGE, "kind"), **new)
         self._bytes = Gauge("isthmus_link_sent_bytes", "Bytes sent to a node since the start", _LINK, **new)
         self._goodput = Gauge("isthmus_link_goodput_bytes_per_second", "Estimated goodput to a node", _LINK, **new)
+        self._goodput_std = Gauge(
+            "isthmus_link_goodput_relative_std", "How unsure the estimated goodput is", _LINK, **new
+        )
         self._rtt = Gauge("isthmus_link_rtt_seconds", "Estimated round trip to a node", _LINK, **new)
+        self._queueing = Gauge("isthmus_link_queueing_seconds", "What a message to a node waits", _LINK, **new)
+        self._changes = Counter("isthmus_link_changes", "Changes of the way to a node that were detected", _LINK, **new)
 
     def served(self, spec: StageSpec, queue_s: float, worked: Worked) -> None:
         """A request went through a stage. Its numbers are noted, never its tensors."""
@@ -93,13 +98,18 @@ class WorkerMetrics:
         kind = header.fault.kind if header.fault else "unknown"
         self._errors.labels(spec.deployment, spec.stage, kind).inc()
 
-    def link(self, source: str, target: str, sent_bytes: int, estimate: LinkEstimate) -> None:
-        """What is known of the way to another node."""
+    def link(self, source: str, target: str, sent_bytes: int, estimate: LinkEstimate, *, changed: bool = False) -> None:
+        """What is known of the way to another node, and whether it has changed since the last word."""
         self._bytes.labels(source, target).set(sent_bytes)
         if estimate.goodput_bytes_per_s is not None:
             self._goodput.labels(source, target).set(estimate.goodput_bytes_per_s)
+        if estimate.goodput_std is not None:
+            self._goodput_std.labels(source, target).set(estimate.goodput_std)
         if estimate.rtt_s is not None:
             self._rtt.labels(source, target).set(estimate.rtt_s)
+        self._queueing.labels(source, target).set(estimate.queueing_s)
+        if changed:
+            self._changes.labels(source, target).inc()
 
 
 class Endpoint:

@@ -9,16 +9,18 @@ import asyncio
 import itertools
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar
 
 from nodes.batching import Batcher, BatchRules, Refuse, Run
 from nodes.connection import Connection
-from nodes.errors import BudgetExpired, NodesError, Overloaded
+from nodes.errors import BudgetExpired, NodesError, Overloaded, StageHung
 from nodes.framing import Frame, Header, HopTiming, Kind
 from nodes.lane import Lane
 from nodes.stage_spec import StageSpec, Successor
 from nodes.stage_work import Runs, Worked, fault_of, work
+from nodes.watchdog import Patience, Watchdog, end_process
 
 REMEMBERED = 8192
 AHEAD = 2  # one job runs, one waits for the lane: the next starts without a turn of the loop in between
@@ -64,11 +66,27 @@ class _Request(NamedTuple):
 
 
 class StageRunner:
-    """One stage of one deployment at one epoch."""
+    """One stage of one deployment at one epoch.
 
-    def __init__(self, spec: StageSpec, program: Runs, outlet: Outlet, observer: Observer) -> None:
+    If a run hangs, its requests and all that wait get the fault StageHung, and `end` is called with one line; by
+    default it ends the process. Outputs named in `unbounded` may hold NaN and infinities (soundness.py).
+    """
+
+    def __init__(
+        self,
+        spec: StageSpec,
+        program: Runs,
+        outlet: Outlet,
+        observer: Observer,
+        *,
+        unbounded: Collection[str] = (),
+        patience: Patience | None = None,
+        end: Callable[[str], None] = end_process,
+    ) -> None:
         self.spec, self.program = spec, program
         self.draining = False
+        self._unbounded = frozenset(unbounded)
+        self._hung: StageHung | None = None
         self._outlet, self._observer = outlet, observer
         self._batcher = Batcher(
             BatchRules(max_batch=spec.max_batch, max_delay_s=spec.max_delay_s, queue_limit=spec.queue_limit)
@@ -82,6 +100,12 @@ class StageRunner:
         self._loop = asyncio.get_running_loop()
         self._pumping = self._stalled = False
         self._emptied: asyncio.Event = asyncio.Event()
+        self._watchdog = Watchdog(
+            f"stage {spec.stage!r} of {spec.deployment!r} at epoch {spec.epoch}",
+            self._told_hung,
+            patience=patience or Patience(),
+            end=end,
+        )
 
     def accept(self, frame: Frame, via: Connection) -> None:
         """Take in a TENSORS frame; a duplicate of (request, attempt, sequence, position) is dropped."""
@@ -94,8 +118,11 @@ class StageRunner:
         now_s = time.monotonic()
         deadline_s = None if header.budget_s is None else now_s + header.budget_s
         request = _Request(frame, via, key, now_s, deadline_s)
-        if self._runs_at_once() and (deadline_s is None or deadline_s > now_s):
-            worked = self._lane.run_here(lambda: work(self.spec, self.program, (frame,)))[0]
+        if self._hung is not None:
+            self._fail(request, header._replace(fault=fault_of(self._hung)))
+            via.consumed(frame)
+        elif self._runs_at_once() and (deadline_s is None or deadline_s > now_s):
+            worked = self._lane.run_here(lambda: self._work((frame,)))[0]
             via.consumed(frame)  # before the answer, which carries the credit along
             self._emit(request, worked, 0.0)
         else:
@@ -153,6 +180,7 @@ class StageRunner:
         if self._timer is not None:
             self._timer.cancel()
         self._lane.close()
+        self._watchdog.close()
         if await asyncio.to_thread(self._lane.join, 5.0):
             self.program.close()
 
@@ -196,12 +224,29 @@ class StageRunner:
         started_s = time.monotonic()
 
         def done(results: list[Worked]) -> None:
+            if self._hung is not None:
+                return  # too late: all have been told
             for (ticket, request), worked in zip(held, results, strict=True):
                 self._emit(request, worked, started_s - request.arrived_s)
                 self._forget(ticket)
             self._pump()
 
-        self._lane.submit(lambda: work(self.spec, self.program, frames), done)
+        self._lane.submit(lambda: self._work(frames), done)
+
+    def _work(self, frames: Sequence[Frame]) -> list[Worked]:
+        return self._watchdog.watched(lambda: work(self.spec, self.program, frames, self._unbounded))
+
+    def _told_hung(self, line: str) -> None:
+        """In the watchdog's thread; the loop may be what hangs, or be gone."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._end_hung, StageHung(line))
+
+    def _end_hung(self, hung: StageHung) -> None:
+        self._hung = hung
+        for ticket, request in list(self._requests.items()):
+            self._batcher.remove(ticket)
+            self._fail(request, request.frame.header._replace(fault=fault_of(hung)))
+            self._forget(ticket)
 
     def _emit(self, request: _Request, worked: Worked, queue_s: float) -> None:
         header = request.frame.header

@@ -25,7 +25,7 @@ class StageSpec:
     `sends` go to the successor: outputs of this stage and tensors that it passes on, still encoded. `returns` are
     model outputs that go straight back to the router. `codecs` names the codec of each output that is encoded
     here (raw if absent). `options` are the engine's own. `slowdown` multiplies the stage's busy time by sleeping;
-    one-machine use only.
+    one-machine use only. `unbounded` outputs may hold NaN and infinities; `expected_s` is what a run is planned to take.
     """
 
     deployment: str
@@ -45,6 +45,8 @@ class StageSpec:
     max_batch: int = 1
     max_delay_s: float = 0.0
     queue_limit: int = 1024
+    unbounded: tuple[str, ...] = ()
+    expected_s: float | None = None
 
     def __post_init__(self) -> None:
         where = f"stage {self.stage!r} of {self.deployment!r}"
@@ -68,7 +70,7 @@ class StageSpec:
         try:
             if known.get("successor") is not None:
                 known["successor"] = Successor(**known["successor"])
-            known |= {name: tuple(known[name]) for name in ("sends", "returns") if name in known}
+            known |= {name: tuple(known[name]) for name in ("sends", "returns", "unbounded") if name in known}
             return cls(**known)
         except TypeError as error:
             raise NodesError(f"stage spec {given.get('stage')!r} is malformed: {error}") from None

@@ -4,7 +4,7 @@ Whatever fails becomes a Fault in the result: a stage never raises into the thre
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from nodes.backend import Array, TensorSpec
 from nodes.codec import decode, encode_named
 from nodes.errors import BadInput, MalformedFrame, NodesError, RunError
 from nodes.framing import Buffer, Fault, Frame, TensorMeta
+from nodes.soundness import check_outputs
 from nodes.stage_spec import StageSpec
 
 Encoded = tuple[TensorMeta, Buffer]
@@ -44,17 +45,22 @@ class Worked(NamedTuple):
     encode_s: float = 0.0
 
 
-def work(spec: StageSpec, program: Runs, frames: Sequence[Frame]) -> list[Worked]:
-    """The results of one run over `frames`, in their order; shared seconds are counted to each of them."""
+def work(spec: StageSpec, program: Runs, frames: Sequence[Frame], unbounded: Collection[str] = ()) -> list[Worked]:
+    """The results of one run over `frames`, in their order; shared seconds are counted to each of them.
+
+    Outputs are checked (soundness.py); those named in `unbounded` may overflow.
+    """
     started_s = time.perf_counter()
     try:
         feeds = [_feeds(spec, program, frame) for frame in frames]
         decoded_s = time.perf_counter()
         outputs = _run(program, feeds)
+        for fed, made in zip(feeds, outputs, strict=True):
+            check_outputs(program.outputs, made, fed, unbounded)
         computed_s = time.perf_counter()
         tensors = [_encode(spec, made, frame) for made, frame in zip(outputs, frames, strict=True)]
     except Exception as error:  # whatever an engine throws must end the request, not the worker
-        return _faults(spec, program, frames, error)
+        return _faults(spec, program, frames, error, unbounded)
     encoded_s = time.perf_counter()
     decode_s, compute_s, encode_s = decoded_s - started_s, computed_s - decoded_s, encoded_s - computed_s
     if spec.slowdown > 1:
@@ -70,10 +76,12 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(kind, " ".join(text.split()), isinstance(error, BadInput | MalformedFrame))
 
 
-def _faults(spec: StageSpec, program: Runs, frames: Sequence[Frame], error: Exception) -> list[Worked]:
+def _faults(
+    spec: StageSpec, program: Runs, frames: Sequence[Frame], error: Exception, unbounded: Collection[str]
+) -> list[Worked]:
     """Each request's own result where one of a batch spoiled it; a request alone gets the fault."""
     if len(frames) > 1:
-        return [work(spec, program, [frame])[0] for frame in frames]
+        return [work(spec, program, [frame], unbounded)[0] for frame in frames]
     return [Worked(fault=fault_of(error))]
 
 

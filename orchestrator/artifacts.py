@@ -42,8 +42,12 @@ def build(
     epoch: int,
     topology: Topology,
     reaches: Mapping[NodeId, Reach],
+    allow_nan: bool = False,
 ) -> dict[str, Built]:
-    """Artifacts and specs of every stage, by stage name; what the store holds already is not made again."""
+    """Artifacts and specs of every stage, by stage name; what the store holds already is not made again.
+
+    With `allow_nan` no stage minds NaN or infinities in what it makes.
+    """
     codecs = {name: codec for c in plan.crossings for name, codec in zip(c.tensors, c.codecs, strict=True)}
     built = {}
     for index, stage in enumerate(plan.stages):
@@ -70,6 +74,8 @@ def build(
             sends=sends,
             returns=returns,
             node=stage.node,
+            unbounded=stage.outputs if allow_nan else (),
+            expected_s=stage.seconds,
         )
         built[stage.name] = Built(folder=store.path(sha), spec=spec)
     return built

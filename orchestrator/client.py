@@ -109,20 +109,40 @@ class Client:
         workers: dict[str, Any] = self._ask("bring_up", spec)
         return workers
 
-    def infer(self, name: str, inputs: Mapping[str, Array], *, timeout_s: float = 30.0) -> dict[str, Array]:
-        """Outputs by name for one request. BadInput, RequestFailed, RequestTimeout or UnknownDeployment."""
-        return self.answer(name, inputs, timeout_s=timeout_s).outputs
+    def infer(
+        self, name: str, inputs: Mapping[str, Array], *, timeout_s: float = 30.0, request_id: str | None = None
+    ) -> dict[str, Array]:
+        """Outputs by name for one request. BadInput, RequestFailed, RequestTimeout or UnknownDeployment.
 
-    def answer(self, name: str, inputs: Mapping[str, Array], *, timeout_s: float = 30.0, trace: bool = False) -> Answer:
+        Asked again under the same `request_id` within a minute of the answer, the same answer is given and nothing
+        computed twice.
+        """
+        return self.answer(name, inputs, timeout_s=timeout_s, request_id=request_id).outputs
+
+    def answer(
+        self,
+        name: str,
+        inputs: Mapping[str, Array],
+        *,
+        timeout_s: float = 30.0,
+        trace: bool = False,
+        request_id: str | None = None,
+    ) -> Answer:
         """As `infer`, with the latency in seconds, the epoch and, if traced, every stage's timings."""
-        return self.submit(name, inputs, timeout_s=timeout_s, trace=trace).result()
+        return self.submit(name, inputs, timeout_s=timeout_s, trace=trace, request_id=request_id).result()
 
     def submit(
-        self, name: str, inputs: Mapping[str, Array], *, timeout_s: float = 30.0, trace: bool = False
+        self,
+        name: str,
+        inputs: Mapping[str, Array],
+        *,
+        timeout_s: float = 30.0,
+        trace: bool = False,
+        request_id: str | None = None,
     ) -> "Future[Answer]":
         """As `answer`, without waiting: many requests may be under way at once."""
         self.join(name)
-        return self._start(self._router.infer(name, inputs, budget_s=timeout_s, trace=trace))
+        return self._start(self._router.infer(name, inputs, budget_s=timeout_s, trace=trace, request_id=request_id))
 
     def join(self, name: str) -> None:
         """Get a deployment's routes now rather than at the first request. UnknownDeployment if there is none."""

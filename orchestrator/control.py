@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from math import inf
 
+from orchestrator.choosing import choose
 from orchestrator.events import (
     DeployRequested,
     Event,
@@ -25,22 +26,21 @@ from orchestrator.instructions import (
     FindPlan,
     Instruction,
     KeepEpoch,
-    LoadStage,
-    OpenEpoch,
     Promote,
     Refuse,
 )
 from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge, StageRecord
 from orchestrator.links_seen import LinkEstimate, changed_by_more_than, told_change
-from orchestrator.orders import drain, drop, let_go, serves, stand_by, switch, welcome
+from orchestrator.orders import bring_up, drain, drop, let_go, serves, stand_by, switch, welcome
 from orchestrator.outstanding import outstanding
 from orchestrator.plain import Plain, read_as, to_plain
 from orchestrator.plan_map import Rates, fingerprint, rates_of, same_work
-from orchestrator.standby import standbys
+from orchestrator.rollouts import answer_rollout, go_on_with_trial, welcome_to_trial
+from orchestrator.standby import is_affordable, standbys
 from orchestrator.status import status
 from partitioner.figures import score
 from partitioner.plan import Plan, told
-from policies.rebalance import Keep, Switch, hysteresis
+from policies.rebalance import SPACING_S, Keep, Switch, hysteresis
 
 DRIFT = 0.25  # a link this much faster or slower than the one planned for asks for a new plan
 RETRY_S = 2.0  # between attempts to replace an epoch that has lost a stage
@@ -57,7 +57,7 @@ class Control:
         self,
         *,
         min_gain: float = 0.15,
-        min_dwell_s: float = 5.0,
+        min_dwell_s: float = SPACING_S,
         drift: float = DRIFT,
         knowledge: Knowledge | None = None,
     ) -> None:
@@ -84,6 +84,14 @@ class Control:
         observe(self._known, event, now_s)
         for instruction in instructions:
             commit(self._known, instruction, now_s)
+
+    def latency_s(self, name: str, epoch: int | None) -> float | None:
+        """What a request of this epoch takes alone under today's links; None where its plan isn't mapped."""
+        deployment = self._known.deployments[name]
+        record = deployment.epoch(epoch)
+        if record is None or deployment.plan_map is None or (known := deployment.plan_map.of(record.plan)) is None:
+            return None
+        return known.seconds(rates_of(self._known.links_now(deployment)))
 
     def deployments(self) -> Mapping[str, DeploymentRecord]:
         """The records of all deployments, to read."""
@@ -128,6 +136,7 @@ class Control:
                 pass  # asked for as soon as nothing else is under way, by _go_on
             case DeployRequested():
                 state = "changing" if deployment.renewal else deployment.story.state
+                state = "trying a new version (isthmus rollback ends that)" if deployment.trial is not None else state
                 error = f"deployment {deployment.name!r} is {state}; wait for that to end, or take another name"
                 yield Refuse(deployment=deployment.name, error=error)
             case PlanFound() if deployment.asked is not None and deployment.asked.ticket == event.ticket:
@@ -136,8 +145,9 @@ class Control:
                 yield from self._stay(deployment, event.reason, now_s)
             case RouterJoined():
                 yield from welcome(deployment, event.router)
+                yield from welcome_to_trial(deployment, event.router)
             case _:
-                pass
+                yield from answer_rollout(self._known, deployment, event, now_s)
 
     def _go_on(self, deployment: DeploymentRecord, now_s: float) -> Iterator[Instruction]:
         """The rules, each on what is known by now: bring up, switch, drain, drop, look again."""
@@ -157,12 +167,16 @@ class Control:
         else:
             yield from self._reconsider(deployment, now_s)
             yield from self._clear(deployment)
+            yield from go_on_with_trial(self._known, deployment, now_s)
+            yield from self._clear(deployment)
             yield from self._keep_ready(deployment)
 
     def _clear(self, deployment: DeploymentRecord) -> Iterator[Instruction]:
         """Drain what was replaced; let go of what is drained."""
         for epoch in list(deployment.epochs):
-            if epoch.story.state == "active" and epoch.number != deployment.active:
+            tried = None if deployment.trial is None else deployment.trial.epoch
+            is_replaced = epoch.story.state == "active" and epoch.number != deployment.active
+            if is_replaced or (epoch.story.state == "trial" and epoch.number != tried):
                 yield drain(deployment, epoch)
             if epoch.story.state == "dropping" or (epoch.story.state == "draining" and not epoch.routers):
                 yield from self._retire(deployment, epoch)
@@ -178,14 +192,15 @@ class Control:
             drifted = self._drifted(deployment)
             if gone is not None and deployment.look_again_s is None:
                 yield from self._replace(deployment, gone, now_s)
-            elif gone is None and drifted is not None:
+            elif gone is None:
                 yield from self._look_up(deployment, active, drifted, now_s)
 
     def _replace(self, deployment: DeploymentRecord, gone: StageRecord, now_s: float) -> Iterator[Instruction]:
         """What runs has lost a stage: take up the fastest epoch that stands by whole, and ask for the best plan."""
         lost = f"stage {gone.name} on {gone.node} is gone: {gone.error or 'lost'}"
         rates = rates_of(self._known.links_now(deployment))
-        ready = [epoch for epoch in deployment.epochs if epoch.story.state == "standby" and epoch.lost_stage is None]
+        same = [epoch for epoch in deployment.epochs if epoch.spec == deployment.spec]
+        ready = [epoch for epoch in same if epoch.story.state == "standby" and epoch.lost_stage is None]
         stand_in = min(ready, key=lambda epoch: _seconds(deployment, epoch.plan, rates), default=None)
         if stand_in is None:
             yield from self._ask(deployment, lost)
@@ -193,28 +208,25 @@ class Control:
             yield switch(deployment, stand_in, f"{lost}; this one stood by", look_again_s=now_s)
 
     def _look_up(
-        self, deployment: DeploymentRecord, active: EpochRecord, drifted: str, now_s: float
+        self, deployment: DeploymentRecord, active: EpochRecord, drifted: str | None, now_s: float
     ) -> Iterator[Instruction]:
-        """Choose again among the known plans; where the map may lack the best one, ask for it."""
+        """Choose again among the known plans; where a link has drifted and the map may lack the best, ask for it."""
         plan_map, links = deployment.plan_map, self._known.links_now(deployment)
         running = None if plan_map is None else plan_map.of(active.plan)
         if plan_map is None or running is None:
-            yield from self._ask(deployment, drifted)
+            yield from [] if drifted is None else self._ask(deployment, drifted)
             return
-        rates = rates_of(links)
-        best = plan_map.best(rates, without=self._known.lost_nodes) or running
-        current_s, best_s = running.seconds(rates), best.seconds(rates)
-        decision, due_s = self._judge(deployment, current_s, best_s, now_s)
+        terms = {"min_gain": self._min_gain, "spacing_s": self._min_dwell_s}
+        decision, best = choose(deployment, plan_map, running, links, self._known.lost_nodes, now_s, **terms)
         is_complete = plan_map.is_complete_under(links, self._drift)
-        figures = f"{told(best_s, 'latency')} against {told(current_s, 'latency')}"
         if isinstance(decision, Switch):
+            taken, takes = (told(deployment.costs[one.key].at(now_s), "latency") for one in (best, running))
+            reason = f"{drifted or 'the links stay as they are'}; a known plan takes {taken} against {takes}"
             again_s = None if is_complete else now_s
-            reason = f"{drifted}; a known plan takes {figures}"
             yield from self._take(deployment, best.plan, reason, links=links, look_again_s=again_s)
-        elif is_complete:
-            reason = f"{drifted}; {decision.reason}: {figures}"
-            yield KeepEpoch(deployment=deployment.name, reason=reason, look_again_s=due_s, links=links)
-        else:
+        elif drifted is not None and is_complete:
+            yield KeepEpoch(deployment=deployment.name, reason=f"{drifted}; {decision.reason}", links=links)
+        elif drifted is not None:
             yield from self._ask(deployment, drifted)
 
     def _keep_ready(self, deployment: DeploymentRecord) -> Iterator[Instruction]:
@@ -226,7 +238,8 @@ class Control:
         spare = [epoch for epoch in deployment.epochs if epoch.standby]
         for epoch in spare:
             state, is_whole = epoch.story.state, epoch.lost_stage is None
-            if state in ("loading", "standby") and not (is_whole and serves(deployment, epoch, wanted)):
+            is_wanted = epoch.number == deployment.kept or serves(deployment, epoch, wanted)
+            if state in ("loading", "standby") and not (is_whole and is_wanted):
                 yield from [drain(deployment, epoch)] if state == "standby" and epoch.routers else drop(epoch)
             elif state == "loading" and epoch.is_ready:
                 yield stand_by(deployment, epoch, deployment.routers)
@@ -234,16 +247,18 @@ class Control:
         held = [fingerprint(epoch.plan) for epoch in kept if epoch.story.state in ("loading", "standby", "draining")]
         missing = [plan for plan in wanted if fingerprint(plan) not in held]
         if missing and not any(epoch.story.state == "loading" for epoch in deployment.epochs):
-            yield from self._open(deployment, missing[0], "in case it is needed", standby=True)
+            yield from bring_up(self._known, deployment, missing[0], "in case it is needed", standby=True)
 
     def _wanted(self, deployment: DeploymentRecord, active: EpochRecord) -> tuple[Plan, ...]:
         """What should stand by; remembered, as it follows from what seldom changes."""
         given = (
             active.number, deployment.map_ticket, tuple(deployment.planned_links), tuple(self._known.lost_nodes),
-            tuple(deployment.unfit), tuple(deployment.room), deployment.plan_map is None,
+            tuple(deployment.unfit), tuple(deployment.room), deployment.plan_map is None, _kept_plan(deployment),
         )  # fmt: skip
         if (remembered := self._wishes.get(deployment.name)) is None or remembered[0] != given:
-            plans = standbys(deployment, active.plan, deployment.planned_links, self._known.lost_nodes)
+            plans = standbys(
+                deployment, active.plan, deployment.planned_links, self._known.lost_nodes, kept=_kept_plan(deployment)
+            )
             self._wishes[deployment.name] = remembered = (given, plans)
         return remembered[1]
 
@@ -251,7 +266,9 @@ class Control:
         """What nobody sends to any more is dropped, unless it should stand by."""
         active = deployment.epoch(deployment.active)
         is_fit = epoch.story.state == "draining" and epoch.is_ready and deployment.story.state == "running"
-        if is_fit and active is not None and serves(deployment, epoch, self._wanted(deployment, active)):
+        if is_fit and epoch.number == deployment.kept and is_affordable(deployment, epoch.plan):
+            yield stand_by(deployment, epoch, ())  # for a rollback only: no router may answer from it by itself
+        elif is_fit and active is not None and serves(deployment, epoch, self._wanted(deployment, active)):
             yield stand_by(deployment, epoch, deployment.routers)
         else:
             yield from drop(epoch)
@@ -281,7 +298,13 @@ class Control:
             yield from self._weigh(deployment, found.plan, found.current, now_s)
 
     def _weigh(self, deployment: DeploymentRecord, plan: Plan, current: float, now_s: float) -> Iterator[Instruction]:
-        """Switch if it gains enough and the last switch is long past; if only that is in the way, look again then."""
+        """Switch if it gains enough and the last switch is long past; if only that is in the way, look again then.
+
+        Where there is a map, the plan found is soon in it, and what was remembered of the others decides.
+        """
+        if deployment.plan_map is not None:
+            yield KeepEpoch(deployment=deployment.name, reason="a better plan was found; it is being mapped")
+            return
         objective = "latency" if plan.certificate is None else plan.certificate.objective
         best = score(plan.predicted, objective) or 0.0
         figures = f"{told(best, objective)} against {told(current, objective)} under today's links"
@@ -313,36 +336,13 @@ class Control:
         spare = (epoch for epoch in deployment.epochs if serves(deployment, epoch, (plan,)) and not epoch.lost_stage)
         held = next((epoch for epoch in spare if epoch.standby and epoch.story.state in ("standby", "loading")), None)
         if held is None:
-            yield from self._open(deployment, plan, reason, links=links, look_again_s=look_again_s)
+            yield from bring_up(self._known, deployment, plan, reason, links=links, look_again_s=look_again_s)
         elif held.story.state == "standby":
             yield switch(deployment, held, reason, links=links, look_again_s=look_again_s)
         else:
             yield Promote(
                 deployment=deployment.name, epoch=held.number, reason=reason, links=links, look_again_s=look_again_s
             )
-
-    def _open(
-        self,
-        deployment: DeploymentRecord,
-        plan: Plan,
-        reason: str,
-        *,
-        standby: bool = False,
-        links: tuple[LinkEstimate, ...] = (),
-        look_again_s: float | None = None,
-    ) -> Iterator[Instruction]:
-        name, epoch = deployment.name, self._known.last_epochs[deployment.name] + 1
-        yield OpenEpoch(
-            deployment=name,
-            epoch=epoch,
-            plan=plan,
-            reason=reason,
-            standby=standby,
-            links=links,
-            look_again_s=look_again_s,
-        )
-        for index, stage in enumerate(plan.stages):
-            yield LoadStage(deployment=name, epoch=epoch, stage=stage.name, node=stage.node, index=index)
 
     def _give_up(self, deployment: DeploymentRecord, epoch: EpochRecord, now_s: float) -> Iterator[Instruction]:
         """Drop what was being brought up; plan again if a node was lost, else stay with what runs, or fail."""
@@ -370,6 +370,12 @@ class Control:
             if changed_by_more_than(self._drift, before, after):
                 return told_change(before, after)
         return None
+
+
+def _kept_plan(deployment: DeploymentRecord) -> Plan | None:
+    """What of the version before is still loaded."""
+    epoch = deployment.epoch(deployment.kept)
+    return None if epoch is None or epoch.number == deployment.active else epoch.plan
 
 
 def _seconds(deployment: DeploymentRecord, plan: Plan, rates: Rates) -> float:

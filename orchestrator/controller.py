@@ -273,6 +273,13 @@ class Controller:
         topologies = [blueprint.spec.topology for blueprint in self._desk.blueprints.values()]
         self._radio.watch(link for topology in topologies for link in radio_links(topology))
 
+    def suspect(self, deployment: str, epoch: int, stage: str, node: str, why: str) -> None:
+        """A stage gives answers that are no fault of their requests: it is replaced. Late news is let go."""
+        try:
+            self._handle(StageFailed(deployment=deployment, epoch=epoch, stage=stage, node=node, error=why))
+        except OrchestratorError as late:
+            self._note("late", deployment, epoch, str(late))
+
     # What agents tell
 
     async def worker_event(self, node: str, event: Mapping[str, Any]) -> None:
@@ -364,10 +371,15 @@ class Controller:
 
     def _with_routes(self, kind: type[Switch | Offer], name: str, epoch: int) -> Command | None:
         try:
-            return kind(routes=self._routes(name, epoch))
+            routes = self._routes(name, epoch)
         except ClusterError as error:  # a node was lost this moment; the core hears of it next
             self._note("late", name, epoch, str(error))
             return None
+        leaves = self._control.deployments()[name].active
+        if kind is Offer or leaves == epoch:
+            return kind(routes=routes)
+        old_s, new_s = (self._control.latency_s(name, one) for one in (leaves, epoch))
+        return Switch(routes=routes, leaves=leaves, old_s=old_s, new_s=new_s)
 
     def _tell_askers(self, instruction: Instruction) -> None:
         match instruction:

@@ -33,6 +33,12 @@ class RequestFailed(OrchestratorError):
         self.caller_fault = caller_fault
 
 
+class Unavailable(RequestFailed):
+    """A request refused because its deployment is draining; asking again after `retry_after_s` may find another."""
+
+    retry_after_s = 1.0
+
+
 class RequestTimeout(RequestFailed):
     """A request whose budget ran out."""
 

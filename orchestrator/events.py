@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.plan_map import PlanMap
+from orchestrator.rollout_terms import RolloutTerms
 from partitioner.plan import Plan
 from partitioner.topology import NodeId
+from policies.rollout import Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,44 @@ class DeployRequested:
     spec: str
     links: tuple[LinkEstimate, ...] = ()
     room: tuple[NodeRoom, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutRequested:
+    """A new version of a running deployment is wanted beside it, to be promoted or rolled back by these terms."""
+
+    deployment: str
+    spec: str
+    terms: RolloutTerms
+    links: tuple[LinkEstimate, ...] = ()
+    room: tuple[NodeRoom, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialObserved:
+    """What a router has counted of both versions since it heard of `step` of the trial in that epoch."""
+
+    deployment: str
+    router: str
+    epoch: int
+    step: int
+    old: Tally
+    new: Tally
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromoteRequested:
+    """The version on trial is to take over, whatever was counted of it so far."""
+
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackRequested:
+    """The trial is to end, or, without one, this version to come back: by default the one that ran before."""
+
+    deployment: str
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +208,7 @@ class Tick:
 Event = (
     DeployRequested | PlanFound | PlanNotFound | PlansMapped | StageReady | StageFailed | StageStopped
     | RouterJoined | RouterLeft | RouterSwitched | EpochDrained | LinkObserved | NodeLost | NodeJoined
-    | DeleteRequested | Tick
+    | DeleteRequested | Tick | RolloutRequested | TrialObserved | PromoteRequested | RollbackRequested
 )  # fmt: skip
 
 EVENTS: dict[str, type] = {kind.__name__: kind for kind in Event.__args__}

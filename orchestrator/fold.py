@@ -4,6 +4,7 @@ Together they are the fold that a journal replays: events and *recorded* instruc
 without deciding anything again. So whatever a decision changes must stand in its instruction.
 """
 
+from orchestrator.costs import costs_of
 from orchestrator.errors import IllegalTransition, UnknownDeployment
 from orchestrator.events import (
     DeleteRequested,
@@ -14,6 +15,9 @@ from orchestrator.events import (
     NodeJoined,
     NodeLost,
     PlansMapped,
+    PromoteRequested,
+    RollbackRequested,
+    RolloutRequested,
     RouterJoined,
     RouterLeft,
     RouterSwitched,
@@ -21,12 +25,23 @@ from orchestrator.events import (
     StageReady,
     StageStopped,
     Tick,
+    TrialObserved,
 )
-from orchestrator.fold_epochs import abandon_candidate, answered, commit_epoch, open_epoch
+from orchestrator.fold_epochs import answered, commit_epoch, open_epoch
+from orchestrator.fold_trials import (
+    abandon_candidate,
+    commit_trial,
+    note,
+    note_running,
+    observe_trial,
+    put_in_force,
+    wish_trial,
+)
 from orchestrator.instructions import (
     Deleted,
     DrainEpoch,
     DropStage,
+    EndTrial,
     Fail,
     FindPlan,
     Instruction,
@@ -35,13 +50,16 @@ from orchestrator.instructions import (
     OpenEpoch,
     Promote,
     Refuse,
+    SplitTraffic,
     StandBy,
     SwitchRouters,
+    TakeVersion,
 )
 from orchestrator.knowledge import DeploymentRecord, Knowledge
 from orchestrator.links_seen import LinkEstimate, link_key
-from orchestrator.plan_map import fingerprint
+from orchestrator.plan_map import fingerprint, rates_of
 from orchestrator.states import Story
+from orchestrator.versions import FAILED, REFUSED, add_version, version_of
 
 
 def observe(known: Knowledge, event: Event, now_s: float) -> None:
@@ -50,11 +68,7 @@ def observe(known: Knowledge, event: Event, now_s: float) -> None:
         case DeployRequested():
             _begin(known, event)
         case LinkObserved():
-            link = LinkEstimate(
-                source=event.source, target=event.target,
-                bytes_per_s=event.bytes_per_s, propagation_s=event.propagation_s, std=event.std,
-            )  # fmt: skip
-            known.links[link_key(link)] = link
+            _observe_link(known, event, now_s)
         case NodeLost():
             _lose_node(known, event, now_s)
         case NodeJoined():
@@ -67,6 +81,8 @@ def observe(known: Knowledge, event: Event, now_s: float) -> None:
                 if isinstance(event, StageReady | StageFailed | StageStopped):
                     _check_epoch(known, event)
                 _observe_deployment(deployment, event, now_s)
+                if isinstance(event, PlansMapped):
+                    _price(known, deployment, now_s)
                 _settle(deployment, now_s)
 
 
@@ -75,13 +91,7 @@ def commit(known: Knowledge, instruction: Instruction, now_s: float) -> None:
     deployment = known.deployments[instruction.deployment]
     match instruction:
         case FindPlan():
-            known.last_ticket = instruction.ticket
-            if deployment.story.state == "loading":
-                deployment.story.step("replan", now_s)
-            abandon_candidate(deployment, now_s)
-            deployment.asked, deployment.look_again_s = instruction, None
-            deployment.map_ticket = instruction.ticket
-            deployment.renewal = "asked" if deployment.renewal == "wanted" else deployment.renewal
+            _find_plan(known, deployment, instruction, now_s)
         case OpenEpoch():
             open_epoch(known, deployment, instruction, now_s)
         case KeepEpoch():
@@ -92,16 +102,44 @@ def commit(known: Knowledge, instruction: Instruction, now_s: float) -> None:
             answered(deployment, instruction.error)
             abandon_candidate(deployment, now_s)
             deployment.story.step("fail", now_s)
+            note(deployment, deployment.version, FAILED, instruction.error, now_s)
+        case SplitTraffic() | EndTrial() | TakeVersion():
+            commit_trial(known, deployment, instruction, now_s)
         case Promote() | SwitchRouters() | StandBy() | DrainEpoch() | DropStage():
             commit_epoch(deployment, instruction, now_s)
         case Deleted():
             deployment.story.step("end", now_s)
             del known.deployments[instruction.deployment]
         case Refuse(keeps_spec=True):
-            deployment.spec, deployment.renewal = deployment.spec_before, ""
+            _return_to_spec(known, deployment, instruction.error, now_s)
         case LoadStage() | Refuse():
             pass
     _settle(deployment, now_s)
+
+
+def _find_plan(known: Knowledge, deployment: DeploymentRecord, asked: FindPlan, now_s: float) -> None:
+    known.last_ticket = asked.ticket
+    if asked.version:
+        assert deployment.trial is not None, f"{asked} speaks of a trial that is over"
+        deployment.trial.asked = asked
+        return
+    if deployment.story.state == "loading":
+        deployment.story.step("replan", now_s)
+    abandon_candidate(deployment, now_s)
+    deployment.asked, deployment.look_again_s = asked, None
+    deployment.map_ticket = asked.ticket
+    deployment.renewal = "asked" if deployment.renewal == "wanted" else deployment.renewal
+
+
+def _return_to_spec(known: Knowledge, deployment: DeploymentRecord, error: str, now_s: float) -> None:
+    """A changed spec was refused: the one before it is in force again."""
+    note(deployment, deployment.version, REFUSED, error, now_s)
+    earlier = version_of(deployment.versions, deployment.version_before)
+    if earlier is None:
+        deployment.spec = deployment.spec_before
+    else:
+        put_in_force(known, deployment, earlier)
+    deployment.renewal = ""
 
 
 def find(known: Knowledge, event: Event) -> DeploymentRecord | None:
@@ -111,7 +149,9 @@ def find(known: Knowledge, event: Event) -> DeploymentRecord | None:
     """
     name: str = getattr(event, "deployment")  # noqa: B009 (only some events have it)
     deployment = known.deployments.get(name)
-    is_wish = isinstance(event, DeleteRequested | RouterJoined)
+    is_wish = isinstance(
+        event, DeleteRequested | RouterJoined | RolloutRequested | PromoteRequested | RollbackRequested
+    )
     if deployment is None and (is_wish or name not in known.last_epochs):
         raise UnknownDeployment(name, tuple(known.deployments))
     return deployment
@@ -120,14 +160,16 @@ def find(known: Knowledge, event: Event) -> DeploymentRecord | None:
 def _begin(known: Knowledge, event: DeployRequested) -> None:
     """A new record, or a changed spec for one that runs. A failed one's remains and routers are taken over."""
     before = known.deployments.get(event.deployment)
-    if before is not None and before.story.state == "running" and not before.renewal:
-        before.spec, before.spec_before, before.links = event.spec, before.spec, list(event.links)
-        before.room, before.plan_map = list(event.room), None
-        before.planned_links = list(known.links_now(before))
-        before.renewal = "wanted"
+    is_steady = before is not None and not before.renewal and before.trial is None
+    if before is not None and is_steady and before.story.state == "running":
+        before.spec_before, before.version_before = before.spec, before.version
+        put_in_force(known, before, add_version(before.versions, event.spec, event.links, event.room))
+        before.renewal, before.kept = "wanted", None
     if before is not None and before.story.state != "failed":
         return
     known.last_epochs.setdefault(event.deployment, 0)
+    versions = before.versions if before else []
+    version = add_version(versions, event.spec, event.links, event.room)
     known.deployments[event.deployment] = DeploymentRecord(
         name=event.deployment,
         spec=event.spec,
@@ -136,7 +178,23 @@ def _begin(known: Knowledge, event: DeployRequested) -> None:
         epochs=before.epochs if before else [],
         routers=before.routers if before else [],
         room=list(event.room),
+        versions=versions,
+        version=version.number,
     )
+
+
+def _observe_link(known: Knowledge, event: LinkObserved, now_s: float) -> None:
+    link = LinkEstimate(
+        source=event.source,
+        target=event.target,
+        bytes_per_s=event.bytes_per_s,
+        propagation_s=event.propagation_s,
+        std=event.std,
+    )
+    known.links[link_key(link)] = link
+    for deployment in known.deployments.values():
+        if any(one.ends == link.ends for one in deployment.links):
+            _price(known, deployment, now_s)
 
 
 def _lose_node(known: Knowledge, event: NodeLost, now_s: float) -> None:
@@ -157,8 +215,13 @@ def _observe_deployment(deployment: DeploymentRecord, event: Event, now_s: float
             _observe_router(deployment, event)
         case PlansMapped() if event.ticket == deployment.map_ticket:
             deployment.plan_map, deployment.unfit = event.plan_map, []
+        case RolloutRequested():
+            wish_trial(deployment, event)
+        case TrialObserved():
+            observe_trial(deployment, event, now_s)
         case DeleteRequested():
             deployment.story.step("delete", now_s)
+            deployment.trial, deployment.kept = None, None
             deployment.asked, deployment.look_again_s, deployment.reason = None, None, "delete was asked"
         case _:
             pass
@@ -216,8 +279,11 @@ def _settle(deployment: DeploymentRecord, now_s: float) -> None:
     for epoch in list(deployment.epochs):
         if epoch.story.state == "switching" and not epoch.waiting:
             epoch.story.step("activate", now_s)
+            if deployment.active is not None:
+                deployment.switched_at_s = now_s
+            if epoch.version == deployment.version:
+                note_running(deployment, epoch, now_s)
             deployment.active, deployment.candidate = epoch.number, None
-            deployment.switched_at_s = now_s
             deployment.renewal = "wanted" if deployment.renewal == "wanted" else ""
             if deployment.story.state == "loading":
                 deployment.story.step("run", now_s)
@@ -228,6 +294,13 @@ def _settle(deployment: DeploymentRecord, now_s: float) -> None:
         if all_gone and is_leaving:
             epoch.story.step("end", now_s)
             deployment.epochs.remove(epoch)
+
+
+def _price(known: Knowledge, deployment: DeploymentRecord, now_s: float) -> None:
+    """What the known plans take, now that something was heard of the links or of them."""
+    if deployment.plan_map is not None:
+        rates = rates_of(known.links_now(deployment))
+        deployment.costs = costs_of(deployment.plan_map, deployment.costs, rates, now_s)
 
 
 def _discard(names: list[str], name: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from orchestrator.fold_trials import open_trial
 from orchestrator.instructions import DrainEpoch, DropStage, OpenEpoch, Promote, StandBy, SwitchRouters
 from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge, StageRecord
 from orchestrator.links_seen import LinkEstimate
@@ -16,13 +17,13 @@ def open_epoch(known: Knowledge, deployment: DeploymentRecord, opened: OpenEpoch
         for stage in opened.plan.stages
     ]
     story = Story("epoch", name, "loading")
-    deployment.epochs.append(
-        EpochRecord(
-            opened.epoch, opened.plan, opened.reason, story, stages, standby=opened.standby, spec=deployment.spec
-        )
-    )
+    epoch = EpochRecord(opened.epoch, opened.plan, opened.reason, story, stages, standby=opened.standby)
+    epoch.spec, epoch.version = deployment.spec, deployment.version
+    deployment.epochs.append(epoch)
     known.last_epochs[deployment.name] = opened.epoch
-    if opened.standby:
+    if opened.version:
+        open_trial(deployment, epoch)
+    if opened.standby or opened.version:
         return
     answered(deployment, opened.reason, opened.links)
     deployment.candidate = opened.epoch
@@ -40,15 +41,6 @@ def answered(deployment: DeploymentRecord, reason: str, links: Iterable[LinkEsti
         deployment.asked = None
     deployment.planned_links = looked_up or deployment.planned_links
     deployment.reason = reason
-
-
-def abandon_candidate(deployment: DeploymentRecord, now_s: float) -> None:
-    """What was to replace the active epoch is not wanted any more; if routers are switching to it, it stays."""
-    candidate = deployment.epoch(deployment.candidate)
-    if candidate is not None and candidate.story.state == "loading":
-        candidate.story.step("drop", now_s)
-    if candidate is None or candidate.story.state == "dropping":
-        deployment.candidate = None
 
 
 def commit_epoch(
@@ -85,9 +77,9 @@ def _step(epoch: EpochRecord, verb: str, state: str, now_s: float) -> None:
 
 
 def _switch(deployment: DeploymentRecord, epoch: EpochRecord, given: SwitchRouters, now_s: float) -> None:
-    if epoch.story.state == "standby":
+    if epoch.story.state in ("standby", "trial", "draining"):
         _take_up(deployment, epoch, given)
-    if epoch.story.state in ("loading", "standby"):
+    if epoch.story.state in ("loading", "standby", "trial", "draining"):
         epoch.story.step("switch", now_s)
     _add(epoch.routers, given.routers)
     _add(epoch.waiting, given.routers)

@@ -21,7 +21,7 @@ class Following:
 
     def __init__(self, bond: Bond) -> None:
         self._bond = bond
-        self.router = Router(on_drained=self._drained)
+        self.router = Router(on_drained=self._drained, on_suspect=self._suspected)
         self.joined: list[str] = []
 
     async def follow(self) -> None:
@@ -60,6 +60,13 @@ class Following:
         except AWAY:
             return
 
+    def _suspected(self, deployment: str, epoch: int, stage: str, node: str, why: str) -> None:
+        """Tell of a stage that is not to be trusted any more."""
+        try:
+            self._bond.call("suspect", deployment, epoch, stage, node, why)
+        except AWAY:
+            return
+
     async def _tie_again(self) -> bool:
         if not await asyncio.to_thread(self._bond.renew):
             return False
@@ -77,6 +84,8 @@ class Following:
         match command:
             case Switch(routes=routes):
                 await self.router.switch(routes)
+                if command.leaves is not None and command.old_s is not None and command.new_s is not None:
+                    self.router.hurry(routes.deployment, command.leaves, old_s=command.old_s, new_s=command.new_s)
                 await self._bond.call("switched", self.router.name, routes.deployment, routes.epoch)
             case Offer(routes=routes):
                 await self.router.offer(routes)

@@ -11,7 +11,8 @@ from partitioner.topology import NodeId
 class FindPlan:
     """Search under these links without these nodes; answer with PlanFound or PlanNotFound and the ticket.
 
-    A newer ticket of the same deployment replaces an older one, whose search may be given up.
+    A newer ticket of the same deployment replaces an older one, whose search may be given up. `version` is the one on
+    trial that it is for, 0 for the version in force.
     """
 
     deployment: str
@@ -19,6 +20,7 @@ class FindPlan:
     links: tuple[LinkEstimate, ...]
     excluded: tuple[NodeId, ...] = ()
     reason: str = ""
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,8 @@ class OpenEpoch:
     """A plan is to be brought up under this number; LoadStage for each of its stages follows.
 
     `standby`: it is not to replace what runs, only to be ready. `links` are those it was looked up for, where the
-    plan answers no FindPlan; a second look is due at `look_again_s`, if given.
+    plan answers no FindPlan; a second look is due at `look_again_s`, if given. `version` is the one on trial that it
+    is for, 0 for the version in force.
     """
 
     deployment: str
@@ -36,6 +39,7 @@ class OpenEpoch:
     standby: bool = False
     links: tuple[LinkEstimate, ...] = ()
     look_again_s: float | None = None
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,48 @@ class SwitchRouters:
     reason: str = ""
     links: tuple[LinkEstimate, ...] = ()
     look_again_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitTraffic:
+    """Tell these routers to let part `weight` of the requests concern this epoch, beside the one they use.
+
+    How is told by `mode`, as in RolloutTerms; they count what becomes of them anew with each `step`.
+    """
+
+    deployment: str
+    epoch: int
+    routers: tuple[str, ...]
+    version: int
+    mode: str
+    weight: float
+    step: int
+    beside: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndTrial:
+    """The version on trial is rolled back: routers leave it, then it is dropped."""
+
+    deployment: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeVersion:
+    """The deployment is this version from now on; SwitchRouters follows, unless `to_load`: it is yet to be brought up.
+
+    `ends` says what becomes of the version that it replaces.
+    """
+
+    deployment: str
+    version: int
+    spec: str
+    reason: str
+    to_load: bool = False
+    ends: str = "replaced"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +192,7 @@ class Deleted:
 
 Instruction = (
     FindPlan | OpenEpoch | Promote | StandBy | LoadStage | SwitchRouters | DrainEpoch | DropStage | KeepEpoch | Refuse
-    | Fail | Deleted
+    | Fail | Deleted | SplitTraffic | EndTrial | TakeVersion
 )  # fmt: skip
 
 INSTRUCTIONS: dict[str, type] = {kind.__name__: kind for kind in Instruction.__args__}

@@ -7,14 +7,18 @@ to and read from snapshots as plain values. Lists and dicts keep their order; th
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from orchestrator.costs import PlanCost
 from orchestrator.errors import IllegalTransition
 from orchestrator.events import NodeRoom
 from orchestrator.instructions import FindPlan
 from orchestrator.links_seen import LinkEstimate, link_key
 from orchestrator.plan_map import PlanMap
+from orchestrator.rollout_terms import RolloutTerms
 from orchestrator.states import Story
+from orchestrator.versions import VersionRecord
 from partitioner.plan import Plan
 from partitioner.topology import NodeId
+from policies.rollout import Tally
 
 
 @dataclass(slots=True)
@@ -38,7 +42,7 @@ class EpochRecord:
     """A plan brought up under a number.
 
     `routers` were told to use it and have not drained it; those in `waiting` have not yet said they switched.
-    `standby`: it is there in case it is needed, for the spec of digest `spec`.
+    `standby`: it is there in case it is needed, for the spec of digest `spec`, which is that of `version`.
     """
 
     number: int
@@ -50,6 +54,7 @@ class EpochRecord:
     waiting: list[str] = field(default_factory=list)
     standby: bool = False
     spec: str = ""
+    version: int = 0
 
     def stage(self, name: str) -> StageRecord:
         """The stage of that name; IllegalTransition if the plan has none."""
@@ -75,14 +80,47 @@ class EpochRecord:
 
 
 @dataclass(slots=True)
+class RouterTally:
+    """What one router has counted of both versions in the trial's newest step."""
+
+    router: str
+    old: Tally
+    new: Tally
+
+
+@dataclass(slots=True)
+class TrialRecord:
+    """A version beside the one in force, from the wish to promotion or rollback.
+
+    `rung` is the weight that it has reached, `step` grows whenever counting begins anew: with the rung, and when
+    `beside`, the epoch in use that it is counted against, is another. `since_s` is when, `heard_s` the newest count.
+    """
+
+    version: int
+    spec: str
+    terms: RolloutTerms
+    links: list[LinkEstimate]
+    asked: FindPlan | None = None
+    epoch: int | None = None
+    beside: int | None = None
+    rung: int = 0
+    step: int = 0
+    since_s: float = 0.0
+    heard_s: float = 0.0
+    tallies: list[RouterTally] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class DeploymentRecord:
     """A deployment. `active` is the epoch in use, `candidate` the one that is to replace it.
 
     `links` are the topology's first guesses, `planned_links` those the last decision was made for,
     `asked` the question that is out, `look_again_s` when a second look is due. `renewal`: a changed spec is
     "wanted", "asked" for, "opened" as an epoch, or "" when none is under way; `spec_before` is what it replaces.
-    `plan_map` was drawn at `map_ticket`, the newest question asked for it; `unfit` are its plans, as `fingerprint`
-    names them, that failed while they stood by, which `room` lets some do.
+    `plan_map` was drawn at `map_ticket`, the newest question asked for it, `costs` are what its plans take by key;
+    `unfit` are its plans, as `fingerprint`
+    names them, that failed while they stood by, which `room` lets some do. `version` is the number of the version in
+    force, or to be; `kept` the epoch of the version before it, which stays loaded for an instant rollback.
     """
 
     name: str
@@ -103,7 +141,13 @@ class DeploymentRecord:
     room: list[NodeRoom] = field(default_factory=list)
     plan_map: PlanMap | None = None
     map_ticket: int = 0
+    costs: dict[str, PlanCost] = field(default_factory=dict)
     unfit: list[str] = field(default_factory=list)
+    versions: list[VersionRecord] = field(default_factory=list)
+    version: int = 0
+    version_before: int = 0
+    trial: TrialRecord | None = None
+    kept: int | None = None
 
     def epoch(self, number: int | None) -> EpochRecord | None:
         """The epoch of that number while anything of it is left."""

@@ -82,4 +82,5 @@ class Loader:
             epoch=epoch,
             topology=blueprint.tuned_topology,
             reaches=reaches,
+            allow_nan=blueprint.spec.allow_nan,
         )

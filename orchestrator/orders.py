@@ -2,8 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 
-from orchestrator.instructions import DrainEpoch, DropStage, Instruction, StandBy, SwitchRouters
-from orchestrator.knowledge import DeploymentRecord, EpochRecord
+from orchestrator.instructions import (
+    DrainEpoch,
+    DropStage,
+    Instruction,
+    LoadStage,
+    OpenEpoch,
+    StandBy,
+    SwitchRouters,
+)
+from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.plan_map import same_work
 from partitioner.plan import Plan
@@ -20,7 +28,7 @@ def welcome(deployment: DeploymentRecord, router: str) -> Iterator[Instruction]:
     if newest is not None and (newest.lost_stage is None or router in newest.waiting):
         yield SwitchRouters(deployment=deployment.name, epoch=newest.number, routers=(router,), reason=newest.reason)
     for epoch in deployment.epochs:
-        if epoch.story.state == "standby" and epoch.is_ready:
+        if epoch.story.state == "standby" and epoch.is_ready and epoch.spec == deployment.spec:
             yield stand_by(deployment, epoch, (router,))
         if epoch.story.state == "draining" and router in epoch.routers:
             yield DrainEpoch(deployment=deployment.name, epoch=epoch.number, routers=(router,))
@@ -29,10 +37,37 @@ def welcome(deployment: DeploymentRecord, router: str) -> Iterator[Instruction]:
 def let_go(deployment: DeploymentRecord) -> Iterator[Instruction]:
     """Drain whatever is in use and drop whatever is being brought up."""
     for epoch in list(deployment.epochs):
-        if epoch.story.state in ("active", "switching", "standby"):
+        if epoch.story.state in ("active", "switching", "standby", "trial"):
             yield drain(deployment, epoch)
         elif epoch.story.state == "loading":
             yield from drop(epoch)
+
+
+def bring_up(
+    known: Knowledge,
+    deployment: DeploymentRecord,
+    plan: Plan,
+    reason: str,
+    *,
+    standby: bool = False,
+    links: tuple[LinkEstimate, ...] = (),
+    look_again_s: float | None = None,
+    version: int = 0,
+) -> Iterator[Instruction]:
+    """A new epoch for this plan, with all its stages to be loaded."""
+    name, epoch = deployment.name, known.last_epochs[deployment.name] + 1
+    yield OpenEpoch(
+        deployment=name,
+        epoch=epoch,
+        plan=plan,
+        reason=reason,
+        standby=standby,
+        links=links,
+        look_again_s=look_again_s,
+        version=version,
+    )
+    for index, stage in enumerate(plan.stages):
+        yield LoadStage(deployment=name, epoch=epoch, stage=stage.name, node=stage.node, index=index)
 
 
 def serves(deployment: DeploymentRecord, epoch: EpochRecord, plans: Iterable[Plan]) -> bool:

@@ -14,6 +14,8 @@ def outstanding(known: Knowledge) -> Iterator[Instruction]:
     for deployment in known.deployments.values():
         if deployment.asked is not None:
             yield deployment.asked
+        if deployment.trial is not None and deployment.trial.asked is not None:
+            yield deployment.trial.asked
         for epoch in deployment.epochs:
             yield from _of_epoch(deployment.name, epoch)
 

@@ -6,6 +6,7 @@ since, within that link's range, the best plan of the map is the best there is; 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 
 from orchestrator.links_seen import LinkEstimate, changed_by_more_than
@@ -18,12 +19,17 @@ Ends = tuple[NodeId, NodeId]
 Rates = Mapping[Ends, LinkEstimate]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class KnownPlan:
     """A plan and its latency as a function of the links."""
 
     plan: Plan
     form: LatencyForm
+
+    @cached_property
+    def key(self) -> str:
+        """Its fingerprint."""
+        return fingerprint(self.plan)
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:

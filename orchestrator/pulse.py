@@ -16,33 +16,40 @@ MOST_S = 90.0  # whatever was sent ahead
 
 @dataclass(slots=True)
 class Pulse:
-    """The life of one stream, looked at every second or so while an answer is awaited. `timeout_s`: with nothing ahead.
+    """The life of one stream: look often, ping when it wants that. `timeout_s` is for a ping with nothing ahead.
 
-    `received_bytes` and `sent_bytes` are the stream's counters; both only grow.
+    What was sent since the look before the last sign of life counts as ahead of the ping.
     """
 
     timeout_s: float
+    every_s: float = 1.0  # between two pings
     _received_bytes: int = 0
-    _sent_bytes: int = 0  # at the last sign of life
-    _since_s: float | None = None  # when the ping without an answer was sent
+    _looked_bytes: int = 0  # sent by the last look
+    _answered_bytes: int = 0  # sent by the look before the last sign of life
+    _pinged_s: float = -inf
+    _since_s: float | None = None  # when the ping was sent since which nothing came
     _allowed_s: float = 0.0
+
+    def looked(self, received_bytes: int, sent_bytes: int) -> None:
+        """The stream's counters now; both only grow."""
+        if received_bytes != self._received_bytes:
+            self._received_bytes, self._answered_bytes, self._since_s = received_bytes, self._looked_bytes, None
+        self._looked_bytes = sent_bytes
 
     def rest(self) -> None:
         """Nothing is awaited: silence means nothing."""
         self._since_s = None
 
-    def wants_ping(self, received_bytes: int, sent_bytes: int) -> bool:
-        """Whether to send a ping now: none is out, or something has come back since. Call `pinged` after it."""
-        is_new = received_bytes != self._received_bytes
-        if is_new:
-            self._received_bytes, self._sent_bytes = received_bytes, sent_bytes
-        return is_new or self._since_s is None
+    def wants_ping(self, now_s: float) -> bool:
+        """Whether to send a ping now. Call `pinged` after it."""
+        return self._since_s is None and now_s - self._pinged_s >= self.every_s
 
-    def pinged(self, now_s: float, sent_bytes: int, believed_bytes_per_s: float | None) -> None:
-        """A ping was sent behind `sent_bytes`; from now on something must come back."""
+    def pinged(self, now_s: float, believed_bytes_per_s: float | None) -> None:
+        """A ping was sent; from now on something must come back."""
         slowest = max(SLOWEST_BYTES_PER_S, (believed_bytes_per_s or 0.0) / DROP)
-        ahead_s = max(0, sent_bytes - self._sent_bytes) / slowest
-        self._since_s, self._allowed_s = now_s, min(self.timeout_s + ahead_s, MOST_S)
+        ahead_s = (self._looked_bytes - self._answered_bytes) / slowest
+        self._since_s = self._pinged_s = now_s
+        self._allowed_s = min(self.timeout_s + ahead_s, MOST_S)
 
     def left_s(self, now_s: float) -> float:
         """Seconds until the stream counts as dead; 0 from then on, infinity while nothing is awaited."""

@@ -217,6 +217,10 @@ class ControllerActor:
         for link in links:
             self._controller.observe(*link)
 
+    async def suspect(self, deployment: str, epoch: int, stage: str, node: str, why: str) -> None:
+        """A router does not trust a stage any more."""
+        self._controller.suspect(deployment, epoch, stage, node, why)
+
     async def leave(self, router: str) -> None:
         """A router is gone."""
         self._controller.leave(router)

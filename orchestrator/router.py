@@ -15,8 +15,8 @@ from nodes.backend import Array, TensorSpec
 from nodes.codec import unpack
 from nodes.connection import Connection
 from nodes.emulation import LinkShaper
-from nodes.errors import BadInput, BadOutput, NodesError, StageHung, StreamClosed, UnknownEpoch
-from nodes.framing import Fault, Frame, Header, Kind
+from nodes.errors import BadInput, NodesError, StreamClosed
+from nodes.framing import Frame, Kind
 from nodes.links import LinkEstimate
 from nodes.stream import DialledConnection, open_connection
 from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send, Suspect
@@ -24,7 +24,8 @@ from orchestrator.answers import Answer, Waiting, weight
 from orchestrator.errors import RequestFailed, UnknownDeployment
 from orchestrator.once import Once
 from orchestrator.remembered import Remembered
-from orchestrator.router_feeds import check_feeds, non_finite
+from orchestrator.router_faults import Faulty, node_of
+from orchestrator.router_feeds import check_feeds
 from orchestrator.router_frames import cancel_frame, inputs_frame
 from orchestrator.router_metrics import RouterMetrics
 from orchestrator.routes import EpochRoutes, Reach
@@ -34,7 +35,6 @@ from orchestrator.stream_watch import look_after
 __all__ = ["Answer", "Router"]
 
 REOPEN_PAUSE_S = 0.25
-UNKNOWN_EPOCH, HUNG, BAD_OUTPUT = UnknownEpoch.__name__, StageHung.__name__, BadOutput.__name__  # faults of workers
 OnSuspect = Callable[[str, int, str, str, str], None]
 
 
@@ -315,7 +315,8 @@ class Router:
         now_s = time.monotonic()
         why = "waited"
         if header.kind is Kind.ERROR and header.fault is not None:
-            actions, why = self._fault(held, header, header.fault), header.fault.kind
+            faulty = Faulty(header, header.fault, held.epochs.get(header.epoch), held.waiting.get(header.request))
+            actions, why = faulty.tell(held.core, self._meet, now_s), header.fault.kind
         elif header.kind is Kind.TENSORS and header.request in held.waiting:
             waiting = held.waiting[header.request]
             outputs = unpack(frame)
@@ -326,23 +327,6 @@ class Router:
         else:
             return
         self._carry_out(header.deployment, actions, why)
-
-    def _fault(self, held: _Deployment, header: Header, fault: Fault) -> tuple[Action, ...]:
-        """Tell the core what a worker reports of a request."""
-        now_s, message, caller_fault = time.monotonic(), fault.message, fault.caller_fault
-        if fault.kind == UNKNOWN_EPOCH:
-            return held.core.epoch_lost(header.epoch, message, now_s)
-        if fault.kind == HUNG and header.epoch in held.epochs:
-            node = node_of(held.epochs[header.epoch], header.stage)
-            others = self._meet(node) not in ([], [header.deployment])
-            return held.core.stage_hung(header.epoch, node, message, now_s, others=others)
-        waiting = held.waiting.get(header.request)
-        if fault.kind == BAD_OUTPUT and waiting is not None and (given := non_finite(waiting.feeds)):
-            message, caller_fault = f"input {', '.join(given)} holds NaN or infinity, and so {message}", True
-        return held.core.error(
-            header.request, header.attempt, message, now_s,
-            caller_fault=caller_fault, kind=fault.kind, stage=header.stage,
-        )  # fmt: skip
 
     def _on_closed(self, connection: Connection, reason: str) -> None:
         for address in [a for a, held in self._connections.items() if held is connection]:
@@ -407,8 +391,3 @@ class Router:
                 due_s = held.core.next_deadline_s
                 if due_s is not None and due_s <= time.monotonic():
                     self._carry_out(name, held.core.tick(time.monotonic()), "overtaken_or_paused")
-
-
-def node_of(routes: EpochRoutes, stage: str) -> str:
-    """Where a stage of this epoch is; "" for one that it doesn't have."""
-    return next((reach.node for name, reach in routes.stages if name == stage), "")

@@ -6,18 +6,37 @@ BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 class RouterMetrics:
-    """Requests answered with their latency, and faults by kind."""
+    """How every request ended and how long it took, why some were sent again, and faults by kind."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._latency = Histogram(
             "isthmus_router_request_seconds", "From submit to answer", buckets=BUCKETS_S, registry=self.registry
         )
-        self._faults = Counter("isthmus_router_faults", "Failures by kind", ["kind"], registry=self.registry)
+        self._ends = self._counter("requests", "Requests by how they ended: answered, or the reason", "outcome")
+        self._replays = self._counter("replays", "Attempts begun anew, by reason", "reason")
+        self._repeats = self._counter("repeats", "Requests asked again under their id, not computed again", "how")
+        self._faults = self._counter("faults", "Failures by kind", "kind")
+
+    def _counter(self, name: str, what: str, label: str) -> Counter:
+        return Counter(f"isthmus_router_{name}", what, [label], registry=self.registry)
 
     def note_answer(self, latency_s: float) -> None:
         """One request was answered."""
         self._latency.observe(latency_s)
+        self._ends.labels("answered").inc()
+
+    def note_end(self, outcome: str) -> None:
+        """One request was refused or has failed: the kind of a FailRequest, or why it was never taken in."""
+        self._ends.labels(outcome).inc()
+
+    def note_replay(self, reason: str) -> None:
+        """An attempt was begun anew."""
+        self._replays.labels(reason).inc()
+
+    def note_repeat(self, how: str) -> None:
+        """A request id was given again: its request is under way ("joined") or answered ("remembered")."""
+        self._repeats.labels(how).inc()
 
     def note_fault(self, kind: str) -> None:
         """Something failed; the request may still have been answered by a replay."""

@@ -14,9 +14,15 @@ LOST_S = 15.0  # a router that has not asked for so long is gone
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """Send new requests into this epoch."""
+    """Send new requests into this epoch.
+
+    A request takes `old_s` in epoch `leaves` and `new_s` here, alone, under today's links; None: nobody knows.
+    """
 
     routes: EpochRoutes
+    leaves: int | None = None
+    old_s: float | None = None
+    new_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -284,8 +284,8 @@ class Routing:
     def _send(self, request: Request, now_s: float) -> Iterator[Action]:
         """Send to the current epoch if it is healthy and the request's turn, else leave the request waiting."""
         routes = self._target()
-        if routes is None or not request.is_due(now_s):
-            return
+        if routes is None or request.story.state != "waiting" or not request.is_due(now_s):
+            return  # one that ended or was sent meanwhile: the end of a suspect lets others go
         if is_guilty(request.losses, self._max_losses):  # not before: a worker that is found again did not die
             yield from self._quarantine(request, now_s)
             return

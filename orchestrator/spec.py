@@ -98,6 +98,7 @@ class DeploymentModel(StrictModel):
     max_error: Annotated[float, FRACTION] = 0.0
     codecs: list[str] | None = None
     standby_mb: Annotated[float, Field(ge=0)] = STANDBY_MB
+    allow_nan: bool = False
     inputs: Annotated[dict[str, InputModel], Field(min_length=1)]
     outputs: dict[str, OutputModel] = Field(default_factory=dict)
 
@@ -131,7 +132,8 @@ class InputSpec:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSpec:
     """What is to be deployed. `outputs` maps each named output to its node; `codecs` None allows every codec.
-    `standby_bytes` of weights may stand by on each node, in case they are needed.
+    `standby_bytes` of weights may stand by on each node, in case they are needed. `allow_nan`: NaN and infinities are
+    no fault of a stage that makes them.
 
     `digest` is the SHA-256 of the file's meaning with its topology, not of the model.
     """
@@ -150,6 +152,7 @@ class DeploymentSpec:
     max_error: float = 0.0
     codecs: tuple[str, ...] = CODECS
     standby_bytes: int = round(STANDBY_MB * 1e6)
+    allow_nan: bool = False
     digest: str = ""
 
 
@@ -180,6 +183,7 @@ def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentS
         max_error=model.max_error,
         codecs=CODECS if model.codecs is None else tuple(dict.fromkeys(("raw", *model.codecs))),
         standby_bytes=round(model.standby_mb * 1e6),
+        allow_nan=model.allow_nan,
         digest=_digest(model, topology),
     )
 

@@ -19,9 +19,17 @@ FACTORS = (0.25, 4.0)  # of a link's goodput: the changes that are prepared for
 
 
 def standbys(
-    deployment: DeploymentRecord, active: Plan, links: Sequence[LinkEstimate], lost: Sequence[NodeId]
+    deployment: DeploymentRecord,
+    active: Plan,
+    links: Sequence[LinkEstimate],
+    lost: Sequence[NodeId],
+    *,
+    kept: Plan | None = None,
 ) -> tuple[Plan, ...]:
-    """The plans to hold ready beside the active one, most wanted first; none without a map or room."""
+    """The plans to hold ready beside the active one, most wanted first; none without a map or room.
+
+    `kept` is what of an earlier version stays loaded: it has its part of the room.
+    """
     plan_map = deployment.plan_map
     if plan_map is None or not deployment.room:
         return ()
@@ -30,15 +38,28 @@ def standbys(
         named = fingerprint(known.plan)
         if named != running and named not in deployment.unfit and known not in wishes:
             wishes.append(known)
+    spent = {} if kept is None else weights_by_node(kept)
+    room = {node: nbytes - spent.get(node, 0) for node, nbytes in _room_bytes(deployment, active).items()}
+    granted = affordable([weights_by_node(known.plan) for known in wishes], room_bytes=room, most=MOST)
+    return tuple(wishes[index].plan for index in granted)
+
+
+def is_affordable(deployment: DeploymentRecord, plan: Plan) -> bool:
+    """Whether there is room for this plan's weights beside those of the epoch in use."""
+    active = deployment.epoch(deployment.active)
+    room = {} if active is None else _room_bytes(deployment, active.plan)
+    return affordable([weights_by_node(plan)], room_bytes=room, most=1) == (0,)
+
+
+def _room_bytes(deployment: DeploymentRecord, active: Plan) -> dict[NodeId, int]:
+    """What may stand by on each node beside the active plan."""
     held = weights_by_node(active)
-    room = {
+    return {
         one.node: one.standby_bytes
         if one.memory_bytes is None
         else min(one.standby_bytes, one.memory_bytes - held.get(one.node, 0))
         for one in deployment.room
     }
-    granted = affordable([weights_by_node(known.plan) for known in wishes], room_bytes=room, most=MOST)
-    return tuple(wishes[index].plan for index in granted)
 
 
 def _wishes(

@@ -28,6 +28,9 @@ DEPLOYMENT: Table = {
 EPOCH: Table = {
     ("loading", "switch"): "switching",
     ("loading", "stand by"): "standby",
+    ("loading", "try"): "trial",
+    ("trial", "switch"): "switching",
+    ("trial", "drain"): "draining",
     ("loading", "drop"): "dropping",
     ("standby", "switch"): "switching",
     ("standby", "drain"): "draining",  # routers that may use it have to be told first
@@ -36,6 +39,7 @@ EPOCH: Table = {
     ("switching", "drain"): "draining",
     ("active", "drain"): "draining",
     ("draining", "stand by"): "standby",
+    ("draining", "switch"): "switching",  # rolled back to before its last request had ended
     ("draining", "drop"): "dropping",
     ("draining", "end"): "gone",  # every node of it was lost
     ("dropping", "end"): "gone",

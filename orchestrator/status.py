@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge
+from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge, TrialRecord
+from orchestrator.rollouts import verdict
+from orchestrator.versions import VersionRecord
+from policies.rollout import Tally, merged, quantile_s
 
 
 def status(known: Knowledge) -> dict[str, Any]:
@@ -38,6 +41,47 @@ def _deployment(deployment: DeploymentRecord) -> dict[str, Any]:
         "routers": list(deployment.routers),
         "known_plans": 0 if deployment.plan_map is None else len(deployment.plan_map.plans),
         "story": list(deployment.story.told()),
+        "version": deployment.version,
+        "rollout": None if deployment.trial is None else _trial(deployment.trial),
+        "versions": [_version(deployment, version) for version in deployment.versions],
+    }
+
+
+def _version(deployment: DeploymentRecord, version: VersionRecord) -> dict[str, Any]:
+    kept = deployment.epoch(deployment.kept)
+    is_kept = kept is not None and kept.version == version.number and kept.story.state == "standby"
+    return {
+        "version": version.number,
+        "spec": version.spec,
+        "state": version.state,
+        "is_loaded": is_kept or version.number == deployment.version,
+        "steps": [{"at_s": step.at_s, "state": step.state, "why": step.why} for step in version.steps],
+    }
+
+
+def _trial(trial: TrialRecord) -> dict[str, Any]:
+    found = verdict(trial, trial.heard_s)
+    return {
+        "version": trial.version,
+        "epoch": trial.epoch,
+        "mode": trial.terms.mode,
+        "weight": trial.terms.weights[trial.rung] if trial.step else 0.0,
+        "verdict": type(found).__name__.lower(),
+        "reason": found.reason if trial.step else "it is being brought up",
+        "old": _tally(merged(tally.old for tally in trial.tallies)),
+        "new": _tally(merged(tally.new for tally in trial.tallies)),
+    }
+
+
+def _tally(tally: Tally) -> dict[str, Any]:
+    return {
+        "answered": tally.answered,
+        "failed": dict(tally.failed),
+        "median_s": quantile_s(tally, 0.5),
+        "p95_s": quantile_s(tally, 0.95),
+        "compared": tally.compared,
+        "drift": tally.drift,
+        "disagreement": tally.disagreement,
     }
 
 
@@ -46,6 +90,7 @@ def _epoch(epoch: EpochRecord) -> dict[str, Any]:
     return {
         "epoch": epoch.number,
         "state": epoch.story.state,
+        "version": epoch.version,
         "standby": epoch.standby,
         "reason": epoch.reason,
         "stages": [

@@ -184,9 +184,9 @@ def test_readme_tells_what_the_demo_promises() -> None:
 def test_thresholds_that_are_told_are_those_of_the_code() -> None:
     routing, control = signature(Routing).parameters, signature(Control).parameters
     assert (routing["max_attempts"].default, routing["max_losses"].default) == (4, 2)
-    assert (control["min_gain"].default, control["min_dwell_s"].default, DRIFT) == (0.15, 5.0, 0.25)
+    assert (control["min_gain"].default, control["min_dwell_s"].default, DRIFT) == (0.15, 10.0, 0.25)
     assert parse(["--node=a", "--state=b"]).orphan_s == 60
-    for told in ("four times at most", "two workers died", "15 %", "five seconds", "a quarter", "after a minute"):
+    for told in ("four times at most", "two workers died", "15 %", "ten seconds", "a quarter", "after a minute"):
         assert told in ARCHITECTURE, told
 
 

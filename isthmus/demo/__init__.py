@@ -122,7 +122,8 @@ class _Teller:
         self._say(f"\n[bold]Case {case.key}[/bold]  {case.title}", picture, table)
 
     def drop(self, outcome: Outcome, history: list[dict[str, object]]) -> None:
-        opened = [entry for entry in history if entry["what"] == "open"][-2:]
+        switched = {entry["epoch"]: entry for entry in history if entry["what"] == "switch"}
+        opened = [switched[epoch] for _, epoch in outcome.flow.turns[1:]]
         self._say(f"\n[bold]The uplink drops to {SLOW_MBPS:g} Mbps and returns[/bold], requests flowing")
         for entry, noticed_s, switch_s in zip(opened, outcome.noticed_s, outcome.switch_s, strict=False):
             self._say(

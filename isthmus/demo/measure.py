@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,7 @@ class Flow:
     answered: int = 0
     lost: int = 0
     faults: list[str] = field(default_factory=list)
-    first_s: dict[int, float] = field(default_factory=dict)
-    latencies_s: dict[int, list[float]] = field(default_factory=dict)
+    turns: list[tuple[float, int]] = field(default_factory=list)
 
 
 def placements_of(case: Case, profile: Profile) -> tuple[dict[str, Plan | str], Plan]:
@@ -127,12 +127,12 @@ def flow_through_drop(
     try:
         _wait_for(partial(_more_answers, flow, 10))
         for links in (slow, fast):
-            epochs = len(flow.first_s)
-            changed_s = time.monotonic()
+            turns = len(flow.turns)
+            changed_s = time.time()
             client.shape(*links)
-            if not _wait_for(partial(_more_epochs, flow, epochs)):
+            if not _wait_for(partial(_more_turns, flow, turns)):
                 break
-            noticed_s.append(max(flow.first_s.values()) - changed_s)
+            noticed_s.append(flow.turns[-1][0] - changed_s)
             _wait_for(partial(_more_answers, flow, flow.answered + 10))
     finally:
         ended.set()
@@ -141,13 +141,12 @@ def flow_through_drop(
 
 
 def switch_times(client: Client, case: Case, flow: Flow) -> list[float]:
-    """Seconds from the decision for each epoch that answered to its first switched router, as the controller noted."""
+    """Seconds from each decision for another plan, as the controller noted it, to the first answer by that plan."""
     history = [entry for entry in client.status()["history"] if entry["deployment"] == case.spec.name]
     times = []
-    for epoch in list(flow.first_s)[1:]:
-        decided = next(entry["at_s"] for entry in history if entry["what"] == "open" and entry["epoch"] == epoch)
-        switched = next(entry["at_s"] for entry in history if entry["what"] == "switch" and entry["epoch"] == epoch)
-        times.append(switched - decided)
+    for (before_s, _), (answered_s, epoch) in pairwise(flow.turns):
+        noted = [one["at_s"] for one in history if one["epoch"] == epoch and one["what"] in ("open", "switch")]
+        times.append(answered_s - min(at_s for at_s in noted if at_s > before_s))
     return times
 
 
@@ -161,12 +160,12 @@ def _keep_asking(client: Client, case: Case, flow: Flow, ended: threading.Event)
             flow.faults.append(str(fault))
             continue
         flow.answered += 1
-        flow.first_s.setdefault(answer.epoch, time.monotonic())
-        flow.latencies_s.setdefault(answer.epoch, []).append(answer.latency_s)
+        if not flow.turns or flow.turns[-1][1] != answer.epoch:
+            flow.turns.append((time.time(), answer.epoch))
 
 
-def _more_epochs(flow: Flow, than: int) -> bool:
-    return len(flow.first_s) > than
+def _more_turns(flow: Flow, than: int) -> bool:
+    return len(flow.turns) > than
 
 
 def _more_answers(flow: Flow, than: int) -> bool:

@@ -16,6 +16,7 @@ from nodes.framing import Frame, Header, Kind
 from nodes.stage_runner import StageRunner
 from nodes.stage_spec import StageSpec, Successor
 from nodes.stage_work import work
+from nodes.watchdog import Patience
 from tests.nodes.wires import Doubler, Pair, pair, request_frame, run
 
 NEXT = Successor(stage="s2", address="mec:1", node="mec")
@@ -336,3 +337,86 @@ def test_closing_frees_the_engine() -> None:
 
     with_stage(scenario, program)
     assert program.closed
+
+
+def with_hung_stage(scenario: Callable[[StageRunner, Post, Pair], Awaitable[None]], program: Gated) -> list[str]:
+    """What the worker ends with. The gate is opened at last, so that no thread stays."""
+    ended: list[str] = []
+
+    async def whole() -> None:
+        post, streams, is_over = Post(), pair(manual_credit=True), threading.Event()
+        patience = Patience(least_s=0.1, first_s=0.1)
+
+        def end(line: str) -> None:
+            ended.append(line)
+            is_over.set()
+
+        runner = StageRunner(spec(), program, post, post, patience=patience, end=end)
+        await scenario(runner, post, streams)
+        await asyncio.to_thread(is_over.wait, 5)
+        program.gate.set()
+        await runner.close()
+        await streams.close()
+
+    run(whole)
+    return ended
+
+
+@pytest.mark.slow
+def test_a_hung_stage_says_so_for_each_request_that_it_has_or_gets_and_ends_its_worker() -> None:
+    program = Gated()
+
+    async def scenario(runner: StageRunner, post: Post, streams: Pair) -> None:
+        for name in ("runs", "next", "waits"):
+            runner.accept(request_frame(name), streams.b)
+        headers = [(await post.answered.get()).header for _ in range(3)]
+        runner.accept(request_frame("late"), streams.b)
+        headers.append((await post.answered.get()).header)
+        assert [header.request for header in headers] == ["runs", "next", "waits", "late"]
+        faults = [header.fault for header in headers if header.fault is not None]
+        assert [(fault.kind, fault.caller_fault) for fault in faults] == [("StageHung", False)] * 4
+        assert faults[0].message.startswith("stage 's1' of 'd' at epoch 1 is hung: a run has taken")
+        assert runner.idle
+
+    (line,) = with_hung_stage(scenario, program)
+    assert line.endswith("the worker ends so that another takes over")
+
+
+class Overflowing(Doubler):
+    """Makes NaN of every number above one."""
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        made = super().run(feeds)
+        return {"y": np.where(feeds["x"] > 1, np.float32(np.nan), made["y"])}
+
+
+class Misshapen(Doubler):
+    """Makes rows of three columns instead of four."""
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        return {"y": super().run(feeds)["y"][:, :3]}
+
+
+@pytest.mark.parametrize(
+    ("program", "message"), [(Overflowing(), "output 'y' holds NaN"), (Misshapen(), "output 'y' came as float32[1, 3]")]
+)
+def test_a_bad_output_is_handed_to_nobody_and_is_not_the_callers_fault(program: Doubler, message: str) -> None:
+    async def scenario(runner: StageRunner, post: Post, streams: Pair) -> None:
+        runner.accept(request_frame(), streams.b)
+        fault = (await post.answered.get()).header.fault
+        assert fault is not None
+        assert (fault.kind, fault.caller_fault) == ("BadOutput", False)
+        assert fault.message.startswith(message)
+
+    with_stage(scenario, program)
+
+
+def test_one_bad_output_of_a_batch_spoils_no_other() -> None:
+    good = pack(request_frame("good").header, {"x": np.zeros((1, 4), np.float32)}, {})
+    bad, fine = work(spec(max_batch=2), Overflowing(), [request_frame("bad"), good])
+    assert bad.fault is not None
+    assert fine.fault is None
+
+
+def test_outputs_named_unbounded_are_handed_on_whatever_they_hold() -> None:
+    assert work(spec(), Overflowing(), [request_frame()], ("y",))[0].fault is None

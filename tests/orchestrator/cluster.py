@@ -6,6 +6,7 @@ from orchestrator.control import Control
 from orchestrator.events import (
     EpochDrained,
     Event,
+    NodeRoom,
     PlanFound,
     RouterJoined,
     RouterSwitched,
@@ -70,10 +71,16 @@ class Cluster:
         return []
 
 
-def running(plan: Plan, *, routers: tuple[str, ...] = ("r1",), control: Control | None = None) -> Cluster:
+def running(
+    plan: Plan,
+    *,
+    routers: tuple[str, ...] = ("r1",),
+    control: Control | None = None,
+    room: tuple[NodeRoom, ...] = (),
+) -> Cluster:
     """A cluster on which "classify" runs by this plan, with these routers switched to it, 100 s ago."""
     cluster = Cluster(plan, control)
-    cluster.tell(deploy_requested())
+    cluster.tell(deploy_requested(room=room))
     for router in routers:
         cluster.tell(RouterJoined(deployment="classify", router=router))
     cluster.settle()

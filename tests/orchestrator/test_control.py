@@ -188,15 +188,19 @@ def test_too_little_to_gain_keeps_what_runs_and_says_the_figures() -> None:
 
 def test_a_switch_too_soon_after_the_last_is_looked_at_again_when_its_time_has_come() -> None:
     cluster = running(SPLIT)
-    cluster.now_s = 2.0
     cluster.plan, cluster.current = DEVICE, 0.5
     cluster.tell(uplink(10))
     cluster.settle()
-    assert cluster.status()["epoch"] == 1
-    cluster.now_s = 5.1
-    cluster.tell(Tick())
+    assert cluster.status()["epoch"] == 2
+    cluster.now_s += 2.0
+    cluster.plan = SPLIT
+    cluster.tell(uplink(100))
     cluster.settle()
     assert cluster.status()["epoch"] == 2
+    cluster.now_s += 8.1
+    cluster.tell(Tick())
+    cluster.settle()
+    assert cluster.status()["epoch"] == 3
 
 
 def test_a_stage_that_fails_on_first_deploy_fails_it_and_leaves_nothing_loaded() -> None:

@@ -13,10 +13,12 @@ from orchestrator.events import (
     Event,
     NodeJoined,
     NodeLost,
-    PlanFound,
     NodeRoom,
+    PlanFound,
     PlanNotFound,
     PlansMapped,
+    PromoteRequested,
+    RollbackRequested,
     RouterJoined,
     RouterLeft,
     RouterSwitched,
@@ -24,6 +26,7 @@ from orchestrator.events import (
     StageReady,
     StageStopped,
     Tick,
+    TrialObserved,
 )
 from orchestrator.instructions import (
     Deleted,
@@ -34,10 +37,13 @@ from orchestrator.instructions import (
     Instruction,
     LoadStage,
     OpenEpoch,
+    SplitTraffic,
     StandBy,
     SwitchRouters,
 )
+from orchestrator.rollout_terms import RolloutTerms
 from tests.builders import deploy_requested, known_plan, plan_map_of, plan_on, uplink
+from tests.orchestrator.trials import counted, rollout_requested
 
 NODES = ("camera", "mec", "cloud")
 NAME = "classify"
@@ -53,10 +59,11 @@ class AnyOrder(RuleBasedStateMachine):
         self.control, self.now_s = Control(), 0.0
         self.record: list[tuple[Event, tuple[Instruction, ...], float]] = []
         self.question: FindPlan | None = None
+        self.trial_question: FindPlan | None = None
         self.orders: list[LoadStage | DropStage] = []  # on their way to the nodes
         self.loaded: list[tuple[int, str, str]] = []  # epoch, stage, node
         self.lost: list[str] = []
-        self.inbox: dict[str, list[SwitchRouters | StandBy | DrainEpoch]] = {}  # each router's, in order
+        self.inbox: dict[str, list[SwitchRouters | StandBy | SplitTraffic | DrainEpoch]] = {}  # each router's, in order
         self.told: list[tuple[str, int]] = []  # routers and the epochs that they were told to use
         self.knows: dict[str, list[int]] = {}  # epochs that it may send to by itself
         self.uses: dict[str, int | None] = {}
@@ -72,8 +79,7 @@ class AnyOrder(RuleBasedStateMachine):
     def carry_out(self, given: Instruction) -> None:
         match given:
             case FindPlan():
-                assert given.excluded == tuple(self.lost)
-                self.question, self.ticket = given, given.ticket
+                self.hear(given)
             case OpenEpoch():
                 assert given.epoch > self.last_epoch, "an epoch's number was used twice"
                 self.last_epoch = given.epoch
@@ -86,7 +92,7 @@ class AnyOrder(RuleBasedStateMachine):
                 ahead = [each for box in self.inbox.values() for each in box if not isinstance(each, DrainEpoch)]
                 assert given.epoch not in [each.epoch for each in ahead], "a router is on its way to a dropped epoch"
                 self.orders.append(given)
-            case SwitchRouters() | StandBy():
+            case SwitchRouters() | StandBy() | SplitTraffic():
                 here = [(e, s) for e, s, _ in self.loaded if e == given.epoch]
                 told_again = all((router, given.epoch) in self.told for router in given.routers)
                 assert here or self.lost or told_again, "routers were switched to what is not loaded"
@@ -96,9 +102,16 @@ class AnyOrder(RuleBasedStateMachine):
                 self.lives = False
             case Fail():
                 self.lives = False
-        if isinstance(given, SwitchRouters | StandBy | DrainEpoch):
+        if isinstance(given, SwitchRouters | StandBy | SplitTraffic | DrainEpoch):
             for router in given.routers:
                 self.inbox[router].append(given)
+
+    def hear(self, asked: FindPlan) -> None:
+        assert asked.excluded == tuple(self.lost)
+        if asked.version:
+            self.trial_question = asked
+        else:
+            self.question, self.ticket = asked, asked.ticket
 
     @precondition(lambda self: not self.lives)
     @rule()
@@ -122,6 +135,54 @@ class AnyOrder(RuleBasedStateMachine):
             self.tell(PlanFound(deployment=NAME, ticket=question.ticket, plan=plan, current=current))
         else:
             self.tell(PlanNotFound(deployment=NAME, ticket=question.ticket, reason="nothing fits"))
+
+    @precondition(lambda self: NAME in self.control.deployments())
+    @rule(steps=st.sampled_from(((0.1,), (0.1, 0.5))))
+    def roll_out(self, steps: tuple[float, ...]) -> None:
+        terms = RolloutTerms(weights=steps, min_requests=10, min_s=1.0, max_drift=None)
+        self.tell(rollout_requested(terms=terms, room=ROOM))
+
+    @precondition(lambda self: self.trial_question is not None and self.lives)
+    @rule(places=PLACES)
+    def answer_for_trial(self, places: list[str]) -> None:
+        question, self.trial_question = self.trial_question, None
+        assert question is not None
+        usable = [place for place in places if place not in question.excluded]
+        if usable:
+            self.tell(PlanFound(deployment=NAME, ticket=question.ticket, plan=plan_on(*usable)))
+        else:
+            self.tell(PlanNotFound(deployment=NAME, ticket=question.ticket, reason="nothing fits"))
+
+    @precondition(lambda self: self.trial_epoch() is not None)
+    @rule(failed=st.sampled_from((0, 0, 40)), late=st.integers(0, 1))
+    def count(self, failed: int, late: int) -> None:
+        trial = self.control.deployments()[NAME].trial
+        epoch = self.trial_epoch()
+        assert trial is not None and epoch is not None
+        self.tell(
+            TrialObserved(
+                deployment=NAME,
+                router="r1",
+                epoch=epoch,
+                step=trial.step - late,
+                old=counted(90),
+                new=counted(20, failed),
+            )
+        )
+
+    @precondition(lambda self: NAME in self.control.deployments())
+    @rule(version=st.none() | st.integers(1, 3))
+    def roll_back(self, version: int | None) -> None:
+        self.tell(RollbackRequested(deployment=NAME, version=version))
+
+    @precondition(lambda self: NAME in self.control.deployments())
+    @rule()
+    def promote(self) -> None:
+        self.tell(PromoteRequested(deployment=NAME))
+
+    def trial_epoch(self) -> int | None:
+        deployment = self.control.deployments().get(NAME)
+        return None if deployment is None or deployment.trial is None else deployment.trial.epoch
 
     @precondition(lambda self: self.ticket and self.lives)
     @rule(ways=st.lists(PLACES, min_size=1, max_size=4, unique_by=tuple), data=st.data())
@@ -158,7 +219,7 @@ class AnyOrder(RuleBasedStateMachine):
         if isinstance(order, SwitchRouters):
             self.uses[router] = order.epoch
             self.tell(RouterSwitched(deployment=NAME, router=router, epoch=order.epoch))
-        elif isinstance(order, StandBy):
+        elif isinstance(order, StandBy | SplitTraffic):
             self.knows.setdefault(router, []).append(order.epoch)
         else:
             self.knows[router] = [epoch for epoch in self.knows.get(router, []) if epoch != order.epoch]
@@ -209,7 +270,9 @@ class AnyOrder(RuleBasedStateMachine):
     def at_most_one_epoch_is_in_use(self) -> None:
         if hasattr(self, "control"):
             for deployment in self.control.status()["deployments"].values():
-                states = [epoch["state"] for epoch in deployment["epochs"] if not epoch["standby"]]
+                epochs = [epoch for epoch in deployment["epochs"] if epoch["epoch"] != self.trial_epoch()]
+                states = [epoch["state"] for epoch in epochs if not epoch["standby"]]
+                assert "trial" not in states
                 assert states.count("active") <= 1 and states.count("loading") + states.count("switching") <= 1
                 assert [e["state"] for e in deployment["epochs"] if e["standby"]].count("loading") <= 1
                 assert (deployment["epoch"] is not None) == ("active" in states)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.events import NodeLost, NodeRoom, PlansMapped, RouterJoined, StageFailed, Tick
-from orchestrator.instructions import FindPlan, KeepEpoch, LoadStage, OpenEpoch, StandBy, SwitchRouters
+from orchestrator.events import NodeLost, NodeRoom, PlanNotFound, PlansMapped, RouterJoined, StageFailed, Tick
+from orchestrator.instructions import FindPlan, Instruction, KeepEpoch, LoadStage, OpenEpoch, StandBy, SwitchRouters
 from orchestrator.plan_map import KnownPlan
 from tests.builders import deploy_requested, known_plan, plan_map_of, plan_on, uplink
 from tests.orchestrator.cluster import Cluster
@@ -25,6 +25,13 @@ def mapped(*plans: KnownPlan, room: tuple[NodeRoom, ...] = ROOM, low_mbps: float
     return cluster
 
 
+def slowed(cluster: Cluster, mbps: float, *, for_s: float = 4.0) -> list[Instruction]:
+    """What is instructed while the link stays at this rate for so long."""
+    given = [*cluster.tell(uplink(mbps))]
+    cluster.now_s += for_s
+    return [*given, *cluster.tell(Tick())]
+
+
 def states(cluster: Cluster) -> dict[int, str]:
     epochs: list[dict[str, object]] = cluster.status()["epochs"]  # type: ignore[assignment]
     return {int(str(one["epoch"])): str(one["state"]) for one in epochs}
@@ -32,8 +39,8 @@ def states(cluster: Cluster) -> dict[int, str]:
 
 def test_a_slow_link_switches_to_a_known_plan_without_a_search() -> None:
     cluster = mapped(SPLIT, DEVICE, room=())
-    cluster.tell(uplink(5))
-    assert cluster.kinds() == ["OpenEpoch", "LoadStage"]
+    slowed(cluster, 5)
+    assert cluster.kinds() == ["KeepEpoch", "OpenEpoch", "LoadStage"]
     cluster.settle()
     assert cluster.kinds() == ["SwitchRouters", "DrainEpoch", "DropStage", "DropStage"]
     assert cluster.status()["epoch"] == 2
@@ -43,9 +50,9 @@ def test_what_stands_by_is_switched_to_at_once_and_what_ran_stands_by() -> None:
     cluster = mapped(SPLIT, DEVICE)
     cluster.settle()
     assert states(cluster) == {1: "active", 2: "standby"}
-    given = cluster.tell(uplink(5))
-    assert [type(one) for one in given] == [SwitchRouters]
-    assert isinstance(given[0], SwitchRouters) and given[0].epoch == 2
+    given = slowed(cluster, 5)
+    assert [type(one) for one in given] == [KeepEpoch, SwitchRouters]
+    assert isinstance(given[1], SwitchRouters) and given[1].epoch == 2
     cluster.settle()
     assert states(cluster) == {1: "standby", 2: "active"}
 
@@ -74,12 +81,30 @@ def test_where_the_map_is_not_complete_a_search_is_asked_for() -> None:
     assert isinstance(asked, FindPlan)
 
 
-def test_a_known_plan_that_gains_is_taken_even_where_the_map_is_not_complete_and_looked_at_again() -> None:
+def test_while_nothing_better_is_found_the_best_known_plan_is_taken() -> None:
     cluster = mapped(SPLIT, DEVICE, low_mbps=90)
     cluster.settle()
-    assert [type(one) for one in cluster.tell(uplink(5))] == [SwitchRouters]
+    assert any(isinstance(one, FindPlan) for one in slowed(cluster, 5, for_s=0.1))
+    assert [type(one) for one in slowed(cluster, 5) if not isinstance(one, FindPlan)] == []
+    given = cluster.tell(PlanNotFound(deployment="classify", ticket=2, reason="nothing fits"))
+    assert [type(one) for one in given] == [KeepEpoch, SwitchRouters]
+
+
+def test_a_dip_of_a_second_moves_nothing() -> None:
+    cluster = mapped(SPLIT, DEVICE)
     cluster.settle()
-    assert any(isinstance(one, FindPlan) for one in cluster.tell(Tick()))
+    given = [*slowed(cluster, 5, for_s=0.5), *slowed(cluster, 100, for_s=30.0)]
+    assert {type(one) for one in given} == {KeepEpoch}
+    assert states(cluster) == {1: "active", 2: "standby"}
+
+
+def test_two_switches_are_ten_seconds_apart() -> None:
+    cluster = mapped(SPLIT, DEVICE)
+    cluster.settle()
+    slowed(cluster, 5)
+    cluster.settle()
+    assert SwitchRouters not in [type(one) for one in slowed(cluster, 100, for_s=9.9)]
+    assert SwitchRouters in [type(one) for one in slowed(cluster, 100, for_s=0.2)]
 
 
 def test_what_has_no_room_does_not_stand_by() -> None:
@@ -108,7 +133,7 @@ def test_what_fails_to_stand_by_is_not_tried_again_until_the_map_is_new() -> Non
 
 def test_a_plan_that_is_being_loaded_to_stand_by_is_taken_when_ready() -> None:
     cluster = mapped(SPLIT, DEVICE)
-    assert [type(one).__name__ for one in cluster.tell(uplink(5))] == ["Promote"]
+    assert [type(one).__name__ for one in slowed(cluster, 5)] == ["KeepEpoch", "Promote"]
     cluster.settle()
     assert states(cluster)[2] == "active"
 

@@ -199,6 +199,8 @@ def test_a_link_that_drops_for_good_is_planned_for_anew(tmp_path: Path, monkeypa
         clock.now_s += 100
         await mapped(desk)
         desk.controller.observe("camera", "cloud", 10.0, 2e-4, 20)  # bytes/s: nothing can be sent any more
+        clock.now_s += 10  # it stays so
+        desk.controller.observe("camera", "cloud", 10.0, 2e-4, 30)
         await eventually_here(lambda: desk.epochs_held() == {2}, what="a new epoch")
         assert {spec.node for spec in desk.agent.held.values()} == {"camera"}
         assert "a known plan takes" in desk.controller.status()["deployments"]["two"]["reason"]

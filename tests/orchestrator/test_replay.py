@@ -29,7 +29,7 @@ def test_the_same_code_decides_the_same(tmp_path: Path, seed: int, snapshot_afte
 def test_a_core_that_wants_more_gain_diverges_where_a_plan_was_weighed_and_nowhere_else(tmp_path: Path) -> None:
     record(tmp_path / "j.db", seed=1)
     steps = [step for step in replayed(tmp_path / "j.db", Control(min_gain=0.999)) if step.diverges]
-    assert 0 < len(steps) < 20
+    assert 0 < len(steps) < 50
     assert all(isinstance(step.decided[0], KeepEpoch) for step in steps)
 
 

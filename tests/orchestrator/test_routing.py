@@ -1,5 +1,7 @@
 """Claims about the life of one request."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send
@@ -18,6 +20,11 @@ def routed(routes: Routes = FIRST, *requests: str, budget_s: float = 10.0) -> Ro
     for request in requests:
         routing.submit(request, 0.0, budget_s)
     return routing
+
+
+def sends(actions: tuple[Action, ...]) -> list[tuple[str, int]]:
+    """Which requests were sent, into which epoch."""
+    return [(action.request, action.epoch) for action in actions if isinstance(action, Send)]
 
 
 def failure(actions: tuple[Action, ...]) -> FailRequest:
@@ -140,8 +147,8 @@ def test_a_lost_workers_requests_wait_for_an_epoch_without_it() -> None:
     routing = routed(FIRST, "a")
     assert routing.worker_lost("cloud", 1.0) == (Cancel(request="a", attempt=1, epoch=1),)
     assert routing.submit("b", 1.0, 9.0) == ()
-    sent = routing.switch(SECOND, 2.0)
-    assert [(action.request, action.epoch) for action in sent if isinstance(action, Send)] == [("a", 2), ("b", 2)]
+    assert sends(routing.switch(SECOND, 2.0)) == [("a", 2)]
+    assert sends(routing.answer("a", 2, ["logits"], 3.0)) == [("b", 2)]
 
 
 def test_a_lost_worker_elsewhere_does_not_touch_a_request() -> None:
@@ -182,7 +189,8 @@ def test_a_request_with_which_two_workers_died_is_quarantined() -> None:
     routing = routed(FIRST, "a")
     routing.worker_lost("cloud", 1.0)
     routing.switch(SECOND, 2.0)
-    failed = failure(routing.worker_lost("camera", 3.0))
+    routing.worker_lost("camera", 3.0)
+    failed = failure(routing.switch(replace(SECOND, epoch=3), 4.0))
     assert failed.kind == "quarantined"
     assert "the worker on cloud was lost; the worker on camera was lost" in failed.error
 

@@ -1,6 +1,7 @@
 """Whatever happens in whatever order, every request ends exactly once and in one epoch (Hypothesis)."""
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -9,6 +10,7 @@ from orchestrator.routing import Routes, Routing
 
 NODES = ("camera", "mec", "cloud")
 OUTPUTS = ("boxes", "scores")
+KINDS = ("", "StreamClosed", "Overloaded", "BadOutput")
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -69,10 +71,27 @@ class AnyOrder(RuleBasedStateMachine):
         self.note(self.routing.answer(request, attempt, sorted(outputs), self.now_s))
 
     @precondition(lambda self: self.sent)
-    @rule(data=st.data(), caller_fault=st.booleans())
-    def error(self, data: st.DataObject, caller_fault: bool) -> None:
+    @rule(data=st.data(), caller_fault=st.booleans(), kind=st.sampled_from(KINDS), stage=st.sampled_from(("s1", "s2")))
+    def error(self, data: st.DataObject, caller_fault: bool, kind: str, stage: str) -> None:
         request, attempt = data.draw(st.sampled_from(list(self.sent)))
-        self.note(self.routing.error(request, attempt, "broken", self.now_s, caller_fault=caller_fault))
+        about = {"kind": kind, "stage": stage}
+        self.note(self.routing.error(request, attempt, "broken", self.now_s, caller_fault=caller_fault, **about))
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data(), node=st.sampled_from(NODES))
+    def fail_to_send(self, data: st.DataObject, node: str) -> None:
+        request, attempt = data.draw(st.sampled_from(list(self.sent)))
+        self.note(self.routing.unsent(request, attempt, node, "no stream", self.now_s))
+
+    @precondition(lambda self: self.epoch)
+    @rule(back=st.integers(0, 2), node=st.sampled_from(NODES))
+    def hang(self, back: int, node: str) -> None:
+        self.note(self.routing.stage_hung(max(1, self.epoch - back), node, "a stage is hung", self.now_s))
+
+    @precondition(lambda self: self.epoch)
+    @rule(back=st.integers(0, 2), old_s=st.floats(0.0, 10.0), new_s=st.floats(0.0, 10.0))
+    def hurry(self, back: int, old_s: float, new_s: float) -> None:
+        self.note(self.routing.hurry(max(1, self.epoch - back), old_s, new_s, self.now_s))
 
     @rule(nodes=st.sets(st.sampled_from(NODES), min_size=1))
     def switch(self, nodes: set[str]) -> None:
@@ -86,7 +105,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(node=st.sampled_from(NODES))
     def lose(self, node: str) -> None:
-        self.note(self.routing.worker_lost(node, self.now_s))
+        self.note(self.routing.worker_lost(node, self.now_s, others=self.names % 2 == 0))
 
     @rule(node=st.sampled_from(NODES))
     def find(self, node: str) -> None:
@@ -127,3 +146,10 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.slow
+class TestAnyOrderAtLength(AnyOrder.TestCase):  # type: ignore[name-defined,misc]
+    """The same, more often and longer: what ends while others are sent takes many steps to come about."""
+
+    settings = settings(max_examples=2000, stateful_step_count=50, deadline=None)

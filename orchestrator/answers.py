@@ -1,0 +1,67 @@
+"""A request as its caller sees it at the router: what was given, what has come so far, and how it ended."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nodes.backend import Array
+from nodes.errors import BadInput
+from nodes.framing import HopTiming
+from orchestrator.actions import Deliver, FailRequest
+from orchestrator.errors import RequestFailed, RequestTimeout, Unavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Outputs by name, with what tracing saw: seconds in all, the epoch, and each stage's own timings."""
+
+    outputs: dict[str, Array]
+    latency_s: float
+    epoch: int
+    attempt: int
+    hops: tuple[HopTiming, ...] = ()
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A request in hand: its inputs are kept until it ends, its outputs by attempt."""
+
+    feeds: Mapping[str, Array]
+    future: "asyncio.Future[Answer]"
+    started_s: float
+    traced: bool
+    outputs: dict[int, dict[str, Array]] = field(default_factory=dict)
+    hops: dict[int, tuple[HopTiming, ...]] = field(default_factory=dict)
+
+    def deliver(self, deliver: Deliver) -> None:
+        """Give the caller this attempt's outputs, unless it has gone."""
+        if not self.future.done():
+            self.future.set_result(
+                Answer(
+                    outputs=self.outputs[deliver.attempt],
+                    latency_s=time.monotonic() - self.started_s,
+                    epoch=deliver.epoch,
+                    attempt=deliver.attempt,
+                    hops=self.hops.get(deliver.attempt, ()),
+                )
+            )
+
+    def fail(self, failed: FailRequest) -> None:
+        """Raise at the caller what says best whose fault it was, unless it has gone."""
+        if not self.future.done():
+            self.future.set_exception(failure_of(failed.kind, failed.error))
+
+
+def weight(answer: Answer) -> int:
+    """Bytes of an answer's tensors."""
+    return sum(array.nbytes for array in answer.outputs.values())
+
+
+def failure_of(kind: str, error: str) -> Exception:
+    """What a caller is raised for this kind of FailRequest."""
+    if kind == "caller":
+        return BadInput(error)
+    if kind in ("input", "quarantined"):
+        return RequestFailed(error, caller_fault=True)
+    return {"timeout": RequestTimeout, "closed": Unavailable}.get(kind, RequestFailed)(error)

@@ -1,0 +1,34 @@
+"""What a caller gives a router, checked before anything is sent."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from nodes.backend import Array
+from nodes.errors import BadInput
+from orchestrator.routes import EpochRoutes
+
+
+def check_feeds(deployment: str, routes: EpochRoutes, feeds: Mapping[str, Array]) -> None:
+    """BadInput that names every missing, surplus, wrongly typed or wrongly shaped tensor at once."""
+    faults = [f"{spec.name} is missing" for spec in routes.inputs if spec.name not in feeds]
+    known = {spec.name: spec for spec in routes.inputs}
+    for name, array in feeds.items():
+        spec = known.get(name)
+        if spec is None:
+            faults.append(f"{name} is not an input")
+            continue
+        if array.dtype.name != spec.dtype:
+            faults.append(f"{name} is {array.dtype.name}, wants {spec.dtype}")
+        wanted = spec.shape
+        fits = len(wanted) == array.ndim and all(w is None or w == h for w, h in zip(wanted, array.shape, strict=True))
+        if not fits:
+            faults.append(f"{name} has shape {list(array.shape)}, wants {['?' if d is None else d for d in wanted]}")
+    if faults:
+        takes = ", ".join(f"{s.name}: {s.dtype}{['?' if d is None else d for d in s.shape]}" for s in routes.inputs)
+        raise BadInput(f"{deployment}: {'; '.join(faults)} (it takes {takes})")
+
+
+def non_finite(feeds: Mapping[str, Array]) -> list[str]:
+    """Inputs that hold NaN or an infinity; looked for only once an output was bad."""
+    return [name for name, array in feeds.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]

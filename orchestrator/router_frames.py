@@ -1,0 +1,39 @@
+"""The frames that a router sends into an epoch: a request's inputs, and the word that nobody waits any more."""
+
+from collections.abc import Mapping
+
+from nodes.backend import Array
+from nodes.codec import pack
+from nodes.framing import Frame, Header, Kind
+from orchestrator.actions import Cancel, Send
+from orchestrator.routes import EpochRoutes
+
+
+def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], *, origin: str, traced: bool) -> Frame:
+    """The inputs of this attempt, encoded for the epoch's first stage; answers go to the router `origin`."""
+    header = Header(
+        kind=Kind.TENSORS,
+        deployment=routes.deployment,
+        epoch=send.epoch,
+        stage=routes.first[0],
+        request=send.request,
+        attempt=send.attempt,
+        budget_s=send.budget_s,
+        origin=origin,
+        timings=() if traced else None,
+    )
+    return pack(header, feeds, routes.codecs)
+
+
+def cancel_frame(routes: EpochRoutes, cancel: Cancel) -> Frame:
+    """Forget this attempt; each stage tells the next."""
+    return Frame(
+        Header(
+            kind=Kind.CANCEL,
+            deployment=routes.deployment,
+            epoch=cancel.epoch,
+            stage=routes.first[0],
+            request=cancel.request,
+            attempt=cancel.attempt,
+        )
+    )
