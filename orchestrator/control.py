@@ -10,6 +10,7 @@ from functools import partial
 from math import inf
 
 from orchestrator.choosing import choose
+from orchestrator.detour import Pace
 from orchestrator.events import (
     DeployRequested,
     Event,
@@ -85,13 +86,19 @@ class Control:
         for instruction in instructions:
             commit(self._known, instruction, now_s)
 
-    def latency_s(self, name: str, epoch: int | None) -> float | None:
-        """What a request of this epoch takes alone under today's links; None where its plan isn't mapped."""
+    def pace(self, name: str, epoch: int | None) -> Pace | None:
+        """What a request of this epoch takes, for routers; None where its plan isn't mapped."""
         deployment = self._known.deployments[name]
         record = deployment.epoch(epoch)
         if record is None or deployment.plan_map is None or (known := deployment.plan_map.of(record.plan)) is None:
             return None
-        return known.seconds(rates_of(self._known.links_now(deployment)))
+        stage_s = max(stage.seconds for stage in known.plan.stages)
+        return Pace(form=known.form, stage_s=stage_s, links=self._known.links_now(deployment))
+
+    def latency_s(self, name: str, epoch: int | None) -> float | None:
+        """What a request of this epoch takes alone under today's links; None where its plan isn't mapped."""
+        pace = self.pace(name, epoch)
+        return None if pace is None else pace.form.seconds(rates_of(pace.links))
 
     def deployments(self) -> Mapping[str, DeploymentRecord]:
         """The records of all deployments, to read."""
@@ -221,7 +228,8 @@ class Control:
         is_complete = plan_map.is_complete_under(links, self._drift)
         if isinstance(decision, Switch):
             taken, takes = (told(deployment.costs[one.key].at(now_s), "latency") for one in (best, running))
-            reason = f"{drifted or 'the links stay as they are'}; a known plan takes {taken} against {takes}"
+            lasting = deployment.reason.partition(";")[0]  # what was said when the link had just changed
+            reason = f"{drifted or lasting}; a known plan takes {taken} against {takes}"
             again_s = None if is_complete else now_s
             yield from self._take(deployment, best.plan, reason, links=links, look_again_s=again_s)
         elif drifted is not None and is_complete:

@@ -431,6 +431,7 @@ class Controller:
         mapped = await self._desk.map(wanted, *running)
         if mapped is not None and name in self._desk.blueprints:
             self._handle(mapped)
+            self._renew_routes()
             plans = [known.plan for known in mapped.plan_map.plans]
             await self._loader.stock(name, self._desk.blueprints[name], plans)
 
@@ -447,7 +448,8 @@ class Controller:
         return self._routes(name, epoch) if (name, epoch) in self._desk.plans and not facts["lost_stage"] else None
 
     def _routes(self, name: str, epoch: int) -> EpochRoutes:
-        return routes_of(self.fleet, self._desk.bases[name, epoch], self._desk.plans[name, epoch], name, epoch)
+        base, plan = self._desk.bases[name, epoch], self._desk.plans[name, epoch]
+        return routes_of(self.fleet, base, plan, name, epoch, self._control.pace(name, epoch))
 
     def _note_late(self, event: Event, error: OrchestratorError) -> None:
         self._note("late", str(getattr(event, "deployment", "")), None, str(error))

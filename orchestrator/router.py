@@ -5,6 +5,7 @@ is in, and measures its links. It decides nothing about requests and nothing abo
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,9 @@ from nodes.links import LinkEstimate
 from nodes.stream import DialledConnection, open_connection
 from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send, Suspect
 from orchestrator.answers import Answer, Waiting, weight
+from orchestrator.detour import Choice, seen_links, soonest
 from orchestrator.errors import RequestFailed, UnknownDeployment
+from orchestrator.links_seen import LinkEstimate as SeenLink
 from orchestrator.once import Once
 from orchestrator.remembered import Remembered
 from orchestrator.router_faults import Faulty, node_of
@@ -30,11 +33,14 @@ from orchestrator.router_frames import cancel_frame, inputs_frame
 from orchestrator.router_metrics import RouterMetrics
 from orchestrator.routes import EpochRoutes, Reach
 from orchestrator.routing import Routes, Routing
+from orchestrator.splitting import Split
 from orchestrator.stream_watch import look_after
+from orchestrator.trial_watch import COPY, TrialWatch
 
 __all__ = ["Answer", "Router"]
 
 REOPEN_PAUSE_S = 0.25
+SEEN_S = 0.05  # how long a look at the links counts when requests are steered
 OnSuspect = Callable[[str, int, str, str, str], None]
 
 
@@ -43,6 +49,13 @@ class _Deployment:
     core: Routing = field(default_factory=Routing)
     epochs: dict[int, EpochRoutes] = field(default_factory=dict)
     waiting: dict[str, Waiting] = field(default_factory=dict)
+    current: int | None = None
+    trial: TrialWatch | None = None
+
+    def forget_trial(self, epoch: int) -> None:
+        """The epoch is on trial no more: it is drained, or in use."""
+        if self.trial is not None and self.trial.split.epoch == epoch:
+            self.trial = None
 
 
 class Router:
@@ -70,6 +83,8 @@ class Router:
         self._shaper = LinkShaper()
         self._ticker: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
+        self._seen: dict[tuple[str, str], SeenLink] = {}
+        self._seen_s = -math.inf
         self.links_changed = asyncio.Event()  # for whoever tells of links, who clears it
         self._reopening: set[asyncio.Task[None]] = set()
         self._watches: set[asyncio.Task[None]] = set()
@@ -79,7 +94,8 @@ class Router:
         self._shape(routes)
         unreached = await self._connect_all(routes)
         held = self._deployments.setdefault(routes.deployment, _Deployment())
-        held.epochs[routes.epoch] = routes
+        held.epochs[routes.epoch], held.current = routes, routes.epoch
+        held.forget_trial(routes.epoch)
         known = Routes(epoch=routes.epoch, nodes=routes.nodes, outputs=routes.outputs)
         lost = tuple(reach.node for reach in unreached)
         self._carry_out(routes.deployment, held.core.switch(known, time.monotonic(), lost=lost))
@@ -98,6 +114,25 @@ class Router:
         lost = tuple(reach.node for reach in unreached)
         self._carry_out(routes.deployment, held.core.offer(known, time.monotonic(), lost=lost))
         self._reopen_lost()
+
+    async def try_out(self, routes: EpochRoutes, split: Split) -> None:
+        """Send a part of the requests, or copies, into this epoch beside the one in use, and count what both do."""
+        self._shape(routes)
+        unreached = await self._connect_all(routes)
+        held = self._deployments.setdefault(routes.deployment, _Deployment())
+        held.epochs.setdefault(routes.epoch, routes)
+        known = Routes(epoch=routes.epoch, nodes=routes.nodes, outputs=routes.outputs)
+        held.core.try_out(known, split, lost=tuple(reach.node for reach in unreached))
+        if held.trial is None or held.trial.split != split:
+            held.trial = TrialWatch(split)
+        self._reopen_lost()
+
+    def trials(self) -> dict[str, TrialWatch]:
+        """What was counted of the versions on trial, by deployment."""
+        found = {name: held.trial for name, held in self._deployments.items() if held.trial is not None}
+        for trial in found.values():
+            trial.expire(time.monotonic())
+        return found
 
     async def _connect_all(self, routes: EpochRoutes) -> list[Reach]:
         """Open what is not open; the stages' workers that can't be reached now."""
@@ -136,6 +171,7 @@ class Router:
         if held is None:
             self._on_drained(deployment, epoch)
         else:
+            held.forget_trial(epoch)
             self._carry_out(deployment, held.core.drain(epoch, time.monotonic()))
 
     def hurry(self, deployment: str, epoch: int, *, old_s: float, new_s: float) -> None:
@@ -155,6 +191,7 @@ class Router:
         budget_s: float = 30.0,
         trace: bool = False,
         request_id: str | None = None,
+        key: str = "",
     ) -> Answer:
         """Answer one request. BadInput for feeds that don't fit; Unavailable, RequestFailed, RequestTimeout otherwise.
 
@@ -164,11 +201,13 @@ class Router:
         router before the answer cannot know whether it was computed, and has it computed again by asking again.
         """
         if request_id is None:
-            return await self._answer(deployment, feeds, budget_s, trace)
-        begin = partial(self._answer, deployment, feeds, budget_s, trace)
+            return await self._answer(deployment, feeds, budget_s, trace, key)
+        begin = partial(self._answer, deployment, feeds, budget_s, trace, key)
         return await self._once.once((deployment, request_id), begin, budget_s)
 
-    async def _answer(self, deployment: str, feeds: Mapping[str, Array], budget_s: float, trace: bool) -> Answer:
+    async def _answer(
+        self, deployment: str, feeds: Mapping[str, Array], budget_s: float, trace: bool, key: str
+    ) -> Answer:
         held = self._deployments.get(deployment)
         if held is None or not held.epochs:
             self.metrics.note_end("unknown_deployment")
@@ -182,14 +221,26 @@ class Router:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         now_s = time.monotonic()
         held.waiting[request] = Waiting(feeds, future, now_s, trace)
-        self._carry_out(deployment, held.core.submit(request, now_s, budget_s))
+        self._steer(held, now_s)
+        self._carry_out(deployment, held.core.submit(request, now_s, budget_s, key=key))
+        self._copy(held, request, key or request, feeds, now_s)
         try:
             return await future
         except asyncio.CancelledError:
             if request in held.waiting:
                 self.metrics.note_end("cancelled")
-            self._carry_out(deployment, held.core.cancel(request, time.monotonic()))
+            self._carry_out(deployment, held.core.cancel(request, time.monotonic()), "cancelled")
             raise
+
+    def _steer(self, held: _Deployment, now_s: float) -> None:
+        """Have the next request go where it is answered first: the links may have changed since the plan was chosen."""
+        epochs = held.core.choices()
+        if len(epochs) < 2:
+            return
+        if now_s - self._seen_s > SEEN_S:
+            self._seen, self._seen_s = seen_links(self.estimates()), now_s
+        choices = [Choice(epoch=epoch, pace=held.epochs[epoch].pace, in_hand=there) for epoch, there in epochs]
+        held.core.prefer(soonest(choices, self._seen))
 
     def estimates(self) -> dict[tuple[str, str], LinkEstimate]:
         """Per link from here, by node names: what its stream has told so far."""
@@ -253,6 +304,8 @@ class Router:
         """Do it in this order; `why` says for what reason attempts among them are begun anew."""
         held = self._deployments[deployment]
         for action in actions:
+            if held.trial is not None:
+                held.trial.note(action, why, time.monotonic())
             match action:
                 case Send():
                     if action.attempt > 1:
@@ -261,9 +314,9 @@ class Router:
                 case Cancel():
                     self._recall(held, action)
                 case Deliver():
-                    self._deliver(held.waiting[action.request], action)
+                    self._deliver(held, held.waiting[action.request], action)
                 case FailRequest():
-                    self._fail(held.waiting[action.request], action)
+                    self._fail(held, held.waiting[action.request], action)
                 case Suspect(epoch=epoch, stage=stage, error=error):
                     self._tell_suspect(deployment, held, epoch, stage, error)
                 case Release(request=request):
@@ -293,11 +346,15 @@ class Router:
         if connection is not None and not connection.closed:
             connection.post(cancel_frame(routes, cancel))
 
-    def _deliver(self, waiting: Waiting, deliver: Deliver) -> None:
+    def _deliver(self, held: _Deployment, waiting: Waiting, deliver: Deliver) -> None:
+        if held.trial is not None:
+            held.trial.told(deliver.request, waiting.outputs[deliver.attempt])
         self.metrics.note_answer(time.monotonic() - waiting.started_s)
         waiting.deliver(deliver)
 
-    def _fail(self, waiting: Waiting, failed: FailRequest) -> None:
+    def _fail(self, held: _Deployment, waiting: Waiting, failed: FailRequest) -> None:
+        if held.trial is not None:
+            held.trial.told(failed.request, None)
         self.metrics.note_fault(failed.kind)
         self.metrics.note_end(failed.kind)
         waiting.fail(failed)
@@ -313,6 +370,9 @@ class Router:
         if held is None:
             return
         now_s = time.monotonic()
+        if header.request.startswith(COPY):
+            self._on_copy(held, frame, now_s)
+            return
         why = "waited"
         if header.kind is Kind.ERROR and header.fault is not None:
             faulty = Faulty(header, header.fault, held.epochs.get(header.epoch), held.waiting.get(header.request))
@@ -327,6 +387,29 @@ class Router:
         else:
             return
         self._carry_out(header.deployment, actions, why)
+
+    def _copy(self, held: _Deployment, request: str, key: str, feeds: Mapping[str, Array], now_s: float) -> None:
+        """Send the copy of a request, if the version on trial is to have one, or to be compared with one."""
+        outputs = {epoch: routes.outputs for epoch, routes in held.epochs.items()}
+        send = None if held.trial is None else held.trial.copy(request, key, held.current, outputs, now_s)
+        if send is None or held.trial is None:
+            return
+        routes = held.epochs[send.epoch]
+        connection = self._connections.get(routes.first[1].address)
+        try:
+            if connection is None:
+                raise StreamClosed(f"no stream to {routes.first[1].node}")
+            connection.post(inputs_frame(routes, send, feeds, origin=self.name, traced=False))
+        except StreamClosed as closed:
+            held.trial.failed(send.request, type(closed).__name__)
+
+    def _on_copy(self, held: _Deployment, frame: Frame, now_s: float) -> None:
+        if held.trial is None:
+            return
+        if frame.header.kind is Kind.ERROR and frame.header.fault is not None:
+            held.trial.failed(frame.header.request, frame.header.fault.kind)
+        elif frame.header.kind is Kind.TENSORS:
+            held.trial.came(frame.header.request, unpack(frame), now_s)
 
     def _on_closed(self, connection: Connection, reason: str) -> None:
         for address in [a for a, held in self._connections.items() if held is connection]:

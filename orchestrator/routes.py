@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from nodes.backend import TensorSpec
 from nodes.emulation import ShapedLink
+from orchestrator.detour import Pace
 from partitioner.plan import ROUTER, Crossing, Plan, Stage
 from partitioner.topology import NodeId
 
@@ -23,6 +24,7 @@ class EpochRoutes:
     """One epoch's stages in order with the addresses of their workers, and what goes in and comes out.
 
     `shaped` and `paths` are the emulated links of a one-machine deployment; empty on real machines.
+    `pace` is what a request takes, None where the plan isn't mapped.
     """
 
     deployment: str
@@ -35,6 +37,7 @@ class EpochRoutes:
     watched: tuple[Reach, ...] = ()  # nodes that nothing is sent to, kept in sight so that a better link is noticed
     shaped: tuple[ShapedLink, ...] = ()
     paths: Mapping[tuple[NodeId, NodeId], tuple[tuple[NodeId, NodeId], ...]] = field(default_factory=dict)
+    pace: Pace | None = None
 
     @property
     def first(self) -> tuple[str, Reach]:

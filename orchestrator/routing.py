@@ -13,6 +13,7 @@ from orchestrator.actions import Action, Deliver, Drained, FailRequest, Release,
 from orchestrator.errors import IllegalTransition
 from orchestrator.request import Request, recall, why_late
 from orchestrator.soundness import Streaks, Where, is_inputs_fault
+from orchestrator.splitting import Split, concerns
 from orchestrator.states import Story
 from orchestrator.stragglers import Pace, moved
 from orchestrator.suspicion import Loss, alone, is_guilty, is_suspect
@@ -52,18 +53,25 @@ class Routing:
         self._serial = 0
         self._current: int | None = None
         self._offered: list[int] = []
+        self._split: Split | None = None
+        self._preferred: int | None = None
         self._draining: list[int] = []
         self._lost: list[NodeId] = []
         self._broken: list[int] = []
         self._is_closed = False
 
-    def submit(self, request: str, now_s: float, budget_s: float) -> tuple[Action, ...]:
-        """Take in a new request that must be answered within `budget_s`. IllegalTransition for a name in use."""
+    def submit(self, request: str, now_s: float, budget_s: float, *, key: str = "") -> tuple[Action, ...]:
+        """Take in a new request that must be answered within `budget_s`. IllegalTransition for a name in use.
+
+        While a version is on trial, `key` (else the request's name) tells which version it goes to first.
+        """
         if request in self._requests:
             story = self._requests[request].story
             raise IllegalTransition(f"request {request}", story.state, "submit", story.told())
         story = Story("request", request, "waiting")
         taken = Request(request, now_s, now_s + budget_s, story)
+        if self._split is not None and self._split.answers and concerns(self._split, key or request):
+            taken.choice = self._split.epoch
         self._requests[request] = taken
         if self._is_closed:
             return tuple(self._fail(taken, "closed", CLOSED, now_s))
@@ -98,7 +106,8 @@ class Routing:
         if found is None or found.epoch is None:
             return ()
         found.errors.append(message)
-        if caller_fault:
+        is_trial = self._split is not None and found.epoch == self._split.epoch
+        if caller_fault and not is_trial:  # the version on trial may be at fault instead: the other one tells
             return tuple(self._fail(found, "caller", message, now_s))
         found.failures += kind != BROKEN_STREAM
         if kind in (BROKEN_STREAM, FULL):
@@ -185,7 +194,18 @@ class Routing:
         self._current, self._is_closed = routes.epoch, False
         self._draining = [epoch for epoch in self._draining if epoch != routes.epoch]
         self._offered = [epoch for epoch in self._offered if epoch != routes.epoch]
+        self._end_split(routes.epoch)
         return tuple(self._send_waiting(now_s))
+
+    def try_out(self, routes: Routes, split: Split, *, lost: Iterable[NodeId] = ()) -> None:
+        """An epoch of a version on trial: first attempts of new requests go there as `split` says, all others do not.
+
+        Nodes that could not be reached just now are `lost`. It ends when the epoch is drained or switched to.
+        """
+        self._lost += [node for node in lost if node not in self._lost]
+        self._routes[routes.epoch] = routes
+        self._split = split
+        self._draining = [epoch for epoch in self._draining if epoch != routes.epoch]
 
     def offer(self, routes: Routes, now_s: float, *, lost: Iterable[NodeId] = ()) -> tuple[Action, ...]:
         """An epoch stands by: while the one in use is not healthy, the first of those offered that is takes its place.
@@ -197,6 +217,18 @@ class Routing:
         self._offered = [*(epoch for epoch in self._offered if epoch != routes.epoch), routes.epoch]
         self._draining = [epoch for epoch in self._draining if epoch != routes.epoch]
         return tuple(self._send_waiting(now_s))
+
+    def choices(self) -> list[tuple[int, int]]:
+        """Healthy epochs that a new request could go to, the one in use first, with the requests in each."""
+        if self._current is None or not self._is_healthy(self._routes[self._current]):
+            return []
+        epochs = [epoch for epoch in (self._current, *self._offered) if self._is_healthy(self._routes[epoch])]
+        there = [request.epoch for request in self._requests.values()]
+        return [(epoch, there.count(epoch)) for epoch in epochs]
+
+    def prefer(self, epoch: int) -> None:
+        """Send new requests to this one of the choices while it is healthy: the one in use, or one that stands by."""
+        self._preferred = epoch
 
     def hurry(self, epoch: int, old_s: float, new_s: float, now_s: float) -> tuple[Action, ...]:
         """Requests still in this old epoch are sent anew where that answers them sooner.
@@ -223,6 +255,7 @@ class Routing:
         if epoch not in self._draining:
             self._draining.append(epoch)
         self._offered = [offered for offered in self._offered if offered != epoch]
+        self._end_split(epoch)
         if epoch == self._current:
             self._current, self._is_closed = None, True
             for request in [r for r in self._requests.values() if r.story.state == "waiting"]:
@@ -283,7 +316,7 @@ class Routing:
 
     def _send(self, request: Request, now_s: float) -> Iterator[Action]:
         """Send to the current epoch if it is healthy and the request's turn, else leave the request waiting."""
-        routes = self._target()
+        routes = self._target(request)
         if routes is None or request.story.state != "waiting" or not request.is_due(now_s):
             return  # one that ended or was sent meanwhile: the end of a suspect lets others go
         if is_guilty(request.losses, self._max_losses):  # not before: a worker that is found again did not die
@@ -299,12 +332,23 @@ class Routing:
         budget_s = request.deadline_s - now_s
         yield Send(request=request.name, attempt=request.attempt, epoch=routes.epoch, budget_s=budget_s)
 
-    def _target(self) -> Routes | None:
-        """The epoch in use while it is healthy, else the first that stands by and is; None for no such."""
+    def _target(self, request: Request) -> Routes | None:
+        """The epoch preferred now, the one in use, then those that stand by: the first that is healthy, if any.
+
+        For a first attempt it is the epoch on trial, if that was chosen and is healthy.
+        """
         if self._current is None:
             return None
-        choice = (self._routes[epoch] for epoch in (self._current, *self._offered))
+        is_on_trial = self._split is not None and request.choice == self._split.epoch
+        if is_on_trial and request.attempt == 0 and self._is_healthy(self._routes[request.choice or 0]):
+            return self._routes[request.choice or 0]
+        ahead = [self._preferred] if self._preferred in self._offered and self._preferred is not None else []
+        choice = (self._routes[epoch] for epoch in (*ahead, self._current, *self._offered))
         return next((routes for routes in choice if self._is_healthy(routes)), None)
+
+    def _end_split(self, epoch: int) -> None:
+        if self._split is not None and self._split.epoch == epoch:
+            self._split = None
 
     def _is_healthy(self, routes: Routes) -> bool:
         return routes.epoch not in self._broken and not any(node in self._lost for node in routes.nodes)
@@ -313,7 +357,7 @@ class Routing:
         """With suspects in hand one request is in flight, a suspect, and nothing beside it."""
         if not self._suspects:
             return True
-        target = self._target()
+        target = self._target(request)
         nodes = () if target is None else target.nodes
         if any(
             self._meets(other, node) for other in self._requests.values() if other.epoch is not None for node in nodes

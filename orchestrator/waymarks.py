@@ -2,12 +2,15 @@
 
 from orchestrator.artifacts import model_inputs
 from orchestrator.blueprint import Blueprint
+from orchestrator.detour import Pace
 from orchestrator.fleet import Fleet
 from orchestrator.routes import EpochRoutes
 from partitioner.plan import Plan
 
 
-def routes_of(fleet: Fleet, blueprint: Blueprint, plan: Plan, name: str, epoch: int) -> EpochRoutes:
+def routes_of(
+    fleet: Fleet, blueprint: Blueprint, plan: Plan, name: str, epoch: int, pace: Pace | None = None
+) -> EpochRoutes:
     """The epoch's stages with their workers' addresses, what goes in and out, and which other nodes to watch.
 
     ClusterError if a stage's node has no worker.
@@ -32,4 +35,5 @@ def routes_of(fleet: Fleet, blueprint: Blueprint, plan: Plan, name: str, epoch: 
         ),
         shaped=shaped,
         paths=paths,
+        pace=pace,
     )

@@ -90,9 +90,8 @@ def _drop(client: Client, case: Case, profile: Profile, outcome: Outcome, tell: 
     client.deploy(case.spec, profile=profile)
     slow, fast = (both_ways("camera", "mec", mbps, RTT_MS) for mbps in (SLOW_MBPS, FAST_MBPS))
     with progress("the uplink drops, and returns, while requests flow"):
-        outcome.flow, outcome.noticed_s = measure.flow_through_drop(client, case, slow, fast)
-    outcome.switch_s = measure.switch_times(client, case, outcome.flow)[-2:]
-    tell.drop(outcome, client.status()["history"])
+        outcome.flow = measure.flow_through_drop(client, case, slow, fast)
+    tell.drop(outcome)
 
 
 def _label(outputs: dict[str, Array], names: list[str]) -> str:
@@ -121,14 +120,12 @@ class _Teller:
     def case(self, case: Case, picture: RenderableType, table: RenderableType) -> None:
         self._say(f"\n[bold]Case {case.key}[/bold]  {case.title}", picture, table)
 
-    def drop(self, outcome: Outcome, history: list[dict[str, object]]) -> None:
-        switched = {entry["epoch"]: entry for entry in history if entry["what"] == "switch"}
-        opened = [switched[epoch] for _, epoch in outcome.flow.turns[1:]]
+    def drop(self, outcome: Outcome) -> None:
         self._say(f"\n[bold]The uplink drops to {SLOW_MBPS:g} Mbps and returns[/bold], requests flowing")
-        for entry, noticed_s, switch_s in zip(opened, outcome.noticed_s, outcome.switch_s, strict=False):
+        for decision in outcome.flow.decisions:
             self._say(
-                f"  {entry['why']}: answered by the new plan {milliseconds(noticed_s)} after the change, "
-                f"{milliseconds(switch_s)} after the decision"
+                f"  {decision.why}: answered by the new plan {milliseconds(decision.noticed_s)} after the change, "
+                f"{milliseconds(decision.switch_s)} after the decision"
             )
 
     def summary(self, outcome: Outcome, broken: list[str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,14 +43,27 @@ class Placement:
     why_not: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A switch to another plan: why, and the seconds to its first answer from the link's change and from the decision.
+
+    Routers may have sent requests to an epoch that stood by before that was decided.
+    """
+
+    why: str
+    noticed_s: float
+    switch_s: float
+
+
 @dataclass(slots=True)
 class Flow:
-    """Requests kept flowing one after another: answers by epoch, with the time of the first of each."""
+    """Requests kept flowing one after another: when each was answered (seconds since 1970) and in which epoch."""
 
     answered: int = 0
     lost: int = 0
     faults: list[str] = field(default_factory=list)
-    turns: list[tuple[float, int]] = field(default_factory=list)
+    answers: list[tuple[float, int]] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
 
 
 def placements_of(case: Case, profile: Profile) -> tuple[dict[str, Plan | str], Plan]:
@@ -116,38 +130,42 @@ def difference(whole: Mapping[str, Array], split: Mapping[str, Array]) -> float:
     )
 
 
-def flow_through_drop(
-    client: Client, case: Case, slow: tuple[Link, Link], fast: tuple[Link, Link]
-) -> tuple[Flow, list[float]]:
-    """Requests flow while the link drops and returns; the flow, and seconds from each change to the new epoch."""
+def flow_through_drop(client: Client, case: Case, slow: tuple[Link, Link], fast: tuple[Link, Link]) -> Flow:
+    """Requests flow while the link drops and returns; the flow, with what was decided after each change."""
     flow, ended = Flow(), threading.Event()
     sender = threading.Thread(target=_keep_asking, args=(client, case, flow, ended), name="demo-flow")
     sender.start()
-    noticed_s = []
     try:
         _wait_for(partial(_more_answers, flow, 10))
         for links in (slow, fast):
-            turns = len(flow.turns)
+            before = len(_switches(client, case))
             changed_s = time.time()
             client.shape(*links)
-            if not _wait_for(partial(_more_turns, flow, turns)):
+            if not _wait_for(lambda before=before: len(_switches(client, case)) > before):  # type: ignore[misc]
                 break
-            noticed_s.append(flow.turns[-1][0] - changed_s)
             _wait_for(partial(_more_answers, flow, flow.answered + 10))
+            flow.decisions.append(_decision(client, case, flow, changed_s))
     finally:
         ended.set()
         sender.join()
-    return flow, noticed_s
+    return flow
 
 
-def switch_times(client: Client, case: Case, flow: Flow) -> list[float]:
-    """Seconds from each decision for another plan, as the controller noted it, to the first answer by that plan."""
+def _switches(client: Client, case: Case) -> list[dict[str, Any]]:
+    """Switches of the deployment, as the controller noted them, each once however many routers it told."""
     history = [entry for entry in client.status()["history"] if entry["deployment"] == case.spec.name]
-    times = []
-    for (before_s, _), (answered_s, epoch) in pairwise(flow.turns):
-        noted = [one["at_s"] for one in history if one["epoch"] == epoch and one["what"] in ("open", "switch")]
-        times.append(answered_s - min(at_s for at_s in noted if at_s > before_s))
-    return times
+    told = [entry for entry in history if entry["what"] == "switch"]
+    return [one for before, one in pairwise([{"epoch": None}, *told]) if one["epoch"] != before["epoch"]]
+
+
+def _decision(client: Client, case: Case, flow: Flow, changed_s: float) -> Decision:
+    switch = _switches(client, case)[-1]
+    noted = client.status()["history"]
+    at_s = [one["at_s"] for one in noted if one["epoch"] == switch["epoch"] and one["what"] in ("open", "switch")]
+    decided_s = min(one for one in at_s if one > changed_s)
+    answered_s = [one_s for one_s, epoch in flow.answers if epoch == switch["epoch"] and one_s > changed_s]
+    after_s = next(one_s for one_s in answered_s if one_s > decided_s)
+    return Decision(why=switch["why"], noticed_s=answered_s[0] - changed_s, switch_s=after_s - decided_s)
 
 
 def _keep_asking(client: Client, case: Case, flow: Flow, ended: threading.Event) -> None:
@@ -160,12 +178,7 @@ def _keep_asking(client: Client, case: Case, flow: Flow, ended: threading.Event)
             flow.faults.append(str(fault))
             continue
         flow.answered += 1
-        if not flow.turns or flow.turns[-1][1] != answer.epoch:
-            flow.turns.append((time.time(), answer.epoch))
-
-
-def _more_turns(flow: Flow, than: int) -> bool:
-    return len(flow.turns) > than
+        flow.answers.append((time.time(), answer.epoch))
 
 
 def _more_answers(flow: Flow, than: int) -> bool:
@@ -177,5 +190,5 @@ def _wait_for(condition: Callable[[], bool]) -> bool:
     while time.monotonic() < deadline_s:
         if condition():
             return True
-        time.sleep(0.02)
+        time.sleep(0.05)
     return False

@@ -24,8 +24,6 @@ class Outcome:
     differences: list[float] = field(default_factory=list)
     flow: Flow = field(default_factory=Flow)
     requests: int = 0
-    noticed_s: list[float] = field(default_factory=list)
-    switch_s: list[float] = field(default_factory=list)
     split: dict[str, bool] = field(default_factory=dict)
 
     @property
@@ -53,8 +51,8 @@ class Outcome:
             found.append(f"outputs differ by {self.max_difference:.2e}, promised {MAX_ERROR}")
         if self.flow.lost:
             found.append(f"{self.flow.lost} requests lost: {self.flow.faults[0]}")
-        if len(self.switch_s) < 2:
-            found.append(f"{len(self.switch_s)} switches instead of 2")
+        if len(self.flow.decisions) < 2:
+            found.append(f"{len(self.flow.decisions)} switches instead of 2")
         if not self.split.get("b"):
             found.append("case b does not split")
         if self.prediction_error > PREDICTION_PROMISE:
@@ -81,9 +79,9 @@ class Outcome:
             "prediction_error": self.prediction_error,
             "requests": self.requests + self.flow.answered + self.flow.lost,
             "requests_lost": self.flow.lost,
-            "switches": len(self.switch_s),
-            "switch_ms": [seconds * 1e3 for seconds in self.switch_s],
-            "noticed_ms": [seconds * 1e3 for seconds in self.noticed_s],
+            "switches": len(self.flow.decisions),
+            "switch_ms": [decision.switch_s * 1e3 for decision in self.flow.decisions],
+            "noticed_ms": [decision.noticed_s * 1e3 for decision in self.flow.decisions],
             "split": self.split,
             "broken_promises": self.broken(),
         }

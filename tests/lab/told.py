@@ -43,8 +43,16 @@ class Told:
         try:
             return eventually(look, within_s=within_s, what=what)
         except AssertionError as late:
+            if not self._can_tell():
+                raise
             told = [f"{entry['what']} {entry['epoch']} {entry['why']}" for entry in self.ask("status")["history"]]
             raise AssertionError("\n".join([str(late), *told[-12:]])) from None
+
+    def _can_tell(self) -> bool:
+        try:
+            return bool(self.ask("status"))
+        except AssertionError:  # the controller is away, which what was waited for must tell
+            return False
 
     def nodes_of(self, name: str) -> list[str]:
         """The nodes that a deployment's requests go through now."""

@@ -227,3 +227,31 @@ def test_a_caller_that_goes_away_cancels_its_request() -> None:
 def test_a_request_name_in_use_is_refused_with_its_story() -> None:
     with pytest.raises(IllegalTransition, match=r"request a: 'submit' is not possible when 'sent'.*send at 0.000 s"):
         routed(FIRST, "a").submit("a", 1.0, 1.0)
+
+
+def test_the_preferred_epoch_that_stands_by_takes_new_requests_while_it_is_healthy() -> None:
+    routing = Routing()
+    routing.switch(Routes(epoch=1, nodes=("camera", "cloud"), outputs=("y",)), 0.0)
+    routing.offer(Routes(epoch=2, nodes=("camera",), outputs=("y",)), 0.0)
+    assert routing.choices() == [(1, 0), (2, 0)]
+    routing.prefer(2)
+    assert [sent.epoch for sent in routing.submit("a", 0.0, 10.0) if isinstance(sent, Send)] == [2]
+    assert routing.choices() == [(1, 0), (2, 1)]
+    routing.prefer(1)
+    assert [sent.epoch for sent in routing.submit("b", 0.0, 10.0) if isinstance(sent, Send)] == [1]
+    routing.prefer(2)
+    routing.drain(2, 0.0)
+    assert [sent.epoch for sent in routing.submit("c", 0.0, 10.0) if isinstance(sent, Send)] == [1]
+
+
+def test_what_is_in_flight_moves_to_what_stands_by_when_a_worker_is_lost_and_new_requests_follow() -> None:
+    routing = Routing()
+    routing.switch(Routes(epoch=1, nodes=("camera", "cloud"), outputs=("y",)), 0.0)
+    routing.offer(Routes(epoch=2, nodes=("camera",), outputs=("y",)), 0.0)
+    for name in "ab":
+        routing.submit(name, 0.0, 10.0)
+    assert [sent.epoch for sent in routing.worker_lost("cloud", 0.1) if isinstance(sent, Send)] == [2, 2]
+    assert [sent.epoch for sent in routing.submit("c", 0.2, 10.0) if isinstance(sent, Send)] == [2]
+    assert routing.choices() == []
+    routing.worker_found("cloud", 0.3)
+    assert [sent.epoch for sent in routing.submit("d", 0.4, 10.0) if isinstance(sent, Send)] == [1]

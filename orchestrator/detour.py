@@ -1,0 +1,80 @@
+"""Whether a request should go to an epoch that stands by although the one in use is whole: where a link has become so
+slow that it is answered sooner there.
+
+The controller changes the plan when a link stays slow; until then, and through every dip, the router sends each request
+where it will be answered first, by what it sees of its own links and has in hand. Pure; it sends nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nodes.links import LinkEstimate as StreamEstimate
+from orchestrator.links_seen import LinkEstimate
+from partitioner.errors import InvalidProblem
+from partitioner.latency_form import LatencyForm
+from policies.routing import Way, least_completion
+
+LOYALTY = 0.3  # of what a request takes in the epoch in use: what another must save
+Ends = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What a request takes in an epoch: alone under any links, and its slowest stage's seconds.
+
+    `links` are the controller's word on links, where this router knows no better.
+    """
+
+    form: LatencyForm
+    stage_s: float
+    links: tuple[LinkEstimate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """An epoch that a request may go to, and how many are there."""
+
+    epoch: int
+    pace: Pace | None
+    in_hand: int
+
+
+def soonest(choices: Sequence[Choice], seen: Mapping[Ends, LinkEstimate], *, loyalty: float = LOYALTY) -> int:
+    """The epoch, of those healthy, the one in use first, where one more request is answered first.
+
+    A request takes what it takes alone and, for each one ahead of it, the seconds of the slowest stage or link on its
+    way. The first stays unless another saves `loyalty`, or where nothing is known of it. ValueError for no choice.
+    """
+    first = choices[0]
+    ways = {str(one.epoch): way for one in choices if (way := _way(one, seen)) is not None}
+    if str(first.epoch) not in ways:
+        return first.epoch
+    ordered = [ways.pop(str(first.epoch)), *ways.values()]
+    return int(least_completion(ways=ordered, loyalty=loyalty).to)
+
+
+def seen_links(estimates: Mapping[Ends, StreamEstimate]) -> dict[Ends, LinkEstimate]:
+    """What streams have measured of links, where they know both figures."""
+    return {
+        ends: LinkEstimate(
+            source=ends[0], target=ends[1], bytes_per_s=one.goodput_bytes_per_s, propagation_s=one.rtt_s / 2
+        )
+        for ends, one in estimates.items()
+        if one.goodput_bytes_per_s and one.rtt_s is not None
+    }
+
+
+def _way(choice: Choice, seen: Mapping[Ends, LinkEstimate]) -> Way | None:
+    if choice.pace is None:
+        return None
+    rates = {link.ends: link for link in choice.pace.links} | dict(seen)
+    form = choice.pace.form
+    try:
+        alone_s = form.seconds(rates)
+    except InvalidProblem:
+        return None
+    each_s = [one.nbytes / rates[one.source, one.target].bytes_per_s for one in form.carried]
+    slowest_s = max([choice.pace.stage_s, *each_s])
+    return Way(
+        name=str(choice.epoch), in_hand=choice.in_hand, batch_s=(slowest_s,), link_s=max(alone_s - slowest_s, 0.0)
+    )
