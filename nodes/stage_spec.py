@@ -25,7 +25,7 @@ class StageSpec:
     `sends` go to the successor: outputs of this stage and tensors that it passes on, still encoded. `returns` are
     model outputs that go straight back to the router. `codecs` names the codec of each output that is encoded
     here (raw if absent). `options` are the engine's own. `slowdown` multiplies the stage's busy time by sleeping;
-    one-machine use only. `unbounded` outputs may hold NaN and infinities; `expected_s` is what a run is planned to take.
+    one-machine use only. `unbounded` outputs may hold NaN and infinities; a run is planned to take `expected_s`.
     """
 
     deployment: str

@@ -14,13 +14,15 @@ from partitioner.topology import NodeId
 Origin = Literal["streams", "rnis", "probe"]
 TRUST: tuple[Origin, ...] = ("streams", "rnis", "probe")  # the first that is fresh is believed
 FRESH_S = 5.0
+CONTEST_S = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """One direction of a link as one source saw it at `at_s`, by the clock of whoever believes it.
 
-    `propagation_s`: half a round trip, None where the source does not see it. `std`: of the goodput, relative.
+    `propagation_s`: half a round trip, None where the source does not see it. `std`: of the goodput, relative. `by`
+    tells several observers of one origin apart.
     """
 
     source: NodeId
@@ -30,17 +32,23 @@ class Observation:
     std: float
     at_s: float
     origin: Origin
+    by: str = ""
 
 
 def believed(observations: Iterable[Observation], now_s: float, *, fresh_s: float = FRESH_S) -> Observation | None:
-    """Of observations of one link the one that counts: the most trusted fresh one; if none is fresh, the newest."""
+    """Of observations of one link the one that counts; if none is fresh, the newest.
 
-    def worth(one: Observation) -> tuple[float, ...]:
-        is_fresh = now_s - one.at_s <= fresh_s
-        trust = -TRUST.index(one.origin)
-        return (1, trust, one.at_s) if is_fresh else (0, one.at_s, trust)
-
-    return max(observations, key=worth, default=None)
+    Of the fresh ones the most trusted source's; of several streams over one link, told within CONTEST_S of each other,
+    the surest: one that carries little knows little.
+    """
+    heard = list(observations)
+    fresh = [one for one in heard if now_s - one.at_s <= fresh_s]
+    if not fresh:
+        return max(heard, key=lambda one: (one.at_s, -TRUST.index(one.origin)), default=None)
+    trusted = min((one.origin for one in fresh), key=TRUST.index)
+    of_source = [one for one in fresh if one.origin == trusted]
+    newest_s = max(one.at_s for one in of_source)
+    return min((one for one in of_source if newest_s - one.at_s <= CONTEST_S), key=lambda one: (one.std, -one.at_s))
 
 
 class Sources:
@@ -48,12 +56,12 @@ class Sources:
 
     def __init__(self, *, fresh_s: float = FRESH_S) -> None:
         self._fresh_s = fresh_s
-        self._last: dict[tuple[NodeId, NodeId], dict[Origin, Observation]] = {}
+        self._last: dict[tuple[NodeId, NodeId], dict[tuple[Origin, str], Observation]] = {}
 
     def heard(self, observation: Observation, now_s: float) -> bool:
         """Take in an observation; whether it is the one that counts now, so that it should be acted on."""
         of_link = self._last.setdefault((observation.source, observation.target), {})
-        of_link[observation.origin] = observation
+        of_link[observation.origin, observation.by] = observation
         return believed(of_link.values(), now_s, fresh_s=self._fresh_s) is observation
 
     def believed(self, now_s: float) -> tuple[Observation, ...]:

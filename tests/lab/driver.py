@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -31,14 +32,14 @@ SENDERS, IMAGES, BUDGET_S = 3, 4, 40.0
 SAME = 1e-4  # relative: engines fuse differently across a cut
 
 
-def made_up_profile(spec: DeploymentSpec) -> Profile:
-    """Every operator takes the same time; a tier's nodes take WHOLE_MODEL_S for all of them."""
+def made_up_profile(spec: DeploymentSpec, whole_s: Mapping[str, float]) -> Profile:
+    """Every operator takes the same time; a tier's nodes take `whole_s` for all of them."""
     ready = prepare(spec)
     operators = [operator.name for operator in load(ready.path).graph.operators]
     engines = {}
     for node in spec.topology.nodes:
         key = EngineKey(node_class=node.name, backend="onnxruntime", threads=node.threads)
-        each_s = WHOLE_MODEL_S[node.tier.name.lower()] / len(operators)
+        each_s = whole_s[node.tier.name.lower()] / len(operators)
         engines[key] = EngineProfile(operator_s=dict.fromkeys(operators, each_s))
     return Profile(model=ready.sha256, engines=engines, message_s=1e-4)
 
@@ -166,10 +167,15 @@ class Driver:
         self._client = Client(address, token=token)
         self._traffic: Traffic | None = None
         self._paced: Paced | None = None
+        self._whole_s = WHOLE_MODEL_S
+
+    def pretend(self, whole_s: dict[str, float]) -> None:
+        """What the whole model is to take on a node of each tier, for what is deployed from now on."""
+        self._whole_s = whole_s
 
     def deploy(self, spec: str) -> dict[str, Any]:
         wanted = load_spec(Path(spec))
-        status = self._client.deploy(wanted, profile=made_up_profile(wanted))
+        status = self._client.deploy(wanted, profile=made_up_profile(wanted, self._whole_s))
         return {"stages": [stage["node"] for stage in status["plan"]["stages"]], "epoch": status["epoch"]}
 
     def flow(self, name: str, spec: str) -> None:

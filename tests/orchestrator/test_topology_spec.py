@@ -177,6 +177,8 @@ def test_a_link_s_radio_is_known_where_its_ue_sends_and_survives_writing(tmp_pat
     assert (radio.source, radio.target, radio.ue, radio.propagation_s) == ("a", "b", "10.45.0.2", 0.004)
 
 
-@pytest.mark.parametrize("rnis", ["{url: mec:8080, ue: 10.45.0.2}", "{url: 'http://mec', ue: camera}", "{ue: 10.45.0.2}"])
+@pytest.mark.parametrize(
+    "rnis", ["{url: mec:8080, ue: 10.45.0.2}", "{url: 'http://mec', ue: camera}", "{ue: 10.45.0.2}"]
+)
 def test_a_radio_that_can_not_be_asked_is_refused(tmp_path: Path, rnis: str) -> None:
     assert fault(tmp_path, TWO % ("threads: 1", f"{LINK}, rnis: {rnis}")).startswith("topology.yaml: links[0].rnis.")

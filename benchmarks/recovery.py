@@ -1,0 +1,217 @@
+"""What users feel when links move, workers die, a site is cut off and Ray's head is killed: the lab's three hosts.
+
+python benchmarks/recovery.py [--json] [--quick]
+
+EfficientNet over camera, mec and cloud in network namespaces (root and iproute2 needed), requests at a steady rate,
+every answer held against the whole model's. Costs of the nodes are made up (tests/lab/driver.py), so that one machine
+plans as three would.
+"""
+
+import argparse
+import os
+import random
+import re
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kit.figures import Figure, figure, report
+from kit.outage import Asked, Move, move_after, percentile_s, read
+
+sys.path.append(str(Path(__file__).parents[1]))  # the lab is the tests'
+from isthmus.zoo import build
+from tests.lab.conftest import TOPOLOGY, write_spec
+from tests.lab.hosts import TOKEN, Lab, missing
+from tests.lab.told import Told
+
+RATE_PER_S = 5.0
+WHOLE_MODEL_S = {"device": 0.15, "edge": 0.02, "cloud": 0.01}
+STEPS = (10, 100, 2, 100)  # Mbps of the uplink, which begins at 100
+
+
+class Ground:
+    """The lab with a deployment on it and requests flowing."""
+
+    def __init__(self, lab: Lab, told: Told) -> None:
+        self.lab, self.told = lab, told
+
+    def asked(self, since_s: float, until_s: float = float("inf")) -> list[Asked]:
+        """Requests due within that time."""
+        return [one for one in read(self.told.ask("asked", since_s)) if one.sent_s < until_s]
+
+    def wait(self, seconds: float) -> None:
+        """Let requests flow."""
+        self.told.until(_past(time.time() + seconds), "time", within_s=seconds + 60)
+
+    def live(self) -> dict[str, Any]:
+        """The deployment's status; empty while no controller answers."""
+        try:
+            facts: dict[str, Any] = self.told.ask("status")["deployments"]["live"]
+        except AssertionError:
+            return {}
+        return facts
+
+    def settled(self) -> bool:
+        """Whether it runs whole, and something stands by."""
+        facts = self.live()
+        return bool(facts) and not facts["lost_stage"] and "standby" in [one["state"] for one in facts["epochs"]]
+
+
+def _past(at_s: float) -> Callable[[], bool]:
+    return lambda: time.time() > at_s
+
+
+def steps(ground: Ground, requests: int) -> list[Figure]:
+    """The uplink's rate is stepped while requests come."""
+    each_s = requests / RATE_PER_S / len(STEPS)
+    start_s, moves, after = time.time(), list[Move](), list[float]()
+    for mbps in STEPS:
+        cause_s = time.time()
+        ground.lab.slow("camera", "mec", mbps)
+        ground.wait(each_s)
+        asked = ground.asked(cause_s)
+        move = move_after(cause_s, ground.told.ask("status")["history"], asked)
+        if move is not None:
+            moves.append(move)
+            settled = [one for one in asked if one.sent_s > move.answered_s]
+            half = settled[len(settled) // 2 :]
+            after.append(percentile_s(settled, 99) / percentile_s(half, 99))
+    asked = ground.asked(start_s)
+    warm = [move.answered_s - move.decided_s for move in moves if move.was_warm]
+    cold = [move.answered_s - move.decided_s for move in moves if not move.was_warm]
+    noticed = [move.decided_s - move.cause_s for move in moves]
+    return [
+        figure(f"steps: failed of {len(asked)} requests", sum(bool(one.fault) for one in asked), "requests", target=0),
+        figure("steps: switches", len(moves), "switches"),
+        *_times("steps: from the decision to an answer, warm", warm, 0.1),
+        *_times("steps: from the decision to an answer, cold", cold, 1.0),
+        *_times("steps: from the link's change to the decision", noticed, None),
+        *_times("steps: p99 after the switch over p99 once steady", after, None, unit="×"),
+        figure("steps: requests sent again", sum(one.attempt > 1 for one in asked), "requests"),
+    ]
+
+
+def _times(name: str, values: list[float], target: float | None, *, unit: str = "s") -> list[Figure]:
+    if not values:
+        return []
+    return [figure(name, statistics.median(values), unit, target=target, spread=(min(values), max(values)))]
+
+
+def kills(ground: Ground, times: int) -> list[Figure]:
+    """Workers are killed at random moments."""
+    draw, start_s, added, back = random.Random(7), time.time(), list[float](), list[float]()
+    for _ in range(times):
+        ground.told.until(ground.settled, "it runs whole", within_s=90)
+        usual_s = percentile_s(ground.asked(time.time() - 5), 50)
+        node = draw.choice(("camera", "mec", "cloud"))
+        pid = ground.told.until(lambda node=node: ground.told.worker(node), f"a worker on {node}")  # type: ignore[misc]
+        assert pid is not None
+        ground.wait(draw.random())
+        killed_s = time.time()
+        os.kill(pid, signal.SIGKILL)
+        ground.told.until(lambda node=node, pid=pid: ground.told.worker(node) not in (None, pid), f"another on {node}")  # type: ignore[misc]
+        ground.told.until(lambda: not ground.live()["lost_stage"], "no stage is lost")
+        back.append(time.time() - killed_s)
+        ground.wait(1.0)
+        replayed = [one for one in ground.asked(killed_s - 5) if one.attempt > 1]
+        added += [one.latency_s - usual_s for one in replayed]
+    faults = sum(bool(one.fault) for one in ground.asked(start_s))
+    return [
+        figure(f"kill -9 of {times} workers: failed requests", faults, "requests", target=0),
+        *_times("kill -9: until as many workers are back", back, 5.0),
+        *_times("kill -9: what sending again adds", added, None),
+    ]
+
+
+def cut(ground: Ground, seconds: float) -> list[Figure]:
+    """The far end of the plan is cut off, head and controller with it if they are there."""
+    ground.told.until(ground.settled, "it runs whole", within_s=90)
+    far = [stage["node"] for stage in ground.live()["plan"]["stages"]][-1]
+    far = "mec" if far == "camera" else far
+    start_s = time.time()
+    ground.lab.cut(far)
+    try:
+        ground.wait(seconds)
+        asked = ground.asked(start_s, time.time() - 1)
+    finally:
+        ground.lab.mend(far)
+    ground.told.until(ground.settled, "it runs whole again", within_s=180)
+    mended_s = time.time()
+    ground.wait(12)
+    switches = [
+        one for one in ground.told.ask("status")["history"] if one["what"] == "switch" and one["at_s"] > mended_s
+    ]
+    return [
+        figure(
+            f"{far} cut off for {seconds:g} s: failed requests",
+            sum(bool(one.fault) for one in asked),
+            "requests",
+            target=0,
+        ),
+        figure("cut off: slowest request", max(one.latency_s for one in asked), "s"),
+        figure("cut off: median request", percentile_s(asked, 50), "s"),
+        figure("cut off: switches in the 12 s after it runs whole again", len(switches), "switches"),
+    ]
+
+
+def headless(ground: Ground, seconds: float) -> list[Figure]:
+    """Ray's head is killed, with the controller on it."""
+    ground.told.until(ground.settled, "it runs whole", within_s=90)
+    before, start_s = ground.live(), time.time()
+    ground.lab.kill_ray("cloud")
+    ground.wait(seconds)
+    ground.lab.revive_ray("cloud", "camera", "mec")
+    revived_s = time.time()
+    ground.told.until(lambda: bool(ground.live()), "a controller that answers", within_s=120)
+    after, back_s = ground.live(), time.time() - revived_s
+    asked = ground.asked(start_s, time.time() - 1)
+    same = all(before[key] == after[key] for key in ("epoch", "state", "plan"))
+    return [
+        figure(
+            f"Ray's head killed for {seconds:g} s: failed requests",
+            sum(bool(one.fault) for one in asked),
+            "requests",
+            target=0,
+        ),
+        figure("head killed: state equals the journal's", float(same), "", target=1, better="higher"),
+        figure("head killed: from Ray's return to a controller that answers", back_s, "s"),
+        figure("head killed: slowest request", max(one.latency_s for one in asked), "s"),
+    ]
+
+
+def main() -> None:
+    """Go through all of it on one lab, and report."""
+    parser = argparse.ArgumentParser(description="What users feel when something breaks.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--quick", action="store_true", help="fewer requests and kills, shorter outages")
+    options = parser.parse_args()
+    if (reason := missing()) is not None:
+        sys.exit(f"recovery.py: {reason}")
+    roomy = re.sub(r"memory_mb: [0-9]+", "memory_mb: 200", TOPOLOGY)
+    with Lab("camera", "mec", "cloud") as lab:
+        lab.slow("camera", "mec", 100)
+        lab.slow("camera", "cloud", 5)
+        address = lab.start_ray("cloud", "camera", "mec")
+        model = build("efficientnet_lite0")
+        spec = write_spec(lab.hosts["camera"].home, "live", model, edge="mec", topology=roomy, private=False)
+        with Told(lab, "camera", address, TOKEN) as told:
+            told.ask("pretend", WHOLE_MODEL_S)
+            told.ask("deploy", spec)
+            told.ask("pace", "live", spec, RATE_PER_S)
+            ground = Ground(lab, told)
+            told.until(ground.settled, "it runs, and something stands by", within_s=90)
+            figures = steps(ground, 400 if options.quick else 10_000)
+            figures += kills(ground, 3 if options.quick else 20)
+            figures += cut(ground, 12 if options.quick else 30)
+            figures += headless(ground, 12 if options.quick else 60)
+            told.ask("unpace")
+            told.ask("shutdown")
+    report("recovery", figures, json=options.json)
+
+
+if __name__ == "__main__":
+    main()
