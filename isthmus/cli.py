@@ -161,6 +161,62 @@ def deploy(
 
 
 @app.command()
+def rollout(
+    what: Annotated[str, typer.Argument(help="a spec (.yaml): the new version; or the word history, or promote")],
+    name: Annotated[str | None, typer.Argument(help="with history and promote: the deployment")] = None,
+    canary: Annotated[
+        list[float] | None, typer.Option(help="per cent of the requests; again: then so many (default: 10)", min=0)
+    ] = None,
+    ab: Annotated[float | None, typer.Option(help="per cent of the keys instead, each keeping its version")] = None,
+    shadow: Annotated[float | None, typer.Option(help="per cent of the requests to copy to it instead")] = None,
+    promote: Annotated[
+        bool | None, typer.Option("--promote/--hold", help="take over by itself (default: a canary does)")
+    ] = None,
+    max_error_rate: Annotated[float, typer.Option(help="more of its requests that may fail", min=0)] = 0.01,
+    max_slowdown: Annotated[float, typer.Option(help="times the old median and 95th percentile", min=1)] = 1.2,
+    max_drift: Annotated[float, typer.Option(help="relative difference of answers; -1: any")] = 0.1,
+    max_disagreement: Annotated[float, typer.Option(help="part of labels that are others; -1: any")] = -1.0,
+    min_requests: Annotated[int, typer.Option(help="before it is promoted, at each step", min=1)] = 100,
+    min_seconds: Annotated[float, typer.Option("--for", help="seconds at least, at each step", min=0)] = 10.0,
+    wait: Annotated[bool, typer.Option("--wait", help="until it is decided; exit 1 if rolled back")] = False,
+    profile: Annotated[Path | None, typer.Option(help="what isthmus profile wrote; default: measure")] = None,
+    address: Address = None,
+    token_file: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try a new version beside the one that runs; it takes over if it is as good, and goes if it is not."""
+    from isthmus.verbs.rollout import begin_rollout, print_history, promote_trial
+    from orchestrator.rollout_terms import terms_of
+
+    if what in ("history", "promote"):
+        if name is None:
+            raise typer.BadParameter(f"{what} needs the name of a deployment", param_hint="NAME")
+        (print_history if what == "history" else promote_trial)(name, address, as_json=as_json)
+        return
+    if name is not None:
+        raise typer.BadParameter("the spec names the deployment already", param_hint="NAME")
+    terms = terms_of(
+        canary=canary or [], ab=ab, shadow=shadow, promotes=promote, max_error_rate=max_error_rate,
+        max_slowdown=max_slowdown, max_drift=max_drift, max_disagreement=max_disagreement,
+        min_requests=min_requests, min_s=min_seconds,
+    )  # fmt: skip
+    raise typer.Exit(begin_rollout(Path(what), terms, profile, address, token_file, wait=wait, as_json=as_json))
+
+
+@app.command()
+def rollback(
+    name: str,
+    to: Annotated[int | None, typer.Option(help="a version's number; default: the one before")] = None,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a trial, or go back to the version before: at once if it is still loaded."""
+    from isthmus.verbs.rollout import roll_back
+
+    roll_back(name, to, address, as_json=as_json)
+
+
+@app.command()
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="again and again, in place; --json: an object a line")] = False,
     every: Annotated[float, typer.Option(help="seconds between two looks of --watch", min=0.1)] = 1.0,

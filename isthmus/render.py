@@ -160,13 +160,28 @@ def deployments(status: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def _deployment(name: str, facts: Mapping[str, Any]) -> list[RenderableType]:
-    head = f"{name}: {facts['state']}, epoch {facts['epoch']}, {milliseconds(facts['latency_s'])} predicted"
+    version = f" (version {facts['version']})" if facts.get("version") else ""
+    head = f"{name}: {facts['state']}, epoch {facts['epoch']}{version}, {milliseconds(facts['latency_s'])} predicted"
     table = Table("epoch", "is", "stage", "node", "backend", "state", box=None, pad_edge=True)
     for epoch in facts["epochs"]:
         for stage in epoch["stages"]:
             cells = (epoch["epoch"], epoch["state"], stage["stage"], stage["node"], stage["backend"], stage["state"])
             table.add_row(*(str(cell) for cell in cells))
-    return [Text(head, style="bold"), table, Text(f"  {facts['reason']}", style="italic")]
+    trial = facts.get("rollout")
+    tried = [] if trial is None else [Text(f"  {rollout_line(trial)}", style="cyan")]
+    return [Text(head, style="bold"), table, Text(f"  {facts['reason']}", style="italic"), *tried]
+
+
+def rollout_line(trial: Mapping[str, Any]) -> str:
+    """A version on trial: its share, what it did so far, and what is missing for a judgement."""
+    new, old = trial["new"], trial["old"]
+    failed, failed_before = sum(new["failed"].values()), sum(old["failed"].values())
+    figures = (
+        f"{new['answered']} answered and {failed} failed, {milliseconds(new['median_s'])}, "
+        f"against {old['answered']} and {failed_before}, {milliseconds(old['median_s'])}"
+    )
+    share = f"version {trial['version']} on trial ({trial['mode']}, {trial['weight']:.0%})"
+    return f"{share}: {figures}; {trial['verdict']}: {trial['reason']}"
 
 
 def workers_table(status: Mapping[str, Any]) -> Table:

@@ -1,12 +1,12 @@
 """Blueprints on disk, beside the journal: what a controller that comes after this one needs to plan again.
 
-The journal says what runs; this says what was asked, what was measured and which model it is. Of each deployment the
-newest and the one before it are kept, so that a change that is refused leaves the earlier one in force.
+The journal says which version runs; this says what was asked for it, what was measured and which model it is. Of each
+deployment the newest KEPT versions are kept, so that a version can be gone back to.
 """
 
 import json
 import os
-from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 from orchestrator.blueprint import Blueprint
@@ -18,9 +18,16 @@ from partitioner.load import load
 from partitioner.plan import Plan
 from partitioner.profile import EngineKey
 
+KEPT = 8
+
+
+def version_digest(blueprint: Blueprint) -> str:
+    """Tells a version of a pipeline from another: its models, its plan or the terms for one, its policies."""
+    return sha256(f"{blueprint.digest} {blueprint.model.sha256}".encode()).hexdigest()
+
 
 class BlueprintFiles:
-    """One JSON file a deployment in `folder`. The model stays where it is; only its path is noted."""
+    """One JSON file a version in `folder`. The model stays where it is; only its path is noted."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -35,28 +42,21 @@ class BlueprintFiles:
             "engines": {node: [to_plain(key) for key in keys] for node, keys in blueprint.engines.items()},
             "fixed": None if blueprint.fixed is None else to_plain(blueprint.fixed),
         }
-        path = self._path(blueprint.spec.name)
+        path = self._path(blueprint.spec.name, version_digest(blueprint))
         fresh = path.with_suffix(".new")
         try:
             fresh.write_text(json.dumps(plain))
-            if path.exists():
-                os.replace(path, path.with_suffix(".before"))
             os.replace(fresh, path)
         except OSError as error:
             fresh.unlink(missing_ok=True)
             raise JournalError(f"{path}: {error.strerror}; what runs goes on, nothing was changed") from None
 
-    def restore(self, name: str) -> None:
-        """The newest was refused: the one before it is in force again, if there was one."""
-        before = self._path(name).with_suffix(".before")
-        if before.exists():
-            os.replace(before, self._path(name))
-        else:
-            self._path(name).unlink(missing_ok=True)
+        for old in self._of(blueprint.spec.name)[:-KEPT]:
+            old.unlink(missing_ok=True)
 
     def forget(self, name: str) -> None:
         """The deployment is gone."""
-        for path in (self._path(name), self._path(name).with_suffix(".before")):
+        for path in (*self._of(name), self._folder / f"{name}.json"):
             path.unlink(missing_ok=True)
 
     def clear(self) -> None:
@@ -64,13 +64,11 @@ class BlueprintFiles:
         for path in self._folder.iterdir():
             path.unlink()
 
-    def names(self) -> Iterator[str]:
-        """Deployments that are kept."""
-        return (path.stem for path in sorted(self._folder.glob("*.json")))
-
-    def read(self, name: str) -> Blueprint:
-        """A deployment's blueprint, its model read again. JournalError if that, or the file, is gone or unreadable."""
-        path = self._path(name)
+    def read(self, name: str, version: str) -> Blueprint:
+        """A version's blueprint, its model read again. JournalError if that, or the file, is gone or unreadable."""
+        path = self._path(name, version)
+        if not path.exists() and (only := self._folder / f"{name}.json").exists():
+            path = only  # of an earlier isthmus, which kept the newest alone
         try:
             plain = json.loads(path.read_text())
             model = load(Path(plain["model"]))
@@ -82,5 +80,9 @@ class BlueprintFiles:
         profile = profile_from_json(plain["profile"])
         return Blueprint(spec=spec, model=model, profile=profile, engines=engines, fixed=fixed)
 
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.json"
+    def _path(self, name: str, version: str) -> Path:
+        return self._folder / f"{name}@{version[:32]}.json"
+
+    def _of(self, name: str) -> list[Path]:
+        """All that is kept of a deployment, oldest first."""
+        return sorted(self._folder.glob(f"{name}@*.json"), key=lambda path: path.stat().st_mtime)

@@ -18,6 +18,7 @@ from orchestrator import ray_shell
 from orchestrator.errors import ClusterError
 
 REACH_S = 2.0  # for the head to take a connection
+LOOK_S = 0.5  # how long an answer is waited for before looking whether Ray is still there
 RESTART_S = 30.0  # for a controller that was restarted to answer again
 AWAY = (RayError, ClusterError, TimeoutError, ConnectionError)  # what a call meets while the controller is away
 
@@ -28,6 +29,8 @@ class Bond:
     def __init__(self, address: str, environ: Mapping[str, str] | None, settings: Mapping[str, Any]) -> None:
         self._address, self._environ, self._settings = address, environ, dict(settings)
         self._tying = threading.Lock()
+        self._changed = threading.Condition()
+        self._asking = 0
         self.actor: Any = None
         self.facts: dict[str, Any] = {}
         ray_shell.connect(address, environ)
@@ -50,9 +53,8 @@ class Bond:
         """
         until_s = time.monotonic() + RESTART_S
         while True:
-            reference = self.call(method, *args)
             try:
-                return ray.get(reference, timeout=timeout_s)
+                return self._got(method, args, timeout_s)
             except RayTaskError as error:
                 raise error.cause from None
             except ActorUnavailableError as error:
@@ -61,9 +63,29 @@ class Bond:
                 time.sleep(0.2)
             except RayActorError as error:
                 raise ClusterError(f"the controller is gone: {_line(error)}") from None
-            except KeyboardInterrupt:
-                ray.cancel(reference)
-                raise
+
+    def _got(self, method: str, args: tuple[Any, ...], timeout_s: float | None) -> Any:
+        """The answer, looked for again and again: whoever lets go of Ray waits for nobody who still waits in it."""
+        until_s = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        with self._changed:
+            self._asking += 1
+        try:
+            reference = self.call(method, *args)
+            while True:
+                try:
+                    return ray.get(reference, timeout=max(0.0, min(LOOK_S, until_s - time.monotonic())))
+                except GetTimeoutError:
+                    if time.monotonic() >= until_s:
+                        raise
+                    if self.actor is None:
+                        raise ClusterError(f"the cluster at {self._address} went away meanwhile") from None
+                except KeyboardInterrupt:
+                    ray.cancel(reference)
+                    raise
+        finally:
+            with self._changed:
+                self._asking -= 1
+                self._changed.notify_all()
 
     def call(self, method: str, *args: Any) -> Any:
         """Call the controller; what can be awaited or got. ClusterError while it is away."""
@@ -86,16 +108,21 @@ class Bond:
     def loosen(self) -> None:
         """Let go of a head that is gone, before Ray ends this process for it."""
         with self._tying:
-            self.actor = None
-            ray.shutdown()
+            self._leave()
+
+    def _leave(self) -> None:
+        """End the connection once nobody waits in it: Ray would end the process of who does."""
+        self.actor = None
+        with self._changed:
+            self._changed.wait_for(lambda: not self._asking, timeout=4 * LOOK_S)
+        ray.shutdown()
 
     def renew(self) -> bool:
         """Join whoever is at the address now; False while nobody is."""
         if not self.answers():
             return False
         with self._tying:
-            self.actor = None
-            ray.shutdown()
+            self._leave()
             try:
                 ray_shell.connect(self._address, self._environ)
                 self._find()

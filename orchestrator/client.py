@@ -22,9 +22,10 @@ from nodes.links import LinkEstimate
 from nodes.memory import keep_memory
 from orchestrator import local_cluster, ray_shell
 from orchestrator.bond import AWAY, Bond
-from orchestrator.errors import ClusterError
+from orchestrator.errors import ClusterError, UnknownDeployment
 from orchestrator.following import Following
 from orchestrator.model_file import files_of, prepare
+from orchestrator.rollout_terms import RolloutTerms
 from orchestrator.router import Answer
 from orchestrator.samples import load_samples
 from orchestrator.spec import DeploymentSpec, load_spec
@@ -60,6 +61,7 @@ class Client:
         self._tasks = [
             self._start(self._following.follow()),
             self._start(self._following.watch()),
+            self._start(self._following.count()),
             self._start(self._observe()),
         ]
 
@@ -109,15 +111,59 @@ class Client:
         workers: dict[str, Any] = self._ask("bring_up", spec)
         return workers
 
+    def rollout(
+        self,
+        spec: DeploymentSpec | str | Path,
+        *,
+        terms: RolloutTerms | None = None,
+        profile: Profile | None = None,
+        plan: Plan | None = None,
+    ) -> dict[str, Any]:
+        """Try a new version of a running deployment beside it, by these terms; its status once it gets its part.
+
+        It is promoted or rolled back by itself, as `status` and `rollout_history` tell. As `deploy` otherwise.
+        """
+        wanted = spec if isinstance(spec, DeploymentSpec) else load_spec(Path(spec))
+        path, samples = self._model(wanted)
+        status: dict[str, Any] = self._ask("rollout", wanted, path, samples, profile, plan, terms or RolloutTerms())
+        return status
+
+    def promote(self, name: str) -> dict[str, Any]:
+        """Have the version on trial take over now, whatever was counted; the status once it has. DeploymentFailed."""
+        status: dict[str, Any] = self._ask("promote", name)
+        return status
+
+    def rollback(self, name: str, *, version: int | None = None) -> dict[str, Any]:
+        """End the trial or, without one, have the version before (or this one) come back; the status once it has.
+
+        DeploymentFailed if there is none.
+        """
+        status: dict[str, Any] = self._ask("rollback", name, version)
+        return status
+
+    def rollout_history(self, name: str) -> list[dict[str, Any]]:
+        """A deployment's versions, oldest first, each with what became of it and why. UnknownDeployment."""
+        deployments = self.status()["deployments"]
+        if name not in deployments:
+            raise UnknownDeployment(name, tuple(deployments))
+        versions: list[dict[str, Any]] = deployments[name]["versions"]
+        return versions
+
     def infer(
-        self, name: str, inputs: Mapping[str, Array], *, timeout_s: float = 30.0, request_id: str | None = None
+        self,
+        name: str,
+        inputs: Mapping[str, Array],
+        *,
+        timeout_s: float = 30.0,
+        request_id: str | None = None,
+        key: str = "",
     ) -> dict[str, Array]:
         """Outputs by name for one request. BadInput, RequestFailed, RequestTimeout or UnknownDeployment.
 
         Asked again under the same `request_id` within a minute of the answer, the same answer is given and nothing
-        computed twice.
+        computed twice. While two versions are tried against each other, the same `key` always meets the same one.
         """
-        return self.answer(name, inputs, timeout_s=timeout_s, request_id=request_id).outputs
+        return self.answer(name, inputs, timeout_s=timeout_s, request_id=request_id, key=key).outputs
 
     def answer(
         self,
@@ -127,9 +173,10 @@ class Client:
         timeout_s: float = 30.0,
         trace: bool = False,
         request_id: str | None = None,
+        key: str = "",
     ) -> Answer:
         """As `infer`, with the latency in seconds, the epoch and, if traced, every stage's timings."""
-        return self.submit(name, inputs, timeout_s=timeout_s, trace=trace, request_id=request_id).result()
+        return self.submit(name, inputs, timeout_s=timeout_s, trace=trace, request_id=request_id, key=key).result()
 
     def submit(
         self,
@@ -139,10 +186,12 @@ class Client:
         timeout_s: float = 30.0,
         trace: bool = False,
         request_id: str | None = None,
+        key: str = "",
     ) -> "Future[Answer]":
         """As `answer`, without waiting: many requests may be under way at once."""
         self.join(name)
-        return self._start(self._router.infer(name, inputs, budget_s=timeout_s, trace=trace, request_id=request_id))
+        work = self._router.infer(name, inputs, budget_s=timeout_s, trace=trace, request_id=request_id, key=key)
+        return self._start(work)
 
     def join(self, name: str) -> None:
         """Get a deployment's routes now rather than at the first request. UnknownDeployment if there is none."""
@@ -242,6 +291,7 @@ class Client:
                 self._ask(farewell, *([self._router.name] if farewell == "leave" else []), timeout_s=FAREWELL_S)
         with suppress(TimeoutError):
             self._start(self._router.close()).result(timeout=FAREWELL_S)
+            self._start(_end_tasks()).result(timeout=FAREWELL_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
         self._loop.close()
@@ -314,3 +364,13 @@ class Client:
             if news:
                 with suppress(*AWAY):
                     await asyncio.wait_for(self._bond.call("observe", news), OBSERVED_S)
+
+
+async def _end_tasks() -> None:
+    """Cancel whatever still runs in this loop; again, as a wait that has just ended swallows the first word of it."""
+    for _ in range(3):
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=1.0)

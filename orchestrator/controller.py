@@ -13,7 +13,7 @@ from typing import Any
 
 from nodes.store import Store
 from orchestrator.blueprint import Blueprint
-from orchestrator.blueprint_file import BlueprintFiles
+from orchestrator.blueprint_file import BlueprintFiles, version_digest
 from orchestrator.control import Control
 from orchestrator.desk import Desk
 from orchestrator.errors import ClusterError, DeploymentFailed, JournalError, OrchestratorError, UnknownDeployment
@@ -25,7 +25,6 @@ from orchestrator.events import (
     LinkObserved,
     NodeJoined,
     NodeLost,
-    NodeRoom,
     RouterJoined,
     RouterLeft,
     RouterSwitched,
@@ -37,6 +36,7 @@ from orchestrator.instructions import (
     Deleted,
     DrainEpoch,
     DropStage,
+    EndTrial,
     Fail,
     FindPlan,
     Instruction,
@@ -45,8 +45,10 @@ from orchestrator.instructions import (
     OpenEpoch,
     Promote,
     Refuse,
+    SplitTraffic,
     StandBy,
     SwitchRouters,
+    TakeVersion,
 )
 from orchestrator.journal import Journal, recover
 from orchestrator.links_seen import LinkEstimate
@@ -56,10 +58,12 @@ from orchestrator.plan_json import plan_to_json
 from orchestrator.recorder import Recorder
 from orchestrator.resuming import resume
 from orchestrator.rnis.radio import Radio, radio_links
+from orchestrator.rollout_desk import RolloutDesk
 from orchestrator.routers import Command, Drain, Offer, Rejoin, Renew, Routers, Switch
 from orchestrator.routes import EpochRoutes
 from orchestrator.watchman import Watchman
 from orchestrator.waymarks import routes_of
+from orchestrator.wishes import guessed_links, room_of
 from partitioner.plan import Plan
 from partitioner.topology import Link
 
@@ -84,6 +88,10 @@ class Controller:
         self._loader = Loader(fleet, store, lambda name, epoch, why: self._note("load", name, epoch, why))
         self._watchman = Watchman(fleet, self._desk, lose=self._lose, found=self._found, note=self._note)
         self._waiting: dict[str, asyncio.Future[None]] = {}
+        self.rollouts = RolloutDesk(
+            *(self._control, self._desk, self._files, self._routers),
+            ask=self._ask, handle=self._handle, answer=self._answer, routes=self._routes_if_there, note=self._note,
+        )  # fmt: skip
         self._tasks: set[asyncio.Task[None]] = set()
         self._resumed = asyncio.Event()
         self._sources = Sources()
@@ -127,20 +135,17 @@ class Controller:
         for node in self._control.status()["lost_nodes"]:
             if node in self.fleet.members():  # it was brought up again for this deployment
                 self._handle(NodeJoined(node=node))
-        links = tuple(_guess(link) for link in spec.topology.links)
+        links = guessed_links(spec)
         if self.fleet.emulated:
             self._now_emulated(links)
-        room = tuple(
-            NodeRoom(node=node.name, standby_bytes=spec.standby_bytes, memory_bytes=node.memory_bytes)
-            for node in (spec.topology.nodes if spec.standby_bytes else ())
-        )
+        digest = version_digest(blueprint)
+        self._desk.keep(blueprint, digest)
         try:
             self._files.save(blueprint, model)
-            await self._ask(name, DeployRequested(deployment=name, spec=blueprint.digest, links=links, room=room))
+            await self._ask(name, DeployRequested(deployment=name, spec=digest, links=links, room=room_of(spec)))
         except (DeploymentFailed, JournalError):
             self._desk.blueprints.pop(name)  # what runs, if anything, is what it was
             self._desk.blueprints |= {} if before is None else {name: before}
-            self._files.restore(name)
             raise
         self._watch_radio()
         status: dict[str, Any] = self.status()["deployments"][name]
@@ -151,20 +156,17 @@ class Controller:
         measured = {(link["from"], link["to"]): link["bytes_per_s"] for link in self._control.status()["links"]}
         for link in links:
             if measured.get((link.source, link.target), link.bytes_per_s) != link.bytes_per_s:
+                rate, delay_s = link.bytes_per_s, link.propagation_s
                 self._handle(
                     LinkObserved(
-                        source=link.source,
-                        target=link.target,
-                        bytes_per_s=link.bytes_per_s,
-                        propagation_s=link.propagation_s,
-                        samples=0,
+                        source=link.source, target=link.target, bytes_per_s=rate, propagation_s=delay_s, samples=0
                     )
                 )
 
     async def delete(self, name: str) -> None:
         """Drain a deployment and unload it everywhere. UnknownDeployment for a name not here."""
         await self._ask(name, DeleteRequested(deployment=name))
-        self._desk.blueprints.pop(name, None)
+        self._desk.forget(name)
         self._files.forget(name)
         self._loader.forget(name)
         self._routers.forget(name)
@@ -239,30 +241,28 @@ class Controller:
         samples: int,
         std: float | None = None,
         origin: Origin = "streams",
+        by: str = "",
     ) -> None:
         """A link was measured; a figure that is not known yet is left as it is believed.
 
-        So is one whose `origin` is trusted less than another source that has told of the link just now.
+        So is one whose `origin` is trusted less than another source that has told of the link just now, and one that
+        is less sure than another observer's (`by`: a worker's node, or "" for routers).
         """
         if bytes_per_s is None or rtt_s is None:
             return
         now_s = time.time()
         seen = Observation(
             source=source, target=target, bytes_per_s=bytes_per_s, propagation_s=rtt_s / 2, std=std or 0.0,
-            at_s=now_s, origin=origin,
+            at_s=now_s, origin=origin, by=by,
         )  # fmt: skip
         if not self._sources.heard(seen, now_s):
             return
         self._handle(
             LinkObserved(
-                source=source,
-                target=target,
-                bytes_per_s=bytes_per_s,
-                propagation_s=rtt_s / 2,
-                samples=samples,
+                source=source, target=target, bytes_per_s=bytes_per_s, propagation_s=rtt_s / 2, samples=samples,
                 std=std or 0.0,
             )
-        )
+        )  # fmt: skip
 
     def _radio_saw(self, seen: Observation) -> None:
         rtt_s = None if seen.propagation_s is None else 2 * seen.propagation_s
@@ -293,7 +293,7 @@ class Controller:
         match event["event"]:
             case "link":
                 figures = (event["goodput_bytes_per_s"], event["rtt_s"], event["samples"], event.get("goodput_std"))
-                self.observe(event["source"], event["target"], *figures)
+                self.observe(event["source"], event["target"], *figures, by=node)
             case "stage_failed":
                 self._handle(
                     StageFailed(
@@ -343,7 +343,7 @@ class Controller:
             case FindPlan():
                 self._spawn(self._find(instruction), instruction.deployment)
             case OpenEpoch(deployment=name, epoch=epoch, plan=plan):
-                self._desk.open(name, epoch, plan)
+                self._desk.open(name, epoch, plan, on_trial=instruction.version > 0)
                 self._loader.begin(name, epoch, self._desk.bases[name, epoch], plan)
                 self._note("prepare" if instruction.standby else "open", name, epoch, instruction.reason)
             case LoadStage():
@@ -352,6 +352,8 @@ class Controller:
                 self._spawn(self._drop(instruction), instruction.deployment)
             case SwitchRouters() | StandBy() | DrainEpoch():
                 self._tell_routers(instruction)
+            case SplitTraffic() | EndTrial() | TakeVersion():
+                self.rollouts.carry_out(instruction)
             case _:
                 self._tell_askers(instruction)
 
@@ -369,11 +371,15 @@ class Controller:
             assert command is not None
             self._routers.tell(router, command)
 
-    def _with_routes(self, kind: type[Switch | Offer], name: str, epoch: int) -> Command | None:
+    def _routes_if_there(self, name: str, epoch: int) -> EpochRoutes | None:
         try:
-            routes = self._routes(name, epoch)
+            return self._routes(name, epoch)
         except ClusterError as error:  # a node was lost this moment; the core hears of it next
             self._note("late", name, epoch, str(error))
+            return None
+
+    def _with_routes(self, kind: type[Switch | Offer], name: str, epoch: int) -> Command | None:
+        if (routes := self._routes_if_there(name, epoch)) is None:
             return None
         leaves = self._control.deployments()[name].active
         if kind is Offer or leaves == epoch:
@@ -388,6 +394,7 @@ class Controller:
             case Promote(deployment=name, epoch=epoch, reason=reason):
                 self._note("open", name, epoch, reason)
             case Refuse(deployment=name, error=error) | Fail(deployment=name, error=error):
+                self.rollouts.refused(name)
                 self._note("fail", name, None, error)
                 self._answer(name, DeploymentFailed(f"{name}: {error}"))
             case Deleted(deployment=name):
@@ -418,7 +425,8 @@ class Controller:
         if not self._waiting:
             return
         for name, facts in self._control.status()["deployments"].items():
-            if name in self._waiting and facts["state"] == "running" and not facts["renewal"]:
+            is_done = facts["state"] == "running" and not facts["renewal"] and facts["is_in_force"]
+            if name in self._waiting and is_done and not self.rollouts.is_beginning(name):
                 self._answer(name, None)
 
     async def _find(self, wanted: FindPlan) -> None:
@@ -427,6 +435,8 @@ class Controller:
         if answer is None:
             return  # deleted since it was asked
         self._handle(answer)
+        if wanted.version:
+            return  # a version on trial keeps its plan; its others are found once it is in force
         running = [plan for (each, _), plan in self._desk.plans.items() if each == name]
         mapped = await self._desk.map(wanted, *running)
         if mapped is not None and name in self._desk.blueprints:
@@ -477,12 +487,6 @@ class Controller:
             self._note("fault", task.get_name(), None, f"{type(fault).__name__}: {fault}")
             name = task.get_name()  # of the deployment that it worked for
             self._answer(name, DeploymentFailed(f"{name}: {type(fault).__name__}: {fault}"))
-
-
-def _guess(link: Link) -> LinkEstimate:
-    return LinkEstimate(
-        source=link.source, target=link.target, bytes_per_s=link.bytes_per_s, propagation_s=link.propagation_s
-    )
 
 
 def _put_aside(journal: Path) -> str:

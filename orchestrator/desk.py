@@ -13,18 +13,44 @@ from orchestrator.mapping import plan_map
 from partitioner.errors import InvalidProblem, PartitionerError
 from partitioner.plan import Infeasible, Plan
 
+REMEMBERED = 4  # versions whose models are kept in memory
+
 
 class Desk:
-    """`blueprints`: what each deployment is to be; `bases` and `plans`: what each epoch was opened for, and does."""
+    """`blueprints`: what each deployment is to be, `trials`: what it may become, by name; `versions`: by digest, too.
+
+    `bases` and `plans`: what each epoch was opened for, and does.
+    """
 
     def __init__(self) -> None:
         self.blueprints: dict[str, Blueprint] = {}
+        self.trials: dict[str, Blueprint] = {}
+        self.versions: dict[tuple[str, str], Blueprint] = {}
         self.bases: dict[tuple[str, int], Blueprint] = {}
         self.plans: dict[tuple[str, int], Plan] = {}
 
-    def open(self, name: str, epoch: int, plan: Plan) -> None:
-        """An epoch is opened for what the deployment is to be now."""
-        self.plans[name, epoch], self.bases[name, epoch] = plan, self.blueprints[name]
+    def open(self, name: str, epoch: int, plan: Plan, *, on_trial: bool = False) -> None:
+        """An epoch is opened for what the deployment is to be now, or may become."""
+        base = self.trials[name] if on_trial else self.blueprints[name]
+        self.plans[name, epoch], self.bases[name, epoch] = plan, base
+
+    def keep(self, blueprint: Blueprint, version: str) -> None:
+        """Remember a version by its digest; of each deployment the newest REMEMBERED."""
+        name = blueprint.spec.name
+        self.versions[name, version] = self.versions.pop((name, version), blueprint)
+        for key in [key for key in self.versions if key[0] == name][:-REMEMBERED]:
+            del self.versions[key]
+
+    def take(self, name: str, version: str) -> None:
+        """The deployment is to be this version, which is remembered, from now on."""
+        if (name, version) in self.versions:
+            self.blueprints[name] = self.versions[name, version]
+
+    def forget(self, name: str) -> None:
+        """The deployment is gone."""
+        self.blueprints.pop(name, None)
+        self.trials.pop(name, None)
+        self.versions = {key: blueprint for key, blueprint in self.versions.items() if key[0] != name}
 
     def plan(self, name: str, epoch: int | None) -> Plan:
         """The plan of an epoch. UnknownDeployment if there is none."""
@@ -35,7 +61,7 @@ class Desk:
     async def find(self, wanted: FindPlan, active: int | None) -> PlanFound | PlanNotFound | None:
         """The answer to a question while epoch `active` runs; None if the deployment was deleted since."""
         name = wanted.deployment
-        blueprint = self.blueprints.get(name)
+        blueprint = (self.trials if wanted.version else self.blueprints).get(name)
         if blueprint is None:
             return None
         try:
@@ -45,7 +71,7 @@ class Desk:
         if isinstance(found, Infeasible):
             reason = f"no plan fits: {found.constraint}: {found.detail}"
             return PlanNotFound(deployment=name, ticket=wanted.ticket, reason=reason)
-        current = await asyncio.to_thread(self._price, blueprint, wanted, active)
+        current = None if wanted.version else await asyncio.to_thread(self._price, blueprint, wanted, active)
         return PlanFound(deployment=name, ticket=wanted.ticket, plan=found, current=current)
 
     async def map(self, wanted: FindPlan, *known: Plan) -> PlansMapped | None:

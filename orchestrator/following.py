@@ -5,12 +5,15 @@ Runs in the router's event loop; nothing that is slow or blocks is done there. I
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 from orchestrator.bond import AWAY, Bond
 from orchestrator.router import Router
-from orchestrator.routers import Command, Drain, Offer, Rejoin, Renew, Switch
+from orchestrator.routers import Command, Drain, Offer, Rejoin, Renew, Switch, Try
+from policies.rollout import Tally
 
 PAUSE_S = 1.0
+COUNT_S = 1.0  # between two words on a trial
 POLL_S = 15.0  # a poll that takes longer than the controller's own patience is not being answered
 LOOSEN_S = 6.0  # a head that takes no connection for so long is let go of
 FAILURES = 5  # polls that fail in a row before the controller is looked for anew
@@ -29,7 +32,7 @@ class Following:
         failures = 0
         while True:
             try:
-                commands = await asyncio.wait_for(self._bond.call("poll", self.router.name), POLL_S)
+                commands = await self._call("poll")
             except AWAY:
                 failures += 1
                 if failures >= FAILURES or not self._bond.is_tied:
@@ -53,6 +56,20 @@ class Following:
             if silent_s >= LOOSEN_S:
                 await asyncio.to_thread(self._bond.loosen)
 
+    async def count(self) -> None:
+        """Tell once a second what was counted of versions on trial, if that is news, for ever."""
+        told: dict[str, tuple[int, int, Tally, Tally]] = {}
+        while True:
+            await asyncio.sleep(COUNT_S)
+            for name, trial in self.router.trials().items():
+                counts = (trial.split.epoch, trial.split.step, *trial.tallies())
+                if told.get(name) != counts:
+                    try:
+                        await asyncio.wait_for(self._bond.call("counted", self.router.name, name, *counts), POLL_S)
+                    except AWAY:
+                        continue  # counts are sums: the next one tells of this, too
+                    told[name] = counts
+
     def _drained(self, deployment: str, epoch: int) -> None:
         """Tell that an epoch is empty here; the controller drains again what it didn't hear of."""
         try:
@@ -67,6 +84,10 @@ class Following:
         except AWAY:
             return
 
+    async def _call(self, method: str, *args: Any) -> Any:
+        """Call the controller in this router's name; one of AWAY where it doesn't answer in time."""
+        return await asyncio.wait_for(self._bond.call(method, self.router.name, *args), POLL_S)
+
     async def _tie_again(self) -> bool:
         if not await asyncio.to_thread(self._bond.renew):
             return False
@@ -78,7 +99,7 @@ class Following:
 
     async def _join(self, deployments: Iterable[str]) -> None:
         for name in list(deployments):
-            await self._bond.call("join", self.router.name, name)
+            await self._call("join", name)
 
     async def _obey(self, command: Command) -> None:
         match command:
@@ -86,12 +107,14 @@ class Following:
                 await self.router.switch(routes)
                 if command.leaves is not None and command.old_s is not None and command.new_s is not None:
                     self.router.hurry(routes.deployment, command.leaves, old_s=command.old_s, new_s=command.new_s)
-                await self._bond.call("switched", self.router.name, routes.deployment, routes.epoch)
+                await self._call("switched", routes.deployment, routes.epoch)
             case Offer(routes=routes):
                 await self.router.offer(routes)
             case Drain(deployment=deployment, epoch=epoch):
                 self.router.drain(deployment, epoch)
             case Renew(routes=routes):
                 self.router.renew(routes)
+            case Try(routes=routes, split=split):
+                await self.router.try_out(routes, split)
             case Rejoin():
                 await self._join(self.joined)

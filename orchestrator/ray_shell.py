@@ -30,11 +30,13 @@ from orchestrator.errors import ClusterError, OrchestratorError, VersionMismatch
 from orchestrator.fleet import AgentHandle, Fleet
 from orchestrator.local_cluster import state_folder
 from orchestrator.plan_json import plan_to_json
+from orchestrator.rollout_terms import RolloutTerms
 from orchestrator.spec import DeploymentSpec
 from orchestrator.workshop import Workshop
 from partitioner.plan import Infeasible, Plan
 from partitioner.profile import Profile
 from partitioner.topology import Link, Node, Tier, Topology
+from policies.rollout import Tally
 
 NAMESPACE = "isthmus"
 CONTROLLER = "isthmus-controller"
@@ -154,6 +156,35 @@ class ControllerActor:
         """Bring up or change a deployment; `model` is a path to a normalised model on this host."""
         blueprint = await self._workshop.blueprint(spec, Path(model), samples, profile)
         return await (await self._begun()).deploy(replace(blueprint, fixed=plan), Path(model))
+
+    async def rollout(
+        self,
+        spec: DeploymentSpec,
+        model: str,
+        samples: tuple[Mapping[str, Array], ...],
+        profile: Profile | None,
+        plan: Plan | None,
+        terms: RolloutTerms,
+    ) -> dict[str, Any]:
+        """Try a new version beside the one that runs; the deployment's status once it gets its part."""
+        blueprint = await self._workshop.blueprint(spec, Path(model), samples, profile)
+        begun = await self._begun()
+        await begun.rollouts.rollout(replace(blueprint, fixed=plan), Path(model), terms)
+        return dict(begun.status()["deployments"][spec.name])
+
+    async def promote(self, name: str) -> dict[str, Any]:
+        """Have the version on trial take over now; the deployment's status."""
+        await (await self._begun()).rollouts.promote(name)
+        return dict(self._controller.status()["deployments"][name])
+
+    async def rollback(self, name: str, version: int | None) -> dict[str, Any]:
+        """End the trial or go back to an earlier version; the deployment's status."""
+        await (await self._begun()).rollouts.rollback(name, version)
+        return dict(self._controller.status()["deployments"][name])
+
+    async def counted(self, router: str, name: str, epoch: int, step: int, old: Tally, new: Tally) -> None:
+        """A router tells what both versions did."""
+        (await self._begun()).rollouts.counted(router, name, epoch, step, old, new)
 
     async def take_model(self, name: str, files: Mapping[str, bytes]) -> str:
         """Keep a model that lies on another machine; its path here."""

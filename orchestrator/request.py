@@ -30,6 +30,7 @@ class Request:
     bad: list[Where] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    choice: int | None = None  # the epoch of a version on trial, for its first attempt
 
     def is_due(self, now_s: float) -> bool:
         """Whether its pause is over and its budget is not."""

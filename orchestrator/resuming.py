@@ -37,16 +37,13 @@ async def resume(
 ) -> Resumed:
     """Read the blueprints, claim the workers again and compare what they hold with what the core knows."""
     epochs = [(name, epoch) for name, deployment in control.deployments().items() for epoch in deployment.epochs]
-    for name in control.deployments():
-        try:
-            desk.blueprints[name] = files.read(name)
-        except JournalError as error:
-            note("fault", name, None, str(error))
+    _read_versions(control, desk, files, note)
     for name, epoch in epochs:
-        if name in desk.blueprints:
-            desk.open(name, epoch.number, epoch.plan)
+        if (name, epoch.spec) in desk.versions:
+            desk.plans[name, epoch.number] = epoch.plan
+            desk.bases[name, epoch.number] = desk.versions[name, epoch.spec]
             if any(stage.story.state == "loading" for stage in epoch.stages):
-                loader.begin(name, epoch.number, desk.blueprints[name], epoch.plan)
+                loader.begin(name, epoch.number, desk.versions[name, epoch.spec], epoch.plan)
     away = await _adopt(fleet, desk, note)
     lost = control.status()["lost_nodes"]
     events: list[Event] = [NodeLost(node=node) for node in away if node not in lost]
@@ -55,6 +52,23 @@ async def resume(
         events += _gone(fleet, name, epoch)
     await _drop_strays(fleet, epochs, note)
     return Resumed(events=tuple(events), missing=tuple(dict.fromkeys((*away, *(n for n in lost if n in away)))))
+
+
+def _read_versions(
+    control: Control, desk: Desk, files: BlueprintFiles, note: Callable[[str, str, int | None, str], None]
+) -> None:
+    """The blueprints of every version that something is loaded of, or is to be."""
+    for name, deployment in control.deployments().items():
+        trial = deployment.trial
+        wanted = [epoch.spec for epoch in deployment.epochs] + ([] if trial is None else [trial.spec])
+        for version in dict.fromkeys((*wanted, deployment.spec)):
+            try:
+                desk.keep(files.read(name, version), version)
+            except JournalError as error:
+                note("fault", name, None, str(error))
+        desk.take(name, deployment.spec)
+        if trial is not None and (name, trial.spec) in desk.versions:
+            desk.trials[name] = desk.versions[name, trial.spec]
 
 
 async def _adopt(fleet: Fleet, desk: Desk, note: Callable[[str, str, int | None, str], None]) -> list[NodeId]:

@@ -1,5 +1,6 @@
 """What a rollout was agreed on: how requests are shared, and what the new version must not do. Values only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nodes.errors import BadInput
@@ -39,6 +40,43 @@ class RolloutTerms:
             raise BadInput("with all requests on the new version there is nothing to compare it with; end below 100 %")
         if self.max_slowdown < 1 or self.max_error_rate < 0 or self.min_requests < 1 or self.min_s < 0:
             raise BadInput("max_slowdown is at least 1, min_requests at least 1, max_error_rate and min_s not negative")
+
+
+def terms_of(
+    *,
+    canary: Sequence[float],
+    ab: float | None,
+    shadow: float | None,
+    promotes: bool | None,
+    max_error_rate: float,
+    max_slowdown: float,
+    max_drift: float,
+    max_disagreement: float,
+    min_requests: int,
+    min_s: float,
+) -> RolloutTerms:
+    """Terms as a command line gives them: shares in per cent, one mode at most, negative tolerances for none.
+
+    Only a canary promotes itself unless `promotes` says otherwise. BadInput for what cannot be.
+    """
+    if (len(canary) > 0) + (ab is not None) + (shadow is not None) > 1:
+        raise BadInput("a rollout is a canary, or ab, or a shadow: give one of --canary, --ab and --shadow")
+    mode, shares = CANARY, list(canary) or [10.0]
+    if ab is not None:
+        mode, shares = AB, [ab]
+    if shadow is not None:
+        mode, shares = SHADOW, [shadow]
+    return RolloutTerms(
+        mode=mode,
+        weights=tuple(share / 100 for share in shares),
+        promotes=mode == CANARY if promotes is None else promotes,
+        max_error_rate=max_error_rate,
+        max_slowdown=max_slowdown,
+        max_drift=None if max_drift < 0 else max_drift,
+        max_disagreement=None if max_disagreement < 0 else max_disagreement,
+        min_requests=min_requests,
+        min_s=min_s,
+    )
 
 
 def told(mode: str, weight: float) -> str:

@@ -164,7 +164,7 @@ def _roll_back(deployment: DeploymentRecord, event: RollbackRequested, now_s: fl
         wanted = version_of(deployment.versions, event.version)
     if wanted is None or wanted.number == deployment.version:
         numbers = ", ".join(str(version.number) for version in deployment.versions)
-        error = f"there is no other version to go back to among {numbers}; see: isthmus rollout-history"
+        error = f"there is no other version to go back to among {numbers}; see: isthmus rollout history"
         yield Refuse(deployment=deployment.name, error=error)
         return
     if deployment.story.state != "running" or deployment.renewal:

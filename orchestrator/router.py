@@ -52,6 +52,11 @@ class _Deployment:
     current: int | None = None
     trial: TrialWatch | None = None
 
+    def count(self, actions: tuple[Action, ...], why: str) -> None:
+        """Have what is to be done counted, while a version is on trial."""
+        if self.trial is not None:
+            self.trial.note(actions, why, self.waiting, time.monotonic())
+
     def forget_trial(self, epoch: int) -> None:
         """The epoch is on trial no more: it is drained, or in use."""
         if self.trial is not None and self.trial.split.epoch == epoch:
@@ -223,7 +228,7 @@ class Router:
         held.waiting[request] = Waiting(feeds, future, now_s, trace)
         self._steer(held, now_s)
         self._carry_out(deployment, held.core.submit(request, now_s, budget_s, key=key))
-        self._copy(held, request, key or request, feeds, now_s)
+        self._copy(held, request, key, feeds, now_s)
         try:
             return await future
         except asyncio.CancelledError:
@@ -303,9 +308,8 @@ class Router:
     def _carry_out(self, deployment: str, actions: tuple[Action, ...], why: str = "waited") -> None:
         """Do it in this order; `why` says for what reason attempts among them are begun anew."""
         held = self._deployments[deployment]
+        held.count(actions, why)
         for action in actions:
-            if held.trial is not None:
-                held.trial.note(action, why, time.monotonic())
             match action:
                 case Send():
                     if action.attempt > 1:
@@ -314,9 +318,9 @@ class Router:
                 case Cancel():
                     self._recall(held, action)
                 case Deliver():
-                    self._deliver(held, held.waiting[action.request], action)
+                    self._deliver(held.waiting[action.request], action)
                 case FailRequest():
-                    self._fail(held, held.waiting[action.request], action)
+                    self._fail(held.waiting[action.request], action)
                 case Suspect(epoch=epoch, stage=stage, error=error):
                     self._tell_suspect(deployment, held, epoch, stage, error)
                 case Release(request=request):
@@ -346,15 +350,11 @@ class Router:
         if connection is not None and not connection.closed:
             connection.post(cancel_frame(routes, cancel))
 
-    def _deliver(self, held: _Deployment, waiting: Waiting, deliver: Deliver) -> None:
-        if held.trial is not None:
-            held.trial.told(deliver.request, waiting.outputs[deliver.attempt])
+    def _deliver(self, waiting: Waiting, deliver: Deliver) -> None:
         self.metrics.note_answer(time.monotonic() - waiting.started_s)
         waiting.deliver(deliver)
 
-    def _fail(self, held: _Deployment, waiting: Waiting, failed: FailRequest) -> None:
-        if held.trial is not None:
-            held.trial.told(failed.request, None)
+    def _fail(self, waiting: Waiting, failed: FailRequest) -> None:
         self.metrics.note_fault(failed.kind)
         self.metrics.note_end(failed.kind)
         waiting.fail(failed)

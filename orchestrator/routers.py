@@ -7,6 +7,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from orchestrator.routes import EpochRoutes
+from orchestrator.splitting import Split
 
 POLL_S = 5.0
 LOST_S = 15.0  # a router that has not asked for so long is gone
@@ -48,11 +49,19 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """An epoch of a version on trial: let requests concern it as the split says, and count."""
+
+    routes: EpochRoutes
+    split: Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rejoin:
     """The controller is another one than the router joined: join every deployment again."""
 
 
-Command = Switch | Drain | Renew | Offer | Rejoin
+Command = Switch | Drain | Renew | Offer | Try | Rejoin
 
 
 @dataclass(slots=True)

@@ -63,14 +63,14 @@ class Routing:
     def submit(self, request: str, now_s: float, budget_s: float, *, key: str = "") -> tuple[Action, ...]:
         """Take in a new request that must be answered within `budget_s`. IllegalTransition for a name in use.
 
-        While a version is on trial, `key` (else the request's name) tells which version it goes to first.
+        While a version is on trial, its name, or `key` where keys stick, tells which version it goes to first.
         """
         if request in self._requests:
             story = self._requests[request].story
             raise IllegalTransition(f"request {request}", story.state, "submit", story.told())
         story = Story("request", request, "waiting")
         taken = Request(request, now_s, now_s + budget_s, story)
-        if self._split is not None and self._split.answers and concerns(self._split, key or request):
+        if self._split is not None and self._split.answers and concerns(self._split, request, key):
             taken.choice = self._split.epoch
         self._requests[request] = taken
         if self._is_closed:

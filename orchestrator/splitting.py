@@ -7,7 +7,7 @@ key always meets the same version. A larger weight only adds keys to the new ver
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from orchestrator.rollout_terms import SHADOW
+from orchestrator.rollout_terms import AB, SHADOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,6 @@ def share(key: str, salt: str = "") -> float:
     return (int.from_bytes(digest, "big") >> 11) / float(1 << 53)
 
 
-def concerns(split: Split, key: str) -> bool:
-    """Whether a request with this key (the caller's own, else the request's id) is for the new version too."""
-    return share(key, split.salt) < split.weight
+def concerns(split: Split, request: str, key: str = "") -> bool:
+    """Whether a request is for the new version, too: by its id, or where keys stick by its caller's key, if given."""
+    return share(key if key and split.mode == AB else request, split.salt) < split.weight

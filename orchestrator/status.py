@@ -42,6 +42,7 @@ def _deployment(deployment: DeploymentRecord) -> dict[str, Any]:
         "known_plans": 0 if deployment.plan_map is None else len(deployment.plan_map.plans),
         "story": list(deployment.story.told()),
         "version": deployment.version,
+        "is_in_force": active is not None and active.version == deployment.version,
         "rollout": None if deployment.trial is None else _trial(deployment.trial),
         "versions": [_version(deployment, version) for version in deployment.versions],
     }

@@ -28,11 +28,11 @@ from orchestrator.topology_spec import topology_to_plain
 from partitioner.plan import Crossing
 
 
-def joined(address: str | None) -> Client:
+def joined(address: str | None, token: str | None = None) -> Client:
     """A client of a cluster that is already there; ClusterError, with the way out, if none is."""
     if address is None and local_cluster.remembered() is None:
         raise ClusterError("nothing runs on this machine; start with: isthmus deploy SPEC, or give --address HOST:PORT")
-    return Client(address)
+    return Client(address, token=token)
 
 
 def run_foreground(
@@ -68,7 +68,7 @@ def deploy_spec(
     """Deploy a spec file and leave it running; with a profile from a file nothing is measured."""
     spec = load_spec(path)
     profile = None if profile_file is None else profile_of(prepare(spec).sha256, profile_file, spec.model)
-    token = None if token_file is None else _token(token_file)
+    token = token_of(token_file)
     refuse_early(spec, address)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _cluster_kept_on_success(address), Client(address, keep=address is None, token=token) as client:
@@ -107,6 +107,11 @@ def _withdrawn_if_interrupted(client: Client, name: str) -> Iterator[None]:
             if is_new:
                 client.delete(name)
         raise
+
+
+def token_of(path: Path | None) -> str | None:
+    """What a token file holds; None without a file. NotAuthorised if it can't be read."""
+    return None if path is None else _token(path)
 
 
 def _token(path: Path) -> str:
@@ -229,7 +234,7 @@ def _end(address: str | None) -> None:
 
 def write_topology(address: str, output: Path, token_file: Path | None, *, as_json: bool) -> None:
     """Find labelled nodes, measure the links between them, and write the file."""
-    token = None if token_file is None else _token(token_file)
+    token = token_of(token_file)
     with progress("measuring links"), Client(address, token=token) as client:
         topology = client.discover()
     plain = topology_to_plain(topology)

@@ -136,7 +136,7 @@ class AnyOrder(RuleBasedStateMachine):
         else:
             self.tell(PlanNotFound(deployment=NAME, ticket=question.ticket, reason="nothing fits"))
 
-    @precondition(lambda self: NAME in self.control.deployments())
+    @precondition(lambda self: self.state() == "running" and self.trial_epoch() is None)
     @rule(steps=st.sampled_from(((0.1,), (0.1, 0.5))))
     def roll_out(self, steps: tuple[float, ...]) -> None:
         terms = RolloutTerms(weights=steps, min_requests=10, min_s=1.0, max_drift=None)
@@ -147,6 +147,9 @@ class AnyOrder(RuleBasedStateMachine):
     def answer_for_trial(self, places: list[str]) -> None:
         question, self.trial_question = self.trial_question, None
         assert question is not None
+        self.say(question, *places)
+
+    def say(self, question: FindPlan, *places: str) -> None:
         usable = [place for place in places if place not in question.excluded]
         if usable:
             self.tell(PlanFound(deployment=NAME, ticket=question.ticket, plan=plan_on(*usable)))
@@ -170,15 +173,34 @@ class AnyOrder(RuleBasedStateMachine):
             )
         )
 
-    @precondition(lambda self: NAME in self.control.deployments())
+    @precondition(lambda self: self.state() == "running" and len(self.control.deployments()[NAME].versions) > 1)
     @rule(version=st.none() | st.integers(1, 3))
     def roll_back(self, version: int | None) -> None:
         self.tell(RollbackRequested(deployment=NAME, version=version))
 
-    @precondition(lambda self: NAME in self.control.deployments())
+    @precondition(lambda self: self.trial_epoch() is not None)
     @rule()
     def promote(self) -> None:
         self.tell(PromoteRequested(deployment=NAME))
+
+    @precondition(lambda self: self.lives)
+    @rule()
+    def all_goes_well(self) -> None:
+        while self.orders or any(self.inbox.values()) or (self.question and self.lives) or self.trial_question:
+            if self.question is not None and self.lives:
+                question, self.question = self.question, None
+                self.say(question, "camera")
+            elif self.trial_question is not None:
+                question, self.trial_question = self.trial_question, None
+                self.say(question, "mec")
+            elif self.orders:
+                self.carry_out_order(self.orders.pop(0), fails=False)
+            else:
+                self.follow(next(router for router, box in self.inbox.items() if box))
+
+    def state(self) -> str:
+        deployment = self.control.deployments().get(NAME)
+        return "" if deployment is None else deployment.story.state
 
     def trial_epoch(self) -> int | None:
         deployment = self.control.deployments().get(NAME)
@@ -196,7 +218,9 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.orders)
     @rule(data=st.data(), fails=st.integers(0, 5).map(lambda draw: draw == 0))
     def obey(self, data: st.DataObject, fails: bool) -> None:
-        order = self.orders.pop(data.draw(st.integers(0, len(self.orders) - 1)))
+        self.carry_out_order(self.orders.pop(data.draw(st.integers(0, len(self.orders) - 1))), fails=fails)
+
+    def carry_out_order(self, order: LoadStage | DropStage, *, fails: bool) -> None:
         what: dict[str, Any] = {
             "deployment": NAME, "epoch": order.epoch, "stage": order.stage, "node": order.node,
         }  # fmt: skip
@@ -214,7 +238,9 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: any(self.inbox.values()))
     @rule(data=st.data())
     def route(self, data: st.DataObject) -> None:
-        router = data.draw(st.sampled_from([name for name, box in self.inbox.items() if box]))
+        self.follow(data.draw(st.sampled_from([name for name, box in self.inbox.items() if box])))
+
+    def follow(self, router: str) -> None:
         order = self.inbox[router].pop(0)
         if isinstance(order, SwitchRouters):
             self.uses[router] = order.epoch

@@ -156,9 +156,11 @@ def test_nothing_is_rolled_out_before_a_first_version_runs() -> None:
 
 def test_a_router_that_joins_hears_of_the_trial_without_counting_anew() -> None:
     cluster = trying(SPLIT)
+    cluster.tell(observed(cluster, counted(4)))
     switch, split = cluster.tell(RouterJoined(deployment="classify", router="r2"))
     assert isinstance(switch, SwitchRouters) and isinstance(split, SplitTraffic)
     assert (switch.epoch, split.epoch, split.step, split.routers) == (1, 2, 1, ("r2",))
+    assert cluster.status()["rollout"]["new"]["answered"] == 4  # type: ignore[index]
 
 
 def test_after_a_promotion_the_old_version_stands_by_unoffered_where_there_is_room() -> None:
@@ -243,3 +245,64 @@ def test_a_router_counts_nothing_for_a_trial_that_is_over() -> None:
     cluster.tell(ASK_BACK)
     cluster.settle()
     assert cluster.tell(late) == ()
+
+
+def test_no_router_answers_from_the_old_version_by_itself_not_even_when_the_new_one_has_lost_a_stage() -> None:
+    cluster = promoted(SPLIT, room=ROOM)
+    cluster.kinds()
+    cluster.tell(RouterJoined(deployment="classify", router="r2"))
+    assert cluster.kinds() == ["SwitchRouters"]
+    cluster.tell(Tick())
+    cluster.settle()
+    given = cluster.tell(StageFailed(deployment="classify", epoch=2, stage="s1", node="cloud", error="x"))
+    assert [type(one).__name__ for one in given] == ["FindPlan"]
+
+
+def test_an_old_version_that_loses_a_stage_while_it_stands_by_is_let_go() -> None:
+    cluster = promoted(SPLIT, room=ROOM)
+    cluster.tell(Tick())
+    cluster.settle()
+    cluster.tell(StageFailed(deployment="classify", epoch=1, stage="s1", node="cloud", error="x"))
+    cluster.settle()
+    assert 1 not in states(cluster)
+
+
+def test_a_promoted_version_is_planned_anew_as_its_other_plans_are_not_known() -> None:
+    cluster = promoted(SPLIT, room=ROOM)
+    cluster.kinds()
+    cluster.tell(Tick())
+    assert cluster.kinds()[0] == "FindPlan"
+
+
+def test_promoting_without_a_trial_or_before_it_is_loaded_is_refused() -> None:
+    cluster = running(SPLIT)
+    (refused,) = cluster.tell(PromoteRequested(deployment="classify"))
+    cluster.tell(rollout_requested())
+    (early,) = cluster.tell(PromoteRequested(deployment="classify"))
+    assert isinstance(refused, Refuse) and isinstance(early, Refuse)
+
+
+def test_rollback_while_a_change_is_under_way_is_refused() -> None:
+    cluster = promoted(SPLIT)
+    cluster.tell(deploy_requested(spec="f" * 64))
+    (refused,) = cluster.tell(ASK_BACK)
+    assert isinstance(refused, Refuse) and "wait for that to end" in refused.error
+
+
+def test_fifty_versions_are_remembered() -> None:
+    cluster = running(SPLIT)
+    for number in range(60):
+        cluster.tell(deploy_requested(spec=f"{number:064d}"))
+        cluster.settle()
+    numbers = [version["version"] for version in cluster.status()["versions"]]  # type: ignore[attr-defined]
+    assert numbers == list(range(12, 62))
+
+
+def test_a_trial_s_progress_is_told() -> None:
+    cluster = trying(SPLIT)
+    cluster.now_s += 2.0
+    cluster.tell(observed(cluster, counted(20)))
+    told = cluster.status()["rollout"]
+    assert isinstance(told, dict)
+    assert (told["version"], told["weight"], told["verdict"], told["reason"]) == (2, 0.1, "wait", "2 s of 5 s")
+    assert (told["new"]["answered"], told["old"]["answered"]) == (20, 90)

@@ -63,6 +63,17 @@ def test_one_failure_is_no_evidence() -> None:
     assert not isinstance(judge(old=tally(900), new=tally(99, 1), **GENTLE), Rollback)
 
 
+@pytest.mark.parametrize(("x", "y", "weight"), [(3, 0, 0.1), (8, 20, 0.1), (30, 20, 0.5)])
+def test_evidence_is_the_mean_likelihood_ratio_over_all_larger_shares_of_the_failures(
+    x: int, y: int, weight: float
+) -> None:
+    old, new = tally(round(10_000 * (1 - weight)) - y, y), tally(round(10_000 * weight) - x, x)
+    width = (1 - weight) / 100_000
+    q = weight + width * (np.arange(100_000) + 0.5)
+    ratios = (q / weight) ** x * ((1 - q) / (1 - weight)) ** y
+    assert evidence(old, new) == pytest.approx(ratios.mean(), rel=1e-4)
+
+
 def test_a_version_that_fails_less_is_not_blamed() -> None:
     assert evidence(tally(90, 10), tally(100)) == 0
 
