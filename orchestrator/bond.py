@@ -5,6 +5,7 @@ head that doesn't answer is let go of in time; requests go on by the routes that
 that address, the same cluster or a new one with the old journal, is joined anew. It knows nothing of requests.
 """
 
+import logging
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 from orchestrator import ray_shell
 from orchestrator.errors import ClusterError
 
+_log = logging.getLogger(__name__)
 REACH_S = 2.0  # for the head to take a connection
 LOOK_S = 0.5  # how long an answer is waited for before looking whether Ray is still there
 RESTART_S = 30.0  # for a controller that was restarted to answer again
@@ -31,6 +33,7 @@ class Bond:
         self._tying = threading.Lock()
         self._changed = threading.Condition()
         self._asking = 0
+        self._said = ""
         self.actor: Any = None
         self.facts: dict[str, Any] = {}
         ray_shell.connect(address, environ)
@@ -109,6 +112,7 @@ class Bond:
         """Let go of a head that is gone, before Ray ends this process for it."""
         with self._tying:
             self._leave()
+        self._say(f"the cluster at {self._address} does not answer: requests go on as they are routed")
 
     def _leave(self) -> None:
         """End the connection once nobody waits in it: Ray would end the process of who does."""
@@ -126,10 +130,18 @@ class Bond:
             try:
                 ray_shell.connect(self._address, self._environ)
                 self._find()
-            except (ClusterError, RayError, GetTimeoutError, ConnectionError):
+            except (ClusterError, RayError, GetTimeoutError, ConnectionError) as error:
                 ray.shutdown()
+                self._say(f"cannot join the cluster at {self._address} again yet: {_line(error)}")
                 return False
+        self._say(f"joined the cluster at {self._address} again")
         return True
+
+    def _say(self, what: str) -> None:
+        """Tell whoever reads the log, once each."""
+        if what != self._said:
+            self._said = what
+            _log.warning("%s", what)
 
     def _find(self) -> None:
         actor = ray_shell.controller(self._settings)

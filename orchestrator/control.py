@@ -43,6 +43,7 @@ from partitioner.figures import score
 from partitioner.plan import Plan, told
 from policies.rebalance import SPACING_S, Keep, Switch, hysteresis
 
+MATTERS = 0.1  # of what a known plan takes: links that move them by less ask for no search
 DRIFT = 0.25  # a link this much faster or slower than the one planned for asks for a new plan
 RETRY_S = 2.0  # between attempts to replace an epoch that has lost a stage
 
@@ -232,8 +233,11 @@ class Control:
             reason = f"{drifted or lasting}; a known plan takes {taken} against {takes}"
             again_s = None if is_complete else now_s
             yield from self._take(deployment, best.plan, reason, links=links, look_again_s=again_s)
-        elif drifted is not None and is_complete:
+        elif drifted is not None and (is_complete or not plan_map.is_moved_by(links, MATTERS)):
             yield KeepEpoch(deployment=deployment.name, reason=f"{drifted}; {decision.reason}", links=links)
+        elif drifted is not None and (due_s := deployment.asked_at_s + self._min_dwell_s) > now_s:
+            reason = f"{drifted}; a search for it waits, as the last one was just now"
+            yield KeepEpoch(deployment=deployment.name, reason=reason, links=links, look_again_s=due_s)
         elif drifted is not None:
             yield from self._ask(deployment, drifted)
 

@@ -127,6 +127,7 @@ def _find_plan(known: Knowledge, deployment: DeploymentRecord, asked: FindPlan, 
         deployment.story.step("replan", now_s)
     abandon_candidate(deployment, now_s)
     deployment.asked, deployment.look_again_s = asked, None
+    deployment.asked_at_s = now_s
     deployment.map_ticket = asked.ticket
     deployment.renewal = "asked" if deployment.renewal == "wanted" else deployment.renewal
 

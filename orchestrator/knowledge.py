@@ -115,8 +115,9 @@ class DeploymentRecord:
     """A deployment. `active` is the epoch in use, `candidate` the one that is to replace it.
 
     `links` are the topology's first guesses, `planned_links` those the last decision was made for,
-    `asked` the question that is out, `look_again_s` when a second look is due. `renewal`: a changed spec is
-    "wanted", "asked" for, "opened" as an epoch, or "" when none is under way; `spec_before` is what it replaces.
+    `asked` the question that is out, put at `asked_at_s`, `look_again_s` when a second look is due. `renewal`: a
+    changed spec is "wanted", "asked" for, "opened" as an epoch, or "" when none is under way; `spec_before` is what it
+    replaces.
     `plan_map` was drawn at `map_ticket`, the newest question asked for it, `costs` are what its plans take by key;
     `unfit` are its plans, as `fingerprint`
     names them, that failed while they stood by, which `room` lets some do. `version` is the number of the version in
@@ -141,6 +142,7 @@ class DeploymentRecord:
     room: list[NodeRoom] = field(default_factory=list)
     plan_map: PlanMap | None = None
     map_ticket: int = 0
+    asked_at_s: float = -1e9
     costs: dict[str, PlanCost] = field(default_factory=dict)
     unfit: list[str] = field(default_factory=list)
     versions: list[VersionRecord] = field(default_factory=list)

@@ -72,6 +72,13 @@ class PlanMap:
         fit = [known for known in self.plans if not any(node in gone for node in known.nodes)]
         return min(fit, key=lambda known: known.seconds(rates), default=None)
 
+    def is_moved_by(self, links: Sequence[LinkEstimate], share: float) -> bool:
+        """Whether what any known plan takes has changed by this share since the map was drawn: a link that is fast, or
+        that no plan would use, may drift as it likes.
+        """
+        now, then = rates_of(links), rates_of(self.links)
+        return any(abs(known.seconds(now) - known.seconds(then)) > share * known.seconds(then) for known in self.plans)
+
     def is_complete_under(self, links: Sequence[LinkEstimate], drift: float) -> bool:
         """Whether at most one of these links has left what the map was drawn for, and is within its range."""
         drawn = {link.ends: link for link in self.links}

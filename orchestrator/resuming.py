@@ -4,6 +4,8 @@ No request is touched: workers go on with the stages that they hold, routers wit
 worker holds and nobody knows of is dropped; what should be there and isn't is told to the core as an event.
 """
 
+import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +19,9 @@ from orchestrator.fleet import Fleet
 from orchestrator.knowledge import EpochRecord
 from orchestrator.loader import Loader
 from partitioner.topology import NodeId
+
+PATIENCE_S = 30.0  # for hosts to be back
+PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +77,23 @@ def _read_versions(
 
 
 async def _adopt(fleet: Fleet, desk: Desk, note: Callable[[str, str, int | None, str], None]) -> list[NodeId]:
-    """Claim every worker that a deployment names; the nodes whose worker can't be had."""
-    away: list[NodeId] = []
-    for name, blueprint in desk.blueprints.items():
-        for node, why in (await fleet.adopt(blueprint.spec.topology)).items():
-            note("lost", name, None, f"node {node}: {why}")
-            away += [node] if node not in away else []
-    return away
+    """Claim every worker that a deployment names; the nodes whose worker can't be had.
+
+    After a head's death hosts return one after the other, and what runs goes on meanwhile: none is given up at once.
+    """
+    until_s = time.monotonic() + PATIENCE_S
+    while True:
+        away = {
+            node: (name, why)
+            for name, blueprint in desk.blueprints.items()
+            for node, why in (await fleet.adopt(blueprint.spec.topology)).items()
+        }
+        if not away or time.monotonic() > until_s:
+            break
+        await asyncio.sleep(PAUSE_S)
+    for node, (name, why) in away.items():
+        note("lost", name, None, f"node {node}: {why}")
+    return list(away)
 
 
 def _gone(fleet: Fleet, name: str, epoch: EpochRecord) -> list[Event]:

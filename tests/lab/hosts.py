@@ -145,7 +145,7 @@ class Lab:
             if not hosts:
                 return
             for host in hosts:
-                _end_all(host.namespace)
+                self.kill_ray(host.name)
         said = (self._folder / f"{hosts[0].name}.ray.log").read_text()
         raise AssertionError(f"Ray did not start on {hosts[0].name}:\n{said}")
 

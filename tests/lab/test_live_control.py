@@ -102,14 +102,17 @@ def test_a_site_that_is_cut_off_goes_on_by_what_stands_by_there(paced: Told, lab
 
 def test_a_killed_ray_head_touches_no_request_and_a_new_one_takes_over(paced: Told, lab: Lab) -> None:
     paced.until(lambda: live(paced)["state"] == "running", "it runs")
-    before, workers = live(paced), {node: paced.worker(node) for node in ("camera", "mec", "cloud")}
+    workers = {node: paced.worker(node) for node in ("camera", "mec", "cloud")}
     start_s = time.time()
     lab.kill_ray("cloud")
     answered_since(paced, start_s, more=int(RATE_PER_S * AWAY_S))
     lab.revive_ray("cloud", "camera", "mec")
     paced.until(lambda: reached(paced), "a controller that answers", within_s=120)
-    after = live(paced)
-    assert (after["epoch"], after["state"], after["plan"]) == (before["epoch"], "running", before["plan"])
+    assert live(paced)["state"] == "running"
+    history = paced.ask("status")["history"]
+    assert [
+        one["why"] for one in history if one["what"] in ("lost", "fault", "fail")
+    ] == []  # all was as the journal says
     assert {node: paced.worker(node) for node in workers} == workers
     answered_since(paced, time.time())
 

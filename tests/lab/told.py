@@ -30,10 +30,13 @@ class Told:
 
     def ask(self, method: str, *arguments: Any) -> Any:
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps([method, *arguments]) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        assert line, f"the driver died: {self._said.read_text()[-2000:]}"
+        try:
+            self._process.stdin.write(json.dumps([method, *arguments]) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        assert line, f"the driver died ({self._process.poll()}): {self._said.read_text()[-2000:]}"
         reply = json.loads(line)
         assert "error" not in reply, f"{method}: {reply['error']}"
         return reply["value"]

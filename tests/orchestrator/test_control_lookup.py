@@ -2,7 +2,16 @@
 
 import pytest
 
-from orchestrator.events import NodeLost, NodeRoom, PlanNotFound, PlansMapped, RouterJoined, StageFailed, Tick
+from orchestrator.events import (
+    LinkObserved,
+    NodeLost,
+    NodeRoom,
+    PlanNotFound,
+    PlansMapped,
+    RouterJoined,
+    StageFailed,
+    Tick,
+)
 from orchestrator.instructions import FindPlan, Instruction, KeepEpoch, LoadStage, OpenEpoch, StandBy, SwitchRouters
 from orchestrator.plan_map import KnownPlan
 from tests.builders import deploy_requested, known_plan, plan_map_of, plan_on, uplink
@@ -160,3 +169,21 @@ def test_a_changed_spec_lets_go_of_what_stood_by() -> None:
     assert states(cluster) == {3: "active"}
     assert next(one for one in cluster.given if isinstance(one, OpenEpoch)).epoch == 3
     assert {one.epoch for one in cluster.given if isinstance(one, LoadStage)} == {3}
+
+
+def test_a_link_that_matters_to_no_plan_may_drift() -> None:
+    cluster = mapped(SPLIT, DEVICE, room=())
+    back = LinkObserved(source="cloud", target="camera", bytes_per_s=1e9, propagation_s=0.004)
+    (kept,) = cluster.tell(back)
+    assert isinstance(kept, KeepEpoch)
+
+
+def test_a_search_for_a_link_that_drifts_on_waits_until_the_last_one_is_ten_seconds_past() -> None:
+    cluster = mapped(SPLIT, DEVICE, room=(), low_mbps=90)
+    cluster.tell(uplink(60))
+    cluster.tell(PlanNotFound(deployment="classify", ticket=2, reason="nothing fits"))
+    cluster.now_s += 1.0
+    (kept,) = cluster.tell(uplink(40))
+    assert isinstance(kept, KeepEpoch) and kept.look_again_s == pytest.approx(cluster.now_s + 9.0)
+    cluster.now_s += 9.1
+    assert FindPlan in [type(one) for one in cluster.tell(Tick())]
