@@ -437,8 +437,9 @@ class Controller:
         self._handle(answer)
         if wanted.version:
             return  # a version on trial keeps its plan; its others are found once it is in force
-        running = [plan for (each, _), plan in self._desk.plans.items() if each == name]
-        mapped = await self._desk.map(wanted, *running)
+        deployment = self._control.deployments().get(name)
+        held = [] if deployment is None else [epoch.plan for epoch in deployment.epochs]
+        mapped = await self._desk.map(wanted, *([answer.plan] if isinstance(answer, PlanFound) else []), *held)
         if mapped is not None and name in self._desk.blueprints:
             self._handle(mapped)
             self._renew_routes()

@@ -5,6 +5,7 @@ measured segments, as every plan is. Where an atlas can't answer (limits, anothe
 control core asks for a plan whenever a link has changed.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from orchestrator.blueprint import Blueprint
@@ -22,6 +23,8 @@ from partitioner.tables import Prices, price_list
 from partitioner.topology import NodeId
 
 SLOWEST, FASTEST = 1 / 128, 16.0  # of what a link's goodput is: the range that is mapped
+BUDGET_S = 1.0  # what is not mapped by then is asked for when it matters
+HARD_S = 0.25  # tight memory makes a question this hard, and an atlas asks dozens
 LARGE = 5_000  # operators; above, a map would take minutes
 
 
@@ -31,19 +34,27 @@ def plan_map(
     """Every plan worth knowing under these links and without the excluded nodes, `known` ones among them.
 
     None for what has no map: a fixed plan, another objective than latency, limits, plans that run side by side or come
-    back down the tiers, or a model of more than LARGE operators.
+    back down the tiers, or a model of more than LARGE operators. Links whose atlas would take too long have no range.
     """
     problem = blueprint.problem(links, excluded)
     if blueprint.fixed is not None or not _is_mappable(problem):
         return None
-    prices = price_list(problem)
+    prices, until_s = price_list(problem), time.monotonic() + BUDGET_S
     plans: dict[str, KnownPlan] = {}
-    for plan in (*known, *_without_each(blueprint, links, excluded)):
+    for plan in known:
         _add(plans, prices, plan)
+    asked_s, hardest_s = time.monotonic(), 0.0
+    for plan in _without_each(blueprint, links, excluded):
+        _add(plans, prices, plan)
+        asked_s, hardest_s = time.monotonic(), max(hardest_s, time.monotonic() - asked_s)
+        if asked_s > until_s:
+            break
     ranges = []
-    for link in links:
+    for link in links if hardest_s < HARD_S else ():
         if link.source in excluded or link.target in excluded:
             continue
+        if time.monotonic() > until_s:
+            break
         low, high = link.bytes_per_s * SLOWEST, link.bytes_per_s * FASTEST
         drawn = atlas(problem, link.ends, low, high)
         if isinstance(drawn, Infeasible):
