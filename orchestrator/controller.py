@@ -25,6 +25,7 @@ from orchestrator.events import (
     LinkObserved,
     NodeJoined,
     NodeLost,
+    PlanFound,
     RouterJoined,
     RouterLeft,
     RouterSwitched,
