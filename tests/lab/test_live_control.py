@@ -23,9 +23,8 @@ AWAY_S = 12.0  # longer than a head's silence is borne
 
 
 @pytest.fixture(scope="module")
-def paced(camera: Told, live_spec: str, lab: Lab) -> Iterator[Told]:
+def paced(camera: Told, live_spec: str) -> Iterator[Told]:
     """`live` is deployed, its known plans are mapped and some stand by; requests come at a steady rate."""
-    lab.slow("camera", "cloud", 5)
     camera.ask("pretend", WHOLE_MODEL_S)
     camera.ask("deploy", live_spec)
     camera.ask("pace", "live", live_spec, RATE_PER_S)
