@@ -312,10 +312,10 @@ class Control:
     def _weigh(self, deployment: DeploymentRecord, plan: Plan, current: float, now_s: float) -> Iterator[Instruction]:
         """Switch if it gains enough and the last switch is long past; if only that is in the way, look again then.
 
-        Where there is a map, the plan found is soon in it, and what was remembered of the others decides.
+        Where the plan is in the map already, what is remembered of it and the others decides.
         """
-        if deployment.plan_map is not None:
-            yield KeepEpoch(deployment=deployment.name, reason="a better plan was found; it is being mapped")
+        if deployment.plan_map is not None and deployment.plan_map.of(plan) is not None:
+            yield KeepEpoch(deployment=deployment.name, reason="a better plan is known; what is remembered decides")
             return
         objective = "latency" if plan.certificate is None else plan.certificate.objective
         best = score(plan.predicted, objective) or 0.0
