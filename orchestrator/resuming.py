@@ -20,7 +20,7 @@ from orchestrator.knowledge import EpochRecord
 from orchestrator.loader import Loader
 from partitioner.topology import NodeId
 
-PATIENCE_S = 30.0  # for hosts to be back
+PATIENCE_S = 60.0  # for hosts to be back
 PAUSE_S = 1.0
 
 
