@@ -9,6 +9,7 @@ from partitioner.latency_form import gain_std_s
 from partitioner.topology import NodeId
 from policies.rebalance import Candidate, Keep, Switch, rebalance
 
+MOST_DOUBT = 0.2  # of a goodput that only probes have seen: more would keep a bad plan for want of traffic
 COLD_S = 1.0  # what loading takes where nobody has measured it: a plan that stands by has that done
 
 
@@ -24,7 +25,7 @@ def choose(
     spacing_s: float,
 ) -> tuple[Switch | Keep, KnownPlan]:
     """The decision, and the plan to go to (the running one where it is to stay)."""
-    rates, std = rates_of(links), {link.ends: link.std for link in links}
+    rates, std = rates_of(links), {link.ends: min(link.std, MOST_DOUBT) for link in links}
     ready = [fingerprint(one.plan) for one in deployment.epochs if one.story.state == "standby"]
 
     def candidate(known: KnownPlan) -> Candidate:

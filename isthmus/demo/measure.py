@@ -28,7 +28,7 @@ from partitioner.profile import Profile
 from partitioner.topology import Link
 
 RUNS, WARM_UP = 24, 4
-SWITCH_S = 30.0
+SWITCH_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
