@@ -233,7 +233,7 @@ class Control:
             reason = f"{drifted or lasting}; a known plan takes {taken} against {takes}"
             again_s = None if is_complete else now_s
             yield from self._take(deployment, best.plan, reason, links=links, look_again_s=again_s)
-        elif drifted is not None and (is_complete or not plan_map.is_moved_by(links, MATTERS)):
+        elif drifted is not None and (is_complete or not plan_map.may_lack_the_best(links, MATTERS)):
             yield KeepEpoch(deployment=deployment.name, reason=f"{drifted}; {decision.reason}", links=links)
         elif drifted is not None and (due_s := deployment.asked_at_s + self._min_dwell_s) > now_s:
             reason = f"{drifted}; a search for it waits, as the last one was just now"

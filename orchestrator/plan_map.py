@@ -15,6 +15,7 @@ from partitioner.latency_form import LatencyForm
 from partitioner.plan import Plan
 from partitioner.topology import NodeId
 
+OUTRUN = 2.0  # times the goodput that the map was drawn for, where a link has no range
 Ends = tuple[NodeId, NodeId]
 Rates = Mapping[Ends, LinkEstimate]
 
@@ -72,12 +73,26 @@ class PlanMap:
         fit = [known for known in self.plans if not any(node in gone for node in known.nodes)]
         return min(fit, key=lambda known: known.seconds(rates), default=None)
 
+    def may_lack_the_best(self, links: Sequence[LinkEstimate], share: float) -> bool:
+        """Whether a plan that isn't known may be better under these links than the best known one, by this share."""
+        return self.is_moved_by(links, share) or self.is_outrun_by(links)
+
     def is_moved_by(self, links: Sequence[LinkEstimate], share: float) -> bool:
-        """Whether what any known plan takes has changed by this share since the map was drawn: a link that is fast, or
-        that no plan would use, may drift as it likes.
+        """Whether what any known plan takes has changed by this share since the map was drawn. If not, and no link is
+        faster than what plans were sought for, those that aren't known have only become slower.
         """
         now, then = rates_of(links), rates_of(self.links)
         return any(abs(known.seconds(now) - known.seconds(then)) > share * known.seconds(then) for known in self.plans)
+
+    def is_outrun_by(self, links: Sequence[LinkEstimate]) -> bool:
+        """Whether a link is faster than any that plans were sought for: one that none of the map uses may be worth it."""
+        drawn = {link.ends: link for link in self.links}
+        tops = {(one.source, one.target): one.high_bytes_per_s for one in self.ranges}
+        return any(
+            link.bytes_per_s > tops.get(link.ends, OUTRUN * drawn[link.ends].bytes_per_s)
+            for link in links
+            if link.ends in drawn
+        )
 
     def is_complete_under(self, links: Sequence[LinkEstimate], drift: float) -> bool:
         """Whether at most one of these links has left what the map was drawn for, and is within its range."""

@@ -20,7 +20,7 @@ from types import TracebackType
 TOKEN = "5a" * 32
 DATA_PORT = 7070  # tensors go to and from this port, so links can be slowed without starving Ray
 PREFIX = "isthmus-lab"
-START_TRIES = 3
+START_TRIES, START_S = 3, 90
 _TOOLS = ("ip", "tc", "unshare")
 
 
@@ -89,6 +89,7 @@ class Lab:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_enable_worker_prestart": "0",
             "RAY_prestart_worker_first_driver": "0",
+            "RAY_raylet_start_wait_time_s": str(START_S),
             "RAY_DISABLE_IMPORT_WARNING": "1",
             "PYTHONUNBUFFERED": "1",
         }
@@ -137,10 +138,10 @@ class Lab:
         return address
 
     def _start_nodes(self, hosts: list[Host], *arguments: str) -> None:
-        """Ray gives its own start 30 s, too little for a busy machine: a node that failed is started again."""
+        """Ray gives its own start 30 s, too little for a busy machine; a node that failed all the same is started again."""
         for _ in range(START_TRIES):
             started = [self._start_node(host, *arguments) for host in hosts]
-            codes = [process.wait(60) for process in started]
+            codes = [process.wait(2 * START_S) for process in started]
             hosts = [host for host, code in zip(hosts, codes, strict=True) if code]
             if not hosts:
                 return

@@ -22,7 +22,7 @@ SPLIT = known_plan(plan_on("camera", "cloud", latency_s=0.05), fixed_s=0.03, nby
 DEVICE = known_plan(plan_on("camera", latency_s=0.1), fixed_s=0.1)
 
 
-def mapped(*plans: KnownPlan, room: tuple[NodeRoom, ...] = ROOM, low_mbps: float = 0.1) -> Cluster:
+def mapped(*plans: KnownPlan, room: tuple[NodeRoom, ...] = ROOM, **reach: float) -> Cluster:
     """A cluster that runs the first of these plans and has a map of all."""
     cluster = Cluster(plans[0].plan)
     cluster.tell(deploy_requested(room=room))
@@ -30,7 +30,7 @@ def mapped(*plans: KnownPlan, room: tuple[NodeRoom, ...] = ROOM, low_mbps: float
     cluster.settle()
     cluster.now_s += 100.0
     cluster.kinds()
-    cluster.tell(PlansMapped(deployment="classify", ticket=1, plan_map=plan_map_of(*plans, low_mbps=low_mbps)))
+    cluster.tell(PlansMapped(deployment="classify", ticket=1, plan_map=plan_map_of(*plans, **reach)))
     return cluster
 
 
@@ -173,9 +173,18 @@ def test_a_changed_spec_lets_go_of_what_stood_by() -> None:
 
 def test_a_link_that_matters_to_no_plan_may_drift() -> None:
     cluster = mapped(SPLIT, DEVICE, room=())
-    back = LinkObserved(source="cloud", target="camera", bytes_per_s=1e9, propagation_s=0.004)
+    back = LinkObserved(source="cloud", target="camera", bytes_per_s=1e5, propagation_s=0.004)
     (kept,) = cluster.tell(back)
     assert isinstance(kept, KeepEpoch)
+
+
+def test_a_link_that_outruns_the_map_is_searched_for_though_no_known_plan_uses_it() -> None:
+    """A map drawn for a link that crawls holds no plan that sends over it; the link recovers."""
+    cluster = mapped(DEVICE, room=(), low_mbps=1, high_mbps=200)
+    (kept,) = cluster.tell(uplink(199))
+    assert isinstance(kept, KeepEpoch)
+    cluster.now_s += 1.0
+    assert FindPlan in [type(one) for one in cluster.tell(uplink(250))]
 
 
 def test_a_search_for_a_link_that_drifts_on_waits_until_the_last_one_is_ten_seconds_past() -> None:

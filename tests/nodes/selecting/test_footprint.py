@@ -1,21 +1,30 @@
 """What an engine takes of the machine, found without a list of engines."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from nodes.cache import LISTING, Cache, CacheKey
 from nodes.selecting import footprint
 
 
+TOUCH = """
+import numpy as np
+from nodes.selecting import footprint
+footprint.forget_peak()
+before = footprint.resident_bytes()
+held = np.ones(40_000_000, np.uint8)
+print(footprint.peak_bytes() - before)
+"""
+
+
 def test_memory_that_is_touched_shows_in_the_peak() -> None:
-    footprint.forget_peak()
-    before = footprint.resident_bytes()
-    held = np.ones(40_000_000, np.uint8)
-    assert footprint.peak_bytes() - before > 30_000_000
-    del held
+    """In a process of its own, as engines are measured: not every kernel forgets the peak of one that was large."""
+    told = subprocess.run([sys.executable, "-c", TOUCH], capture_output=True, text=True, check=True, timeout=60)
+    assert 30_000_000 < int(told.stdout) < 80_000_000
 
 
 def test_distributions_are_found_by_what_was_imported() -> None:
