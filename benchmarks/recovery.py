@@ -15,14 +15,15 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from kit.figures import Figure, figure, report
-from kit.outage import Asked, Move, move_after, percentile_s, read
 
 sys.path.append(str(Path(__file__).parents[1]))  # the lab is the tests'
+from kit.outage import Asked, Move, move_after, percentile_s, read
+
 from isthmus.zoo import build
 from tests.lab.conftest import TOPOLOGY, write_spec
 from tests.lab.hosts import TOKEN, Lab, missing
@@ -85,7 +86,7 @@ def steps(ground: Ground, requests: int) -> list[Figure]:
     cold = [move.answered_s - move.decided_s for move in moves if not move.was_warm]
     noticed = [move.decided_s - move.cause_s for move in moves]
     return [
-        figure(f"steps: failed of {len(asked)} requests", sum(bool(one.fault) for one in asked), "requests", target=0),
+        _failed("steps", asked),
         figure("steps: switches", len(moves), "switches"),
         *_times("steps: from the decision to an answer, warm", warm, 0.1),
         *_times("steps: from the decision to an answer, cold", cold, 1.0),
@@ -93,6 +94,11 @@ def steps(ground: Ground, requests: int) -> list[Figure]:
         *_times("steps: p99 after the switch over p99 once steady", after, None, unit="×"),
         figure("steps: requests sent again", sum(one.attempt > 1 for one in asked), "requests"),
     ]
+
+
+def _failed(what: str, asked: Sequence[Asked]) -> Figure:
+    faults = sum(bool(one.fault) for one in asked)
+    return figure(f"{what}: failed of {len(asked)} requests", faults, "requests", target=0)
 
 
 def _times(name: str, values: list[float], target: float | None, *, unit: str = "s") -> list[Figure]:
@@ -119,9 +125,8 @@ def kills(ground: Ground, times: int) -> list[Figure]:
         ground.wait(1.0)
         replayed = [one for one in ground.asked(killed_s - 5) if one.attempt > 1]
         added += [one.latency_s - usual_s for one in replayed]
-    faults = sum(bool(one.fault) for one in ground.asked(start_s))
     return [
-        figure(f"kill -9 of {times} workers: failed requests", faults, "requests", target=0),
+        _failed(f"kill -9 of {times} workers", ground.asked(start_s)),
         *_times("kill -9: until as many workers are back", back, 5.0),
         *_times("kill -9: what sending again adds", added, None),
     ]
@@ -146,12 +151,7 @@ def cut(ground: Ground, seconds: float) -> list[Figure]:
         one for one in ground.told.ask("status")["history"] if one["what"] == "switch" and one["at_s"] > mended_s
     ]
     return [
-        figure(
-            f"{far} cut off for {seconds:g} s: failed requests",
-            sum(bool(one.fault) for one in asked),
-            "requests",
-            target=0,
-        ),
+        _failed(f"{far} cut off for {seconds:g} s", asked),
         figure("cut off: slowest request", max(one.latency_s for one in asked), "s"),
         figure("cut off: median request", percentile_s(asked, 50), "s"),
         figure("cut off: switches in the 12 s after it runs whole again", len(switches), "switches"),
@@ -171,12 +171,7 @@ def headless(ground: Ground, seconds: float) -> list[Figure]:
     asked = ground.asked(start_s, time.time() - 1)
     same = all(before[key] == after[key] for key in ("epoch", "state", "plan"))
     return [
-        figure(
-            f"Ray's head killed for {seconds:g} s: failed requests",
-            sum(bool(one.fault) for one in asked),
-            "requests",
-            target=0,
-        ),
+        _failed(f"Ray's head killed for {seconds:g} s", asked),
         figure("head killed: state equals the journal's", float(same), "", target=1, better="higher"),
         figure("head killed: from Ray's return to a controller that answers", back_s, "s"),
         figure("head killed: slowest request", max(one.latency_s for one in asked), "s"),

@@ -85,7 +85,7 @@ class PlanMap:
         return any(abs(known.seconds(now) - known.seconds(then)) > share * known.seconds(then) for known in self.plans)
 
     def is_outrun_by(self, links: Sequence[LinkEstimate]) -> bool:
-        """Whether a link is faster than any that plans were sought for: one that none of the map uses may be worth it."""
+        """Whether a link is faster than any that plans were sought for: one unused so far may be worth it."""
         drawn = {link.ends: link for link in self.links}
         tops = {(one.source, one.target): one.high_bytes_per_s for one in self.ranges}
         return any(

@@ -6,21 +6,7 @@ from typing import Any
 
 import numpy as np
 
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One request: when it was due and answered (seconds since 1970), where, after how many attempts, and its fault."""
-
-    sent_s: float
-    done_s: float
-    epoch: int
-    attempt: int
-    fault: str
-
-    @property
-    def latency_s(self) -> float:
-        """From when it was due to its answer."""
-        return self.done_s - self.sent_s
+from tests.lab.driver import Asked
 
 
 def read(plain: Sequence[Mapping[str, Any]]) -> list[Asked]:

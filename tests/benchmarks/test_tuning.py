@@ -1,20 +1,13 @@
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.benchmarks.quick import figures
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_tuning_compares_every_tuner_after_equal_trials() -> None:
     pytest.importorskip("optuna")
-    command = [sys.executable, "benchmarks/tuning.py", "--quick", "--json"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=True)
-    found = {figure["name"]: figure["value"] for figure in json.loads(ran.stdout)["figures"]}
+    found = {name: figure["value"] for name, figure in figures("tuning").items()}
     for backend in ("onnxruntime", "openvino"):
         for tuner in ("learned", "optuna", "random"):
             after = [found[f"{backend}: {tuner} after {count} trials"] for count in (2, 4, 6, 10)]

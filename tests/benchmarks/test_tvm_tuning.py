@@ -1,20 +1,13 @@
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.benchmarks.quick import figures
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_ten_seconds_of_tuning_are_told_beside_their_targets() -> None:
     pytest.importorskip("tvm")
-    command = [sys.executable, "benchmarks/tvm_tuning.py", "--quick", "--json"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=True)
-    found = {figure["name"]: figure for figure in json.loads(ran.stdout)["figures"]}
+    found = figures("tvm_tuning")
     name = "efficientnet_lite0"
     targets = {key: figure["target"] for key, figure in found.items() if figure["target"] is not None}
     assert targets == {

@@ -2,18 +2,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def figures(name: str) -> dict[str, Any]:
-    """What a benchmark's quick run prints as JSON, by figure."""
-    command = [sys.executable, f"benchmarks/{name}.py", "--quick", "--json"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
-    return {figure["name"]: figure for figure in json.loads(ran.stdout)["figures"]}
+from tests.benchmarks.quick import ROOT, figures
 
 
 @pytest.mark.slow

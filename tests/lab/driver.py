@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,14 @@ import numpy as np
 import onnxruntime
 
 from nodes.backend import Array
+from orchestrator.blueprint import Blueprint
 from orchestrator.client import Client
+from orchestrator.links_seen import LinkEstimate
 from orchestrator.model_file import prepare
 from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, load_spec
 from partitioner.load import load
+from partitioner.plan import Plan
 from partitioner.profile import EngineKey, EngineProfile, Profile
 
 WHOLE_MODEL_S = {"device": 0.8, "edge": 0.1, "cloud": 0.02}
@@ -56,6 +59,21 @@ def answers_of_whole(model: Path) -> list[tuple[dict[str, Array], Array]]:
 def difference(output: Array, wanted: Array) -> float:
     """Largest absolute difference over the largest magnitude."""
     return float(np.abs(np.subtract(output, wanted)).max() / np.abs(wanted).max())
+
+
+def best_s(spec: DeploymentSpec, whole_s: Mapping[str, float], mbps: Mapping[str, float]) -> float:
+    """Latency of the best plan of a spec where its links have these goodputs, by "source target"."""
+    profile = made_up_profile(spec, whole_s)
+    engines = {
+        node.name: tuple(key for key in profile.engines if key.node_class == node.name) for node in spec.topology.nodes
+    }
+    blueprint = Blueprint(spec=spec, model=load(prepare(spec).path), profile=profile, engines=engines)
+    ends = ((*pair.split(), rate) for pair, rate in mbps.items())
+    found = blueprint.find(
+        [LinkEstimate(source=a, target=b, bytes_per_s=rate * 125e3, propagation_s=5e-4) for a, b, rate in ends]
+    )
+    assert isinstance(found, Plan), found
+    return found.predicted.latency_s
 
 
 class Traffic:
@@ -105,13 +123,18 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request: when it was due and answered (seconds since the epoch), where, and what was wrong, if anything."""
+    """One request: when it was due and answered (seconds since 1970), where, after how many attempts, and its fault."""
 
     sent_s: float
     done_s: float
     epoch: int
     attempt: int
     fault: str
+
+    @property
+    def latency_s(self) -> float:
+        """From when it was due to its answer."""
+        return self.done_s - self.sent_s
 
 
 class Paced:
@@ -177,6 +200,14 @@ class Driver:
         wanted = load_spec(Path(spec))
         status = self._client.deploy(wanted, profile=made_up_profile(wanted, self._whole_s))
         return {"stages": [stage["node"] for stage in status["plan"]["stages"]], "epoch": status["epoch"]}
+
+    def excess(self, name: str, spec: str, mbps: dict[str, float]) -> float:
+        """What the cut in use takes where the links have these goodputs, over what the best one takes there."""
+        wanted = load_spec(Path(spec))
+        stages = self._client.status()["deployments"][name]["plan"]["stages"]
+        pinned = tuple((operator, stage["node"]) for stage in stages for operator in stage["operators"])
+        used, best = (best_s(one, self._whole_s, mbps) for one in (replace(wanted, pinned=pinned), wanted))
+        return used / best
 
     def flow(self, name: str, spec: str) -> None:
         self._traffic = Traffic(self._client, name, answers_of_whole(load_spec(Path(spec)).model))

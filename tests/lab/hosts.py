@@ -138,7 +138,7 @@ class Lab:
         return address
 
     def _start_nodes(self, hosts: list[Host], *arguments: str) -> None:
-        """Ray gives its own start 30 s, too little for a busy machine; a node that failed all the same is started again."""
+        """Ray gives its own start 30 s, too little for a busy machine; what failed all the same is started again."""
         for _ in range(START_TRIES):
             started = [self._start_node(host, *arguments) for host in hosts]
             codes = [process.wait(2 * START_S) for process in started]

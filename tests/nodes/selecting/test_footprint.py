@@ -10,7 +10,6 @@ import pytest
 from nodes.cache import LISTING, Cache, CacheKey
 from nodes.selecting import footprint
 
-
 TOUCH = """
 import numpy as np
 from nodes.selecting import footprint
