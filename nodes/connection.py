@@ -58,6 +58,11 @@ class _Outgoing(NamedTuple):
     carried: Carried | None = None
 
 
+def _belongs(going: _Outgoing, request: str, attempt: int) -> bool:
+    header = going.frame.header
+    return header.kind is Kind.TENSORS and (header.request, header.attempt) == (request, attempt)
+
+
 OnFrame = Callable[["Connection", Frame], None]
 OnClosed = Callable[["Connection", str], None]
 OnLinkChange = Callable[["Connection"], None]
@@ -129,6 +134,21 @@ class Connection:
             self.when_ready(lambda room=room: None if room.done() else room.set_result(None))  # type: ignore[misc]
             await room
         self.post(frame)
+
+    def withdraw(self, request: str, attempt: int) -> bool:
+        """Take back this attempt's messages that have not begun to leave; whether there were any.
+
+        What an emulated link already holds is on its way.
+        """
+        taken = [going for going in self._outbox if going.carried is None and _belongs(going, request, attempt)]
+        for going in taken:
+            self._outbox.remove(going)
+            self._queued_bytes -= going.nbytes
+            self._queued_frames -= 1
+            self._watch.withdrawn(going.number)
+        if taken and self.ready:
+            self._tell_roomy()
+        return bool(taken)
 
     @property
     def ready(self) -> bool:

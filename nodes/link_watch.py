@@ -50,6 +50,11 @@ class LinkWatch:
         if len(self._notes) > MAX_NOTES:
             self._digest()
 
+    def withdrawn(self, number: int) -> None:
+        """A message was taken back before any of it was given to the link."""
+        self._digest()
+        self._estimator.withdrawn(number)
+
     @property
     def estimate(self) -> LinkEstimate:
         """What all this has told."""

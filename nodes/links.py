@@ -87,6 +87,10 @@ class LinkEstimator:
             self._forget(next(iter(self._pending)))
         self._pending[number] = _Sent(nbytes, now_s, self._in_flight_bytes == 0, message)
 
+    def withdrawn(self, number: int) -> None:
+        """Message `number` was never given to the link, whatever was said."""
+        self._forget(number)
+
     def _forget(self, number: int) -> _Sent | None:
         sent = self._pending.pop(number, None)
         if sent is None:
