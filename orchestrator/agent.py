@@ -31,11 +31,15 @@ Tell = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerWanted:
-    """A worker to have: on this host, or already running at `address` (a board too small for Ray)."""
+    """A worker to have: on this host, or already running at `address` (a board too small for Ray).
+
+    `again`: one like it ran here a moment ago, so what this host told of its engines then holds; asking takes seconds.
+    """
 
     node: str
     address: str | None = None
     emulated: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,7 @@ class Agent:
         self._tell = tell
         self._clients: dict[str, WorkerClient] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
+        self._engines: dict[str, Mapping[str, Mapping[str, Any]]] = {}
         self._ensuring: dict[str, asyncio.Lock] = {}
 
     async def ensure(self, wanted: WorkerWanted) -> WorkerFound:
@@ -82,13 +87,15 @@ class Agent:
         client = WorkerClient(address, token=self._token, controller=self._controller, secret=self._secret)
         try:
             claimed = await client.claim()
-            engines = await client.engines()
+            known = self._engines.get(wanted.node) if wanted.again and wanted.address is None else None
+            engines = await client.engines() if known is None else known
         except NodesError as error:
             await client.close()
             raise ClusterError(f"node {wanted.node}: {error}") from None
         if claimed.node != wanted.node:
             await client.close()
             raise ClusterError(f"node {wanted.node}: the worker at {address} says it is node {claimed.node}")
+        self._engines[wanted.node] = engines
         await self._replace(wanted.node, client)
         reach = Reach(node=wanted.node, address=address, token=self._token)
         return WorkerFound(reach=reach, claimed=claimed, engines=engines, metrics_port=port)

@@ -198,21 +198,26 @@ class Control:
         elif deployment.is_idle and active is not None:
             gone = active.lost_stage
             drifted = self._drifted(deployment)
-            if gone is not None and deployment.look_again_s is None:
+            if gone is not None:
                 yield from self._replace(deployment, gone, now_s)
             elif gone is None:
                 yield from self._look_up(deployment, active, drifted, now_s)
 
     def _replace(self, deployment: DeploymentRecord, gone: StageRecord, now_s: float) -> Iterator[Instruction]:
-        """What runs has lost a stage: take up the fastest epoch that stands by whole, and ask for the best plan."""
+        """What runs has lost a stage: take up the fastest epoch that stands by whole, else ask for the best plan.
+
+        A plan that was just asked for in vain is asked for again after RETRY_S; whatever else was to be looked at later
+        does not hold this up.
+        """
         lost = f"stage {gone.name} on {gone.node} is gone: {gone.error or 'lost'}"
         rates = rates_of(self._known.links_now(deployment))
         same = [epoch for epoch in deployment.epochs if epoch.spec == deployment.spec]
         ready = [epoch for epoch in same if epoch.story.state == "standby" and epoch.lost_stage is None]
         stand_in = min(ready, key=lambda epoch: _seconds(deployment, epoch.plan, rates), default=None)
-        if stand_in is None:
+        again_s = deployment.look_again_s
+        if stand_in is None and (again_s is None or again_s > now_s + RETRY_S):
             yield from self._ask(deployment, lost)
-        else:
+        elif stand_in is not None:
             yield switch(deployment, stand_in, f"{lost}; this one stood by", look_again_s=now_s)
 
     def _look_up(

@@ -96,14 +96,14 @@ class Fleet:
             raise ClusterError(f"node {node.name}: its host does not answer") from None
 
     async def _rejoin(self, node: Node) -> None:
-        await self._join(node, await self._find_agent(node))
+        await self._join(node, await self._find_agent(node), again=True)
         for held in self.member(node.name).found.claimed.stages:
             await self.call(node.name, "drop_stage", held.deployment, held.epoch, held.stage, drain_s=0.0)
         if self.emulated:
             await self.call(node.name, "shape", *self.emulation())
 
-    async def _join(self, node: Node, agent: AgentHandle) -> None:
-        wanted = WorkerWanted(node=node.name, address=node.address, emulated=self.emulated)
+    async def _join(self, node: Node, agent: AgentHandle, *, again: bool = False) -> None:
+        wanted = WorkerWanted(node=node.name, address=node.address, emulated=self.emulated, again=again)
         found: WorkerFound = await agent.run("ensure", wanted)
         self._members[node.name] = Member(found=found, agent=agent)
         known = set(node.backends) & _installed(found)

@@ -136,9 +136,14 @@ class Topology:
         return self.by_name[name]
 
     def path(self, source: NodeId, target: NodeId) -> Path | None:
-        """Links from source to target, or None where no route exists."""
+        """Links from source to target, or None where no route exists.
+
+        A link between the two is the way, however slow: it is what a stream between them was measured to get, and no
+        third node relays streams. Where there is none, networks are taken to route over the links that are fastest.
+        """
         if (source, target) not in self._found:  # solvers ask for the same few paths over and over
             hops = self._paths[self.node(source).name].get(self.node(target).name)
+            hops = [source, target] if (source, target) in self._links else hops
             links = None if hops is None else tuple(self._links[pair] for pair in pairwise(hops))
             self._found[source, target] = None if links is None else Path(links=links)
         return self._found[source, target]

@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nodes.worker_client import WorkerClient
 from orchestrator.agent import Agent, WorkerWanted
 from orchestrator.errors import ClusterError
 from tests.eventually import eventually_here, processes_naming
@@ -71,6 +75,23 @@ def test_an_announcement_of_a_dead_worker_is_passed_over(tmp_path: Path) -> None
         starting = agent(tmp_path)
         found = await starting.ensure(CAMERA)
         assert found.reach.address != "127.0.0.1:1"
+        await starting.stop()
+
+    asyncio.run(story())
+
+
+@pytest.mark.slow
+def test_a_worker_started_again_is_not_asked_for_its_engines_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        starting = agent(tmp_path)
+        first = await starting.ensure(CAMERA)
+        os.kill(first.claimed.pid, signal.SIGKILL)
+        await eventually_here(lambda: not processes_naming(f"--state={tmp_path}"), what="the worker's end")
+        monkeypatch.delattr(WorkerClient, "engines")
+        again = await starting.ensure(replace(CAMERA, again=True))
+        assert again.engines == first.engines and again.claimed.pid != first.claimed.pid
         await starting.stop()
 
     asyncio.run(story())

@@ -76,6 +76,27 @@ def test_a_lost_node_is_stood_in_for_at_once_and_a_better_plan_asked_for_later()
     assert any(isinstance(one, FindPlan) for one in cluster.tell(Tick()))
 
 
+def test_a_loss_waits_for_no_second_look_at_something_else() -> None:
+    cluster = mapped(SPLIT, DEVICE, low_mbps=90)
+    cluster.settle()
+    cluster.tell(uplink(60))
+    cluster.tell(PlanNotFound(deployment="classify", ticket=2, reason="nothing fits"))
+    cluster.now_s += 1.0
+    cluster.tell(uplink(40))
+    assert [one.look_again_s for one in cluster.given if isinstance(one, KeepEpoch)][-1] is not None
+    given = cluster.tell(NodeLost(node="cloud"))
+    assert SwitchRouters in [type(one) for one in given]
+
+
+def test_without_a_stand_in_a_loss_is_planned_for_at_once_whatever_was_to_be_looked_at_later() -> None:
+    cluster = mapped(SPLIT, DEVICE, room=(), low_mbps=90)
+    cluster.tell(uplink(60))
+    cluster.tell(PlanNotFound(deployment="classify", ticket=2, reason="nothing fits"))
+    cluster.now_s += 1.0
+    cluster.tell(uplink(40))
+    assert FindPlan in [type(one) for one in cluster.tell(NodeLost(node="cloud"))]
+
+
 def test_a_small_gain_keeps_the_plan_and_asks_for_no_search() -> None:
     cluster = mapped(SPLIT, DEVICE, room=())
     (kept,) = cluster.tell(uplink(60))
