@@ -217,6 +217,18 @@ def rollback(
 
 
 @app.command()
+def upgrade(
+    every: Annotated[bool, typer.Option("--all", help="also what tells the installed version already")] = False,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replace every worker, then the controller, by the code installed now; no request is lost meanwhile."""
+    from isthmus.verbs.upgrade import upgrade_cluster
+
+    raise typer.Exit(upgrade_cluster(address, every=every, as_json=as_json))
+
+
+@app.command()
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="again and again, in place; --json: an object a line")] = False,
     every: Annotated[float, typer.Option(help="seconds between two looks of --watch", min=0.1)] = 1.0,

@@ -185,16 +185,18 @@ def rollout_line(trial: Mapping[str, Any]) -> str:
 
 
 def workers_table(status: Mapping[str, Any]) -> Table:
-    """Each node's worker with the engines that it can use; nodes that are lost, too."""
-    table = Table("node", "worker at", "pid", "engines", box=None, pad_edge=True)
+    """Each node's worker with its code and its engines, also of nodes that are lost; the controller with its code."""
+    table = Table("node", "worker at", "pid", "code", "engines", box=None, pad_edge=True)
     lost = status.get("lost_nodes", ())
     for node, facts in status["workers"].items():
         engines = ", ".join(name for name, engine in facts["engines"].items() if "missing" not in engine)
         named = Text(f"{node}, lost", style="red") if node in lost else Text(node)
-        table.add_row(named, facts["address"], str(facts["pid"]), engines)
+        table.add_row(named, facts["address"], str(facts["pid"]), facts.get("code", ""), engines)
     for node in lost:
         if node not in status["workers"]:
-            table.add_row(Text(f"{node}, lost", style="red"), "–", "–", "–")
+            table.add_row(Text(f"{node}, lost", style="red"), "–", "–", "–", "–")
+    if controller := status.get("controller"):
+        table.add_row(Text("controller", style="italic"), "–", str(controller["pid"]), controller["code"], "–")
     return table
 
 
@@ -210,15 +212,15 @@ def links_table(links: Sequence[Mapping[str, Any]]) -> Table:
 
 def hops_table(hops: Sequence[HopTiming], transfers: Sequence[tuple[Crossing, float]]) -> Table:
     """Where one request's time went: each stage's own account, and the messages between (`transfer_times`)."""
-    table = Table("hop", "queue", "decode", "compute", "encode", "transfer", "bytes", box=None, pad_edge=True)
+    table = Table("hop", "queue", "decode", "compute", "encode", "transfer", "bytes", "code", box=None, pad_edge=True)
     timings = {hop.stage: hop for hop in hops}
     for crossing, seconds in transfers:
         way = f"{crossing.source} → {crossing.target}"
-        table.add_row(way, "", "", "", "", milliseconds(seconds), f"{crossing.nbytes:,}")
+        table.add_row(way, "", "", "", "", milliseconds(seconds), f"{crossing.nbytes:,}", "")
         hop = timings.get(crossing.receiver)
         if hop is not None:
             spent = (hop.queue_s, hop.decode_s, hop.compute_s, hop.encode_s)
-            table.add_row(f"  {hop.stage}", *(milliseconds(one) for one in spent), "", "")
+            table.add_row(f"  {hop.stage}", *(milliseconds(one) for one in spent), "", "", hop.code)
     return table
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from nodes.emulation import LinkShaper
 from nodes.errors import MalformedFrame, StreamClosed
-from nodes.framing import Carried, Fault, Frame, Header, Kind, TensorMeta, decode, encode
+from nodes.framing import VERSION, Carried, Fault, Frame, Header, Kind, TensorMeta, decode, encode
 from nodes.link_watch import IDLE_S, LinkWatch
 from nodes.links import LARGE_BYTES, LinkEstimate
 from nodes.parts import MAX_MESSAGE_BYTES, Assembler, split
@@ -42,11 +42,12 @@ class Wire(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ends:
-    """Who talks to whom: node names, and the router's id if the dialling peer is one."""
+    """Who talks to whom, and how: node names, the router's id if the dialling peer is one, the version both speak."""
 
     node: str = ""
     peer_node: str = ""
     origin: str = ""
+    version: int = VERSION
 
 
 class _Outgoing(NamedTuple):
@@ -88,7 +89,7 @@ class Connection:
         part_bytes: int | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
-        self.node, self.peer_node, self.origin = ends.node, ends.peer_node, ends.origin
+        self.node, self.peer_node, self.origin, self.version = ends.node, ends.peer_node, ends.origin, ends.version
         self.closed = False
         self.received_bytes = self.sent_bytes = 0
         self.last_used_s = self.heard_s = time.monotonic()
@@ -337,7 +338,7 @@ class Connection:
         if self._roomy and self.ready:
             self._tell_roomy()
         if going.nbytes > self._watch.part_bytes:
-            self._parts = split(going.frame, going.number, self._watch.part_bytes)
+            self._parts = split(going.frame, going.number, self._watch.part_bytes, self.version)
             return self._encoded(next(self._parts))
         return encode(going.frame, going.carried or self._carried(going))
 
@@ -348,10 +349,10 @@ class Connection:
         """
         of = part.header.part
         if of is None or (self._shaper is not None and self._shaper.shapes(self.node, self.peer_node)):
-            return encode(part)
+            return encode(part, Carried(version=self.version))
         self._number += 1
         self._watch.sent(self._number, part.nbytes, time.monotonic(), of.message)
-        return encode(part, Carried(self._number))
+        return encode(part, Carried(self._number, version=self.version))
 
     def _tell_roomy(self) -> None:
         waiting, self._roomy = self._roomy, []
@@ -361,9 +362,10 @@ class Connection:
     def _carried(self, going: _Outgoing) -> Carried:
         """What is due to the peer, unless the message is so large that it would hold that up."""
         if going.nbytes >= self._watch.carrying_bytes or not (self._acks or self._credit_bytes):
-            return Carried(going.number)
+            return Carried(going.number, version=self.version)
         now_s = time.monotonic()
-        carried = Carried(going.number, tuple([(n, now_s - at_s) for n, at_s in self._acks]), self._credit_bytes)
+        acks = tuple([(n, now_s - at_s) for n, at_s in self._acks])
+        carried = Carried(going.number, acks, self._credit_bytes, self.version)
         self._acks.clear()
         self._credit_bytes = 0  # the timer runs on: a timer a message costs more than one that finds nothing to do
         return carried

@@ -18,6 +18,7 @@ import msgpack
 import numpy as np
 
 from nodes.backend import BACKENDS, Array, Option, TensorSpec, load_backend
+from nodes.code_version import code_version
 from nodes.codec import unpack
 from nodes.emulation import ShapedLink
 from nodes.errors import NodesError
@@ -164,6 +165,7 @@ class ControlService(grpc.GenericRpcHandler):  # type: ignore[misc]
             "node": settings.node,
             "pid": os.getpid(),
             "protocol": VERSION,
+            "code": code_version(),
             "python": platform.python_version(),
             "machine": platform.machine(),
             "cores": len(os.sched_getaffinity(0)),

@@ -2,7 +2,8 @@
 
 A stream's headers are much alike, so what they have in common is packed once and read once: `pack_header` puts it
 first, `unpack_header` knows a begin that it has checked before. Any order of keys is read all the same. This file
-knows nothing of tensor bytes: framing.py puts them behind the header.
+knows nothing of tensor bytes: framing.py puts them behind the header. A header is written in the version that its
+reader speaks (`Carried.version`): what that one does not know is left out.
 
 The values here are NamedTuples where the house has dataclasses: one is made several times a message, a frozen
 dataclass of this size takes five times as long (5 µs), and msgpack packs tuples as they are.
@@ -17,8 +18,9 @@ import msgpack
 
 from nodes.errors import MalformedFrame
 
-VERSION = 1
+VERSION = 2
 SPOKEN = (VERSION - 1, VERSION)
+TELLS_CODE = 2  # the version since which hops tell the code that ran them; docs/wire.md lists what each version added
 ALIGNMENT = 16
 LENGTH = struct.Struct("<I")
 MAX_FORMS = 256  # remembered, so that headers alike are neither packed nor checked field by field again
@@ -54,13 +56,17 @@ class TensorMeta(NamedTuple):
 
 
 class HopTiming(NamedTuple):
-    """Where one stage's time went, in seconds; collected only for requests that are traced."""
+    """Where one stage's time went, in seconds; collected only for requests that are traced.
+
+    `code` is the version of the code that ran it; "" where a peer of version 1 is on the way.
+    """
 
     stage: str
     queue_s: float
     decode_s: float
     compute_s: float
     encode_s: float
+    code: str = ""
 
 
 class PartOf(NamedTuple):
@@ -84,8 +90,9 @@ class Header(NamedTuple):
     """Everything a frame says besides tensor bytes; build it by keywords. A field at its default is not sent.
 
     `budget_s` is what remains of the request's time, reduced at each hop (clocks are never compared).
-    `timings` is None unless the request is traced. `number`, `acks` (number, seconds held) and `credit_bytes`
-    belong to one connection: they are read here, and written by it as Carried.
+    `timings` is None unless the request is traced. `way` names the nodes of the stages that follow, where they have
+    replicas; who doesn't know it sends to each stage's first. `number`, `acks` (number, seconds held) and
+    `credit_bytes` belong to one connection: they are read here, and written by it as Carried.
     """
 
     kind: Kind = Kind.TENSORS
@@ -104,6 +111,7 @@ class Header(NamedTuple):
     timings: tuple[HopTiming, ...] | None = None
     fault: Fault | None = None
     part: PartOf | None = None
+    way: tuple[str, ...] = ()
     number: int = 0
     acks: tuple[tuple[int, float], ...] = ()
     credit_bytes: int = 0
@@ -119,26 +127,28 @@ class Header(NamedTuple):
         budget_s: float | None,
         tensors: tuple[TensorMeta, ...],
         timings: tuple[HopTiming, ...] | None,
+        way: tuple[str, ...] = (),
     ) -> "Header":
         """The header of what a stage makes of this one's frame; a sixth of what `_replace` takes."""
         kind, deployment, epoch, _, request, attempt, sequence, position, last, _, _, trace, origin, *_ = self
         about = (kind, deployment, epoch, stage, request, attempt, sequence, position, last)
-        return Header(*about, budget_s, tensors, trace, origin, timings)
+        return Header(*about, budget_s, tensors, trace, origin, timings, None, None, way)
 
 
 class Carried(NamedTuple):
-    """What a connection adds to a frame as it leaves: its number and what is due to the peer."""
+    """What a connection adds to a frame as it leaves: its number, what is due to the peer, the version both speak."""
 
     number: int = 0
     acks: tuple[tuple[int, float], ...] = ()
     credit_bytes: int = 0
+    version: int = VERSION
 
 
 def pack_header(header: Header, carried: Carried) -> list[bytes]:
     """Length and msgpack map: what a form of header has in common, what differs, and a filler to align what follows."""
-    form = (*header[:_REQUEST], *header[_REQUEST + 1 : _BUDGET], *header[_BUDGET + 1 : _NUMBER])
-    common = _forms.get(form) or _pack_common(header, form)
-    number, acks, credit_bytes = carried
+    number, acks, credit_bytes, version = carried
+    form = (version, *header[:_REQUEST], *header[_REQUEST + 1 : _BUDGET], *header[_BUDGET + 1 : _NUMBER])
+    common = _forms.get(form) or _pack_common(header, form, version)
     packed: bytes = _PACKER.pack(
         {"r": header.request, "b": header.budget_s, "n": number, "c": acks, "g": credit_bytes, _FILLER: b""}
     )
@@ -151,13 +161,16 @@ def pack_header(header: Header, carried: Carried) -> list[bytes]:
 _forms: dict[tuple[Any, ...], bytes] = {}  # a stream's headers differ in few fields; the rest is packed once
 
 
-def _pack_common(header: Header, form: tuple[Any, ...]) -> bytes:
-    """The first byte of the whole map and the pairs that headers of this form share."""
+def _pack_common(header: Header, form: tuple[Any, ...], version: int) -> bytes:
+    """The first byte of the whole map and the pairs that headers of this form share, as `version` knows them."""
     fields: dict[str, Any] = {
         key: value
         for key, value, default in zip(_KEYS, header, _DEFAULTS, strict=True)
         if value != default and key not in _DIFFERING
     }
+    fields["v"] = version
+    if header.timings is not None and version < TELLS_CODE:
+        fields["m"] = [timing[:_TIMES_END] for timing in header.timings]
     common = _MAP16 + struct.pack(">H", len(fields) + len(_DIFFERING)) + bytes(_PACKER.pack(fields)[1:])
     if _recurs(header):
         if len(_forms) >= MAX_FORMS:
@@ -272,7 +285,13 @@ def _tensors(given: tuple[Any, ...]) -> tuple[TensorMeta, ...]:
 
 
 def _timings(given: tuple[Any, ...]) -> tuple[HopTiming, ...]:
-    return tuple(HopTiming(str(stage), *map(float, times)) for stage, *times in given)
+    return tuple(_timing(*hop) for hop in given)
+
+
+def _timing(stage: Any, queue_s: Any, decode_s: Any, compute_s: Any, encode_s: Any, *newer: Any) -> HopTiming:
+    """A hop; what a newer peer tells beyond this version's fields falls away."""
+    code = str(newer[0]) if newer else ""
+    return HopTiming(str(stage), float(queue_s), float(decode_s), float(compute_s), float(encode_s), code)
 
 
 def _fault(given: tuple[Any, ...]) -> Fault:
@@ -287,10 +306,15 @@ def _part(given: tuple[Any, ...]) -> PartOf:
     return part
 
 
+def _way(given: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(map(str, given))
+
+
 def _acks(given: tuple[Any, ...]) -> tuple[tuple[int, float], ...]:
     return tuple((int(number), float(held_s)) for number, held_s in given)
 
 
+_TIMES_END = HopTiming._fields.index("code")
 _TENSOR_TYPES = (str, str, tuple, str, bytes, int)
 _KINDS = {kind.value: kind for kind in Kind}
 _NONE = type(None)
@@ -312,6 +336,7 @@ _FIELDS: Mapping[str, tuple[str, tuple[type, ...]]] = {  # in the order of Heade
     "m": ("timings", (tuple, _NONE)),
     "x": ("fault", (tuple, _NONE)),
     "j": ("part", (tuple, _NONE)),
+    "w": ("way", (tuple,)),
     "n": ("number", (int,)),
     "c": ("acks", (tuple,)),
     "g": ("credit_bytes", (int,)),
@@ -324,7 +349,7 @@ _FIRST_DIFFERING = bytes(_PACKER.pack(_DIFFERING[0]))
 _new = tuple.__new__  # a named tuple from values, without its keyword handling
 _EPOCH, _REQUEST, _ATTEMPT, _POSITION = map(Header._fields.index, ("epoch", "request", "attempt", "position"))
 _BUDGET, _TENSORS, _NUMBER, _CREDIT = map(Header._fields.index, ("budget_s", "tensors", "number", "credit_bytes"))
-_READERS = {"tensors": _tensors, "timings": _timings, "fault": _fault, "part": _part, "acks": _acks}
+_READERS = {"way": _way, "tensors": _tensors, "timings": _timings, "fault": _fault, "part": _part, "acks": _acks}
 _INNER: tuple[tuple[int, Callable[[Any], Any]], ...] = tuple(
     (Header._fields.index(name), read) for name, read in _READERS.items()
 )

@@ -22,6 +22,7 @@ from nodes.framing import Frame, Header, Kind
 from nodes.log_ring import LogRing
 from nodes.metrics import WorkerMetrics
 from nodes.peers import Peers
+from nodes.stage_load import StageLoads
 from nodes.stage_runner import StageRunner
 from nodes.stage_spec import StageSpec, Successor
 from nodes.stage_work import Runs, fault_of
@@ -65,6 +66,7 @@ class Host:
         self._inbound: set[Connection] = set()
         self._routers: dict[str, Connection] = {}
         self._watchers: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._loads = StageLoads()
         self._told: dict[tuple[str, str], float] = {}  # when the newest measurement that was told was made
         self._link_told_s: dict[tuple[str, str], float] = {}
         self._changes: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()  # detected, told already
@@ -236,6 +238,8 @@ class Host:
             self.metrics.fold()
             connections = [*self._inbound, *self.peers.connections()]
             now_s = time.monotonic()
+            for told in self._loads.news(self.stages.values(), now_s):
+                self.tell(told)
             for connection in connections:
                 connection.on_link_change = self._report_link
                 if self.probe_s is not None:

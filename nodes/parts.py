@@ -9,18 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nodes.errors import MalformedFrame
-from nodes.framing import Buffer, Carried, Frame, Header, Kind, PartOf, decode, encode_chunks
+from nodes.framing import VERSION, Buffer, Carried, Frame, Header, Kind, PartOf, decode, encode_chunks
 
 MAX_MESSAGE_BYTES = 1 << 31
 MAX_OPEN_MESSAGES = 64
 
 
-def split(frame: Frame, message: int, part_bytes: int) -> Iterator[Frame]:
+def split(frame: Frame, message: int, part_bytes: int, version: int = VERSION) -> Iterator[Frame]:
     """PART frames that together hold `frame`'s bytes; each names request and stage, so that it can be refused.
 
-    The whole frame carries `message` as its number, so that it is acknowledged once, when it is complete.
+    The whole frame carries `message` as its number, so that it is acknowledged once, when it is complete. `version` is
+    the one that the peer speaks.
     """
-    chunks = encode_chunks(frame, Carried(message))
+    chunks = encode_chunks(frame, Carried(message, version=version))
     nbytes = sum(map(len, chunks))
     count = -(-nbytes // part_bytes)
     header = Header(

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar
 
 from nodes.batching import Batcher, BatchRules, Refuse, Run
+from nodes.code_version import code_version
 from nodes.connection import Connection
 from nodes.errors import BudgetExpired, NodesError, Overloaded, StageHung
 from nodes.framing import Frame, Header, HopTiming, Kind
@@ -85,6 +86,7 @@ class StageRunner:
     ) -> None:
         self.spec, self.program = spec, program
         self.draining = False
+        self.served, self.busy_s = 0, 0.0  # requests run, well or not, and what that took; batches counted once
         self._unbounded = frozenset(unbounded)
         self._hung: StageHung | None = None
         self._outlet, self._observer = outlet, observer
@@ -152,12 +154,17 @@ class StageRunner:
             about = request.frame.header
             if (about.request, about.attempt) == (header.request, header.attempt) and self._batcher.remove(ticket):
                 self._forget(ticket)
-        if self.spec.successor is not None:
-            self._outlet.forward(self.spec.successor, Frame(header._replace(stage=self.spec.successor.stage)))
+        if (successor := self.spec.next_on(header.way)) is not None:
+            self._outlet.forward(successor, Frame(header._replace(stage=successor.stage, way=header.way[1:])))
 
     def came_by(self, header: Header) -> Connection | None:
         """The stream by which a request that this stage has seen arrived."""
         return self._seen.get((header.request, header.attempt, header.sequence, header.position))
+
+    @property
+    def in_hand(self) -> int:
+        """Requests that wait or run here."""
+        return len(self._requests)
 
     @property
     def idle(self) -> bool:
@@ -203,10 +210,11 @@ class StageRunner:
             self._pumping = False
 
     def _way_is_free(self) -> bool:
-        """Back-pressure: nothing runs whose result would only pile up before a slow successor."""
-        if self.spec.successor is None or self._stalled:
+        """Back-pressure: nothing runs whose result would only pile up before a slow successor, or all its replicas."""
+        following = self.spec.following
+        if not following or self._stalled:
             return not self._stalled
-        self._stalled = not self._outlet.has_room(self.spec.successor, self._resume)
+        self._stalled = not any(self._outlet.has_room(successor, self._resume) for successor in following)
         return not self._stalled
 
     def _resume(self) -> None:
@@ -234,7 +242,11 @@ class StageRunner:
         self._lane.submit(lambda: self._work(frames), done)
 
     def _work(self, frames: Sequence[Frame]) -> list[Worked]:
-        return self._watchdog.watched(lambda: work(self.spec, self.program, frames, self._unbounded))
+        started_s = time.monotonic()
+        try:
+            return self._watchdog.watched(lambda: work(self.spec, self.program, frames, self._unbounded))
+        finally:
+            self.served, self.busy_s = self.served + len(frames), self.busy_s + time.monotonic() - started_s
 
     def _told_hung(self, line: str) -> None:
         """In the watchdog's thread; the loop may be what hangs, or be gone."""
@@ -259,14 +271,16 @@ class StageRunner:
         if request.deadline_s is not None:
             budget_s = max(0.0, request.deadline_s - time.monotonic())
         if timings is not None:
-            timings = (*timings, HopTiming(spec.stage, queue_s, worked.decode_s, worked.compute_s, worked.encode_s))
+            spent_s = (queue_s, worked.decode_s, worked.compute_s, worked.encode_s)
+            timings = (*timings, HopTiming(spec.stage, *spent_s, code_version()))
         if spec.returns:
             metas, buffers = zip(*worked.returns, strict=True)
             self._outlet.answer(Frame(header.passed_on(spec.stage, budget_s, metas, timings), buffers), request.via)
-        if spec.successor is not None and spec.sends:
+        successor = spec.next_on(header.way)
+        if successor is not None and spec.sends:
             metas, buffers = zip(*worked.sends, strict=True)
-            passed_on = header.passed_on(spec.successor.stage, budget_s, metas, timings)
-            self._outlet.forward(spec.successor, Frame(passed_on, buffers))
+            passed_on = header.passed_on(successor.stage, budget_s, metas, timings, header.way[1:])
+            self._outlet.forward(successor, Frame(passed_on, buffers))
         self._observer.served(spec, queue_s, worked)  # last: the tensors are on their way
 
     def _refuse(self, refused: Refuse) -> None:

@@ -22,6 +22,7 @@ class Successor:
 class StageSpec:
     """One stage of one deployment at one epoch.
 
+    `others` are replicas of the `successor`: a frame goes to the one that its header's way names.
     `sends` go to the successor: outputs of this stage and tensors that it passes on, still encoded. `returns` are
     model outputs that go straight back to the router. `codecs` names the codec of each output that is encoded
     here (raw if absent). `options` are the engine's own. `slowdown` multiplies the stage's busy time by sleeping;
@@ -39,6 +40,7 @@ class StageSpec:
     options: Mapping[str, Option] = field(default_factory=dict)
     slowdown: float = 1.0
     successor: Successor | None = None
+    others: tuple[Successor, ...] = ()
     codecs: Mapping[str, str] = field(default_factory=dict)
     sends: tuple[str, ...] = ()
     returns: tuple[str, ...] = ()
@@ -59,6 +61,15 @@ class StageSpec:
         if unknown := sorted(set(self.codecs.values()) - set(CODECS)):
             raise NodesError(f"{where}: no codec {unknown[0]!r}; known are {', '.join(CODECS)}")
 
+    @property
+    def following(self) -> tuple[Successor, ...]:
+        """Every worker that holds the next stage; none after the last one."""
+        return () if self.successor is None else (self.successor, *self.others)
+
+    def next_on(self, way: tuple[str, ...]) -> Successor | None:
+        """Where a frame with this way goes next: the first where it names none that is known. None after the last."""
+        return next((one for one in self.others if way and one.node == way[0]), self.successor)
+
     def to_map(self) -> dict[str, Any]:
         """As a map of plain values."""
         return asdict(self)
@@ -70,6 +81,7 @@ class StageSpec:
         try:
             if known.get("successor") is not None:
                 known["successor"] = Successor(**known["successor"])
+            known["others"] = tuple(Successor(**other) for other in known.get("others", ()))
             known |= {name: tuple(known[name]) for name in ("sends", "returns", "unbounded") if name in known}
             return cls(**known)
         except TypeError as error:

@@ -92,7 +92,7 @@ async def open_connection(
         greeting = dict(await asyncio.wait_for(call.initial_metadata(), timeout_s))
         if PROTOCOL not in greeting:  # the call ended before the peer said anything
             await asyncio.wait_for(_raise_ended(call, address), timeout_s)
-        check_version(greeting.get(PROTOCOL, ""), address)
+        version = check_version(str(greeting.get(PROTOCOL, "")), address)
     except TimeoutError:
         call.cancel()
         await channel.close()
@@ -104,7 +104,7 @@ async def open_connection(
         call.cancel()
         await channel.close()
         raise
-    ends = Ends(node=node, peer_node=str(greeting.get(NODE, "")), origin=origin)
+    ends = Ends(node=node, peer_node=str(greeting.get(NODE, "")), origin=origin, version=version)
     connection = DialledConnection(
         _Wire(call, ends.peer_node or address), ends, on_frame=on_frame, on_closed=on_closed, shaper=shaper, **settings
     )
@@ -127,10 +127,15 @@ def refusal(error: BaseException, address: str) -> NodesError:
     return StreamClosed(f"no answer from {address}: {_detail(error)}")
 
 
-def check_version(theirs: str, peer: str) -> None:
-    """StreamClosed, naming both, unless the two versions differ by at most one."""
-    if not theirs.isdigit() or abs(int(theirs) - VERSION) > 1:
-        raise StreamClosed(f"{peer} speaks protocol version {theirs or 'unknown'}, this side {SPOKEN[0]} and {VERSION}")
+def check_version(theirs: str, peer: str) -> int:
+    """The version that both sides speak: the lesser one. StreamClosed, with the way out, unless they are neighbours."""
+    if theirs.isdigit() and abs(int(theirs) - VERSION) <= 1:
+        return min(int(theirs), VERSION)
+    told = f"{peer} speaks protocol version {theirs or 'unknown'}, this side {SPOKEN[0]} and {VERSION}"
+    if not theirs.isdigit():
+        raise StreamClosed(f"{told}; is it an isthmus worker?")
+    who = "this side" if int(theirs) > VERSION else peer
+    raise StreamClosed(f"{told}; upgrade {who} first, one version after the other")
 
 
 def has_token(metadata: Any, token: str | None) -> bool:
@@ -164,8 +169,9 @@ async def serve_stream(context: Any, node: str, *, on_open: Callable[[Connection
     metadata = {key: value for key, value in context.invocation_metadata() or ()}
     theirs = str(metadata.get(PROTOCOL, ""))
     await context.send_initial_metadata(_greeting(None, node, ""))
-    check_version(theirs, "the peer")
-    ends = Ends(node=node, peer_node=str(metadata.get(NODE, "")), origin=str(metadata.get(ORIGIN, "")))
+    version = check_version(theirs, "the peer")
+    told = {"peer_node": str(metadata.get(NODE, "")), "origin": str(metadata.get(ORIGIN, ""))}
+    ends = Ends(node=node, version=version, **told)
     connection = Connection(_Wire(context, ends.peer_node or context.peer()), ends, **settings)
     on_open(connection)
     await connection.run()

@@ -27,7 +27,10 @@ Map = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """The worker that was claimed or re-adopted, and the stages that it holds."""
+    """The worker that was claimed or re-adopted, and the stages that it holds.
+
+    `code` is the version of its code; "" where it is too old to tell.
+    """
 
     worker: str
     node: str
@@ -39,6 +42,7 @@ class Claimed:
     memory_bytes: int
     emulated: bool
     stages: tuple[StageSpec, ...]
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +96,7 @@ class WorkerClient:
         """Claim or re-adopt the worker. NotAuthorised if another controller holds it."""
         facts = await self._call("Claim", {"controller": self._controller})
         stages = tuple(StageSpec.from_map(stage) for stage in facts.pop("stages"))
-        return Claimed(stages=stages, **{name: facts[name] for name in Claimed.__slots__ if name != "stages"})
+        return Claimed(stages=stages, **{name: facts[name] for name in Claimed.__slots__ if name in facts})
 
     async def health(self) -> Map:
         """The worker's facts, its stages (`health`) and who claimed it; needs no claim."""

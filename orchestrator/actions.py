@@ -2,24 +2,34 @@
 
 from dataclasses import dataclass
 
+from partitioner.topology import NodeId
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
-    """Send the request's inputs to the first stage of this epoch as this attempt, with what is left of its budget."""
+    """Send the request's inputs to the first stage of this epoch as this attempt, with what is left of its budget.
+
+    `way`: the node of each stage in order, where stages have replicas.
+    """
 
     request: str
     attempt: int
     epoch: int
     budget_s: float
+    way: tuple[NodeId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """Tell the epoch's stages that nobody waits for this attempt any more, and forget outputs kept for it."""
+    """Tell the epoch's stages that nobody waits for this attempt any more, and forget outputs kept for it.
+
+    `way` is the one that it was sent.
+    """
 
     request: str
     attempt: int
     epoch: int
+    way: tuple[NodeId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +57,15 @@ class FailRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """Tell the controller that this stage gives bad outputs, no fault of its inputs, and why that is believed."""
+    """Tell the controller that this stage gives bad outputs, no fault of its inputs, and why that is believed.
+
+    `node` tells which of its replicas, if it has some.
+    """
 
     epoch: int
     stage: str
     error: str
+    node: NodeId = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

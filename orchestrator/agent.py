@@ -8,17 +8,20 @@ import asyncio
 import json
 import os
 import shlex
+import signal
+import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nodes.errors import NodesError, NotAuthorised, StreamClosed
-from nodes.stream import open_connection
+from nodes.stream import check_version, open_connection
 from nodes.worker_client import Claimed, WorkerClient
 from orchestrator.errors import ClusterError
 from orchestrator.local_cluster import state_folder
@@ -44,12 +47,16 @@ class WorkerWanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerFound:
-    """A claimed worker: how to reach it, what machine it is, its engines and where its metrics are."""
+    """A claimed worker: how to reach it, what machine it is, its engines and where its metrics are.
+
+    `key` is what its agent knows it by: the node, or more than that where it was started beside another one.
+    """
 
     reach: Reach
     claimed: Claimed
     engines: Mapping[str, Mapping[str, Any]]
     metrics_port: int | None
+    key: str = ""
 
 
 class Agent:
@@ -69,6 +76,11 @@ class Agent:
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._engines: dict[str, Mapping[str, Mapping[str, Any]]] = {}
         self._ensuring: dict[str, asyncio.Lock] = {}
+        self._before: dict[str, str] = {}  # what was announced before the worker of that key
+
+    async def answer(self) -> str:
+        """The host's name: whoever hears it can reach this agent."""
+        return self._host
 
     async def ensure(self, wanted: WorkerWanted) -> WorkerFound:
         """Find or start the node's worker and claim it. ClusterError if it can't be had."""
@@ -84,9 +96,52 @@ class Agent:
         else:
             announced = await self._start(wanted)
             address, port = announced["address"], announced["metrics_port"]
+        return await self._claimed(wanted, address, port, wanted.node)
+
+    async def beside(self, wanted: WorkerWanted) -> WorkerFound:
+        """Start another worker of a node, of the code that is installed now, beside the one that runs, and claim it.
+
+        From here on it is the one that is announced, until `take_back`. ClusterError if it can't be had; then nothing
+        has changed.
+        """
+        if wanted.address is not None:
+            raise ClusterError(
+                f"node {wanted.node}: its worker was started by hand at {wanted.address}; restart it there"
+            )
+        async with self._ensuring.setdefault(wanted.node, asyncio.Lock()):
+            announcement = self._announcement(wanted.node)
+            before = announcement.read_text() if announcement.exists() else ""
+            announced: dict[str, Any] = {}
+            try:
+                announced = await self._start(wanted)
+                key = f"{wanted.node}@{announced['pid']}"
+                found = await self._claimed(wanted, announced["address"], announced["metrics_port"], key)
+            except BaseException:
+                if announced:
+                    _end_process(announced["pid"])
+                self._announce_again(wanted.node, before)
+                raise
+            self._before[key] = before
+            return found
+
+    async def take_back(self, node: str, key: str) -> None:
+        """End the worker that was started beside another one, which is announced again."""
+        await self._stop(key)
+        self._announce_again(node, self._before.pop(key, ""))
+
+    def _announce_again(self, node: str, announcement: str) -> None:
+        if announcement:
+            path = self._announcement(node)
+            written = path.with_name(f".{path.name}.again")
+            written.write_text(announcement)
+            written.replace(path)
+
+    async def _claimed(self, wanted: WorkerWanted, address: str, port: int | None, key: str) -> WorkerFound:
+        """Claim the worker at an address, and listen to it under this key."""
         client = WorkerClient(address, token=self._token, controller=self._controller, secret=self._secret)
         try:
             claimed = await client.claim()
+            check_version(str(claimed.protocol), f"its worker at {address}")
             known = self._engines.get(wanted.node) if wanted.again and wanted.address is None else None
             engines = await client.engines() if known is None else known
         except NodesError as error:
@@ -96,30 +151,30 @@ class Agent:
             await client.close()
             raise ClusterError(f"node {wanted.node}: the worker at {address} says it is node {claimed.node}")
         self._engines[wanted.node] = engines
-        await self._replace(wanted.node, client)
+        await self._replace(wanted.node, key, client)
         reach = Reach(node=wanted.node, address=address, token=self._token)
-        return WorkerFound(reach=reach, claimed=claimed, engines=engines, metrics_port=port)
+        return WorkerFound(reach=reach, claimed=claimed, engines=engines, metrics_port=port, key=key)
 
-    async def call(self, node: str, method: str, *args: Any, **options: Any) -> Any:
-        """A control method of the node's worker, by name (see `nodes.worker_client.WorkerClient`)."""
-        if node not in self._clients:
-            raise StreamClosed(f"no worker of node {node} is known here")
-        return await getattr(self._clients[node], method)(*args, **options)
+    async def call(self, key: str, method: str, *args: Any, **options: Any) -> Any:
+        """A control method of a worker, by name (see `nodes.worker_client.WorkerClient`)."""
+        if key not in self._clients:
+            raise StreamClosed(f"no worker of node {key} is known here")
+        return await getattr(self._clients[key], method)(*args, **options)
 
-    async def give_artifact(self, node: str, folder: str, sha: str) -> None:
+    async def give_artifact(self, key: str, folder: str, sha: str) -> None:
         """Have the worker hold an artifact that lies in a folder of this host."""
-        client = self._clients[node]
+        client = self._clients[key]
         if not await client.has_artifact(sha):
             await client.put_artifact(Path(folder))
 
-    async def take_artifact(self, node: str, files: Mapping[str, bytes], sha: str) -> None:
+    async def take_artifact(self, key: str, files: Mapping[str, bytes], sha: str) -> None:
         """Have the worker hold an artifact whose files came through Ray."""
         folder = self._folder / "artifacts" / sha
-        if not await self._clients[node].has_artifact(sha):
+        if not await self._clients[key].has_artifact(sha):
             folder.mkdir(parents=True, exist_ok=True)
             for name, data in files.items():
                 (folder / name).write_bytes(data)
-            await self.give_artifact(node, str(folder), sha)
+            await self.give_artifact(key, str(folder), sha)
 
     async def measure_link(self, node: str, reach: Reach) -> tuple[float, float]:
         """Goodput in bytes/s and round trip in seconds from this host to a worker: padded pings, the median of five."""
@@ -133,12 +188,12 @@ class Agent:
             await connection.close()
         return MEASURE_BYTES / max(statistics.median(spent) - rtt_s, 1e-6), rtt_s
 
-    async def stop(self, node: str | None = None) -> None:
-        """End the worker of a node, or of all, and wait until it is gone."""
-        await asyncio.gather(*(self._stop(name) for name in ([node] if node is not None else list(self._clients))))
+    async def stop(self, key: str | None = None) -> None:
+        """End a worker, or all, and wait until it is gone."""
+        await asyncio.gather(*(self._stop(name) for name in ([key] if key is not None else list(self._clients))))
 
-    async def _stop(self, node: str) -> None:
-        watch, client = self._watches.pop(node, None), self._clients.pop(node, None)
+    async def _stop(self, key: str) -> None:
+        watch, client = self._watches.pop(key, None), self._clients.pop(key, None)
         if watch is not None:
             watch.cancel()
         if client is not None:
@@ -158,10 +213,12 @@ class Agent:
 
     async def _start(self, wanted: WorkerWanted) -> dict[str, Any]:
         folder, announcement = self._folder / wanted.node, self._announcement(wanted.node)
-        port = 0 if wanted.emulated else _port()
+        port = 0 if wanted.emulated else _port(self._host)
         folder.mkdir(parents=True, exist_ok=True)
         announcement.unlink(missing_ok=True)
         log = folder / "worker.log"
+        if log.exists():
+            log.replace(folder / "worker.log.before")  # a worker that still runs goes on writing there
         command = [sys.executable, "-P", "-m", "nodes.worker", f"--listen={self._host}:{port}", f"--node={wanted.node}"]
         command += [f"--state={folder}", f"--announce={announcement}", "--metrics-port=0"]
         if wanted.emulated:
@@ -186,22 +243,22 @@ class Agent:
             file.write(self._token or "")
         return path
 
-    async def _replace(self, node: str, client: WorkerClient) -> None:
-        old_watch, old = self._watches.pop(node, None), self._clients.get(node)
+    async def _replace(self, node: str, key: str, client: WorkerClient) -> None:
+        old_watch, old = self._watches.pop(key, None), self._clients.get(key)
         if old_watch is not None:
             old_watch.cancel()
         if old is not None:
             await old.close()
-        self._clients[node] = client
-        self._watches[node] = asyncio.create_task(self._watch(node, client), name=f"watch-{node}")
+        self._clients[key] = client
+        self._watches[key] = asyncio.create_task(self._watch(node, key, client), name=f"watch-{key}")
 
-    async def _watch(self, node: str, client: WorkerClient) -> None:
+    async def _watch(self, node: str, key: str, client: WorkerClient) -> None:
         try:
             async for event in client.watch():
                 await self._tell(node, event)
         except NodesError as error:
-            if self._clients.get(node) is client:
-                await self._tell(node, {"event": "lost", "message": str(error)})
+            if self._clients.get(key) is client:
+                await self._tell(node, {"event": "lost", "message": str(error), "worker": key})
 
 
 def _is_alive(pid: int) -> bool:
@@ -212,9 +269,28 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def _port() -> int:
-    """Where workers listen: a free port, unless the environment of `ray start` says which, for a firewall's sake."""
-    return int(os.environ.get("ISTHMUS_WORKER_PORT", "0"))
+def _port(host: str) -> int:
+    """Where workers listen: a free port, unless the environment of `ray start` says which, for a firewall's sake.
+
+    A worker that is started beside another one takes the port after that.
+    """
+    wanted = int(os.environ.get("ISTHMUS_WORKER_PORT", "0"))
+    return wanted + 1 if wanted and _is_taken(host, wanted) else wanted
+
+
+def _is_taken(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError:
+            return True
+    return False
+
+
+def _end_process(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
 
 
 async def _shut(client: WorkerClient) -> None:
@@ -247,4 +323,5 @@ def describe(found: WorkerFound) -> dict[str, Any]:
     """A worker as plain values, for `isthmus status` and `doctor`."""
     facts = asdict(found.claimed)
     facts.pop("stages")
+    facts["code"] = found.claimed.code or f"wire{found.claimed.protocol}"
     return facts | {"address": found.reach.address, "engines": dict(found.engines), "metrics_port": found.metrics_port}

@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -20,17 +20,22 @@ from partitioner.errors import InvalidModel
 from partitioner.extract import extract, save_onnx
 from partitioner.load import Model
 from partitioner.plan import Plan, Stage
-from partitioner.topology import NodeId, Topology
+from partitioner.topology import Node, NodeId, Topology
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """A stage ready to be sent: its artifact's folder and what its worker is to be told."""
+    """A stage ready to be sent: its artifact's folder and what its worker is to be told; so for its replicas' nodes."""
 
     folder: Path
     spec: StageSpec
+    replicas: Mapping[NodeId, "Built"] = field(default_factory=dict)
+
+    def on(self, node: NodeId) -> "Built":
+        """The same for one of the nodes that are to run it."""
+        return self.replicas.get(node, self)
 
 
 def build(
@@ -51,10 +56,7 @@ def build(
     codecs = {name: codec for c in plan.crossings for name, codec in zip(c.tensors, c.codecs, strict=True)}
     built = {}
     for index, stage in enumerate(plan.stages):
-        node = topology.node(stage.node)
-        options = node.options_of(stage.backend)
-        sha, batch = _stage(model, stage, store, stage_options(stage.backend, options, threads=node.threads).batch)
-        following = plan.stages[index + 1] if index + 1 < len(plan.stages) else None
+        following = _successors(plan.stages[index + 1], reaches) if index + 1 < len(plan.stages) else ()
         out, back = onward(plan, stage), returned(plan, stage)
         sends = out.tensors if out is not None else ()
         returns = back.tensors if back is not None else ()
@@ -62,27 +64,42 @@ def build(
             deployment=deployment,
             epoch=epoch,
             stage=stage.name,
-            artifact=sha,
+            artifact="",
             backend=stage.backend,
             precision=stage.precision,
-            threads=node.threads,
-            options=options,
-            max_batch=batch,
-            slowdown=node.slowdown,
-            successor=None if following is None else _successor(following, reaches),
+            successor=following[0] if following else None,
+            others=following[1:],
             codecs={name: codecs[name] for name in dict.fromkeys((*sends, *returns))},
             sends=sends,
             returns=returns,
-            node=stage.node,
             unbounded=stage.outputs if allow_nan else (),
             expected_s=stage.seconds,
         )
-        built[stage.name] = Built(folder=store.path(sha), spec=spec)
+        further = {name: _built(model, stage, store, topology.node(name), spec) for name in stage.replicas}
+        built[stage.name] = replace(_built(model, stage, store, topology.node(stage.node), spec), replicas=further)
     return built
 
 
-def _successor(stage: Stage, reaches: Mapping[NodeId, Reach]) -> Successor:
-    return Successor(stage=stage.name, address=reaches[stage.node].address, node=stage.node)
+def _built(model: Model, stage: Stage, store: Store, node: Node, spec: StageSpec) -> Built:
+    """The stage as this node is to run it."""
+    options = node.options_of(stage.backend)
+    sha, batch = _stage(model, stage, store, stage_options(stage.backend, options, threads=node.threads).batch)
+    placed = replace(
+        spec,
+        artifact=sha,
+        node=node.name,
+        threads=node.threads,
+        options=options,
+        max_batch=batch,
+        slowdown=node.slowdown,
+    )
+    return Built(folder=store.path(sha), spec=placed)
+
+
+def _successors(stage: Stage, reaches: Mapping[NodeId, Reach]) -> tuple[Successor, ...]:
+    """The workers of a stage, its own node's first; of a replica that is away none."""
+    here = (stage.node, *(node for node in stage.replicas if node in reaches))
+    return tuple(Successor(stage=stage.name, address=reaches[node].address, node=node) for node in here)
 
 
 def _stage(model: Model, stage: Stage, store: Store, batch: int) -> tuple[str, int]:

@@ -10,9 +10,10 @@ from math import inf
 
 from orchestrator.errors import SpecError
 from orchestrator.links_seen import LinkEstimate
+from orchestrator.replicas import bare, has_replicas
 from orchestrator.spec import DeploymentSpec
 from partitioner.constraints import violation
-from partitioner.figures import score
+from partitioner.figures import score, throughput_per_s
 from partitioner.load import Model
 from partitioner.plan import Infeasible, Plan
 from partitioner.privacy import pixel_forms
@@ -39,7 +40,8 @@ class Blueprint:
         """Tells one wish from another: the spec's, and the plan's if one is fixed."""
         if self.fixed is None:
             return self.spec.digest
-        placed = repr([(stage.node, stage.backend, stage.operators) for stage in self.fixed.stages])
+        further = [stage.replicas for stage in self.fixed.stages] if has_replicas(self.fixed) else ""
+        placed = repr([(stage.node, stage.backend, stage.operators) for stage in self.fixed.stages]) + str(further)
         return sha256(f"{self.spec.digest} {placed} {self.fixed.crossings}".encode()).hexdigest()
 
     @property
@@ -78,7 +80,10 @@ class Blueprint:
         Infinite if the plan breaks a limit under these. InvalidProblem if it is no plan of the spec any more.
         """
         problem = self.problem(links)
-        anew = repriced(price_list(problem), plan)
+        anew = repriced(price_list(problem), bare(plan))
+        if has_replicas(plan):  # which share the stages' work, and change nothing else
+            rate = throughput_per_s(problem, plan.stages, anew.crossings)
+            anew = replace(anew, predicted=replace(anew.predicted, throughput_per_s=rate))
         price = score(anew.predicted, problem.objective)
         return inf if price is None or violation(problem, anew) is not None else price
 
@@ -116,6 +121,7 @@ def pose(
         together=spec.together,
         forward_only=spec.forward_only,
         cost_model="additive, corrected by measured segments",
+        most_replicas=spec.most_replicas if spec.objective == "throughput" else 1,
     )
 
 

@@ -123,9 +123,12 @@ class Bond:
 
     def renew(self) -> bool:
         """Join whoever is at the address now; False while nobody is."""
+        before = self.actor
         if not self.answers():
             return False
         with self._tying:
+            if self.actor is not before:
+                return True  # it was replaced meanwhile, from here
             self._leave()
             try:
                 ray_shell.connect(self._address, self._environ)
@@ -136,6 +139,12 @@ class Bond:
                 return False
         self._say(f"joined the cluster at {self._address} again")
         return True
+
+    def replace(self) -> None:
+        """End the controller and have a new one, of this process's code, go on by its journal. ClusterError."""
+        with self._tying:
+            ray_shell.end_controller(self.actor)
+            self._find()
 
     def _say(self, what: str) -> None:
         """Tell whoever reads the log, once each."""

@@ -7,7 +7,7 @@ controller.
 import asyncio
 import math
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +29,7 @@ from orchestrator.rollout_terms import RolloutTerms
 from orchestrator.router import Answer
 from orchestrator.samples import load_samples
 from orchestrator.spec import DeploymentSpec, load_spec
+from orchestrator.upgrade import Upgraded, upgrade
 from partitioner.plan import Infeasible, Plan
 from partitioner.profile import Profile
 from partitioner.topology import Link, Topology
@@ -132,6 +133,15 @@ class Client:
         """Have the version on trial take over now, whatever was counted; the status once it has. DeploymentFailed."""
         status: dict[str, Any] = self._ask("promote", name)
         return status
+
+    def upgrade(self, *, every: bool = False, say: Callable[[str], None] = lambda _line: None) -> Upgraded:
+        """Have this process's version of the code run everywhere: worker by worker, then the controller, under load.
+
+        Whatever tells that version already is left alone, unless `every`. `say` hears a line as each is done.
+        ClusterError if one can't be replaced: those after it stay as they were, everything serves, and it may be asked
+        again.
+        """
+        return upgrade(self._bond, every=every, say=say)
 
     def rollback(self, name: str, *, version: int | None = None) -> dict[str, Any]:
         """End the trial or, without one, have the version before (or this one) come back; the status once it has.

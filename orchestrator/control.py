@@ -6,9 +6,11 @@ knowledge before the next rule looks, so a rule may build on what the one before
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from math import inf
 
+from orchestrator.autoscaling import crewed, rescaled
 from orchestrator.choosing import choose
 from orchestrator.detour import Pace
 from orchestrator.events import (
@@ -19,6 +21,7 @@ from orchestrator.events import (
     PlanNotFound,
     RouterJoined,
     Tick,
+    WorkerReplaced,
 )
 from orchestrator.fold import commit, observe
 from orchestrator.instructions import (
@@ -32,10 +35,12 @@ from orchestrator.instructions import (
 )
 from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge, StageRecord
 from orchestrator.links_seen import LinkEstimate, changed_by_more_than, told_change
-from orchestrator.orders import bring_up, drain, drop, let_go, serves, stand_by, switch, welcome
+from orchestrator.orders import bring_up, drain, drop, let_go, renew, serves, stand_by, switch, welcome
 from orchestrator.outstanding import outstanding
 from orchestrator.plain import Plain, read_as, to_plain
-from orchestrator.plan_map import Rates, fingerprint, rates_of, same_work
+from orchestrator.plan_map import PlanMap, Rates, fingerprint, rates_of
+from orchestrator.replicas import alike, same_crews
+from orchestrator.replicas_mending import mended_by, why_ask
 from orchestrator.rollouts import answer_rollout, go_on_with_trial, welcome_to_trial
 from orchestrator.standby import is_affordable, standbys
 from orchestrator.status import status
@@ -67,7 +72,7 @@ class Control:
         self._min_dwell_s = min_dwell_s
         self._drift = drift
         self._known = knowledge or Knowledge()
-        self._wishes: dict[str, tuple[object, tuple[Plan, ...]]] = {}
+        self._wishes: dict[str, tuple[PlanMap | None, object, tuple[Plan, ...]]] = {}
 
     def handle(self, event: Event, now_s: float) -> tuple[Instruction, ...]:
         """What to do about it, in this order. `now_s` is any clock that never runs back.
@@ -133,6 +138,8 @@ class Control:
                 yield from self._ask(each, "a second look was due")
             if isinstance(event, NodeJoined) and each.is_idle:
                 yield from self._ask(each, f"node {event.node} is back")
+            if isinstance(event, WorkerReplaced) and each.is_idle and each.name in event.deployments:
+                yield from renew(self._known, each, event.node)
             yield from self._go_on(each, now_s)
 
     def _answer(self, deployment: DeploymentRecord, event: Event, now_s: float) -> Iterator[Instruction]:
@@ -200,7 +207,12 @@ class Control:
             drifted = self._drifted(deployment)
             if gone is not None:
                 yield from self._replace(deployment, gone, now_s)
-            elif gone is None:
+            elif gone is None and (why := why_ask(deployment, active, self._known.lost_nodes, now_s)) is not None:
+                yield from self._ask(deployment, why)
+            elif gone is None and (grown := rescaled(deployment, active, self._known.lost_nodes, now_s)) is not None:
+                plan, reason = grown
+                yield from self._take(deployment, plan, reason)
+            else:
                 yield from self._look_up(deployment, active, drifted, now_s)
 
     def _replace(self, deployment: DeploymentRecord, gone: StageRecord, now_s: float) -> Iterator[Instruction]:
@@ -237,7 +249,8 @@ class Control:
             lasting = deployment.reason.partition(";")[0]  # what was said when the link had just changed
             reason = f"{drifted or lasting}; a known plan takes {taken} against {takes}"
             again_s = None if is_complete else now_s
-            yield from self._take(deployment, best.plan, reason, links=links, look_again_s=again_s)
+            plan = crewed(deployment, active, best.plan, self._known.lost_nodes)
+            yield from self._take(deployment, plan, reason, links=links, look_again_s=again_s)
         elif drifted is not None and (is_complete or not plan_map.may_lack_the_best(links, MATTERS)):
             yield KeepEpoch(deployment=deployment.name, reason=f"{drifted}; {decision.reason}", links=links)
         elif drifted is not None and (due_s := deployment.asked_at_s + self._min_dwell_s) > now_s:
@@ -268,16 +281,16 @@ class Control:
 
     def _wanted(self, deployment: DeploymentRecord, active: EpochRecord) -> tuple[Plan, ...]:
         """What should stand by; remembered, as it follows from what seldom changes."""
+        drawn, kept = deployment.plan_map, _kept_plan(deployment)
         given = (
-            active.number, deployment.map_ticket, tuple(deployment.planned_links), tuple(self._known.lost_nodes),
-            tuple(deployment.unfit), tuple(deployment.room), deployment.plan_map is None, _kept_plan(deployment),
+            active.number, tuple(deployment.planned_links), tuple(self._known.lost_nodes), tuple(deployment.unfit),
+            tuple(deployment.room), kept,
         )  # fmt: skip
-        if (remembered := self._wishes.get(deployment.name)) is None or remembered[0] != given:
-            plans = standbys(
-                deployment, active.plan, deployment.planned_links, self._known.lost_nodes, kept=_kept_plan(deployment)
-            )
-            self._wishes[deployment.name] = remembered = (given, plans)
-        return remembered[1]
+        remembered = self._wishes.get(deployment.name)
+        if remembered is None or remembered[0] is not drawn or remembered[1] != given:
+            plans = standbys(deployment, active.plan, deployment.planned_links, self._known.lost_nodes, kept=kept)
+            self._wishes[deployment.name] = remembered = (drawn, given, plans)
+        return remembered[2]
 
     def _retire(self, deployment: DeploymentRecord, epoch: EpochRecord) -> Iterator[Instruction]:
         """What nobody sends to any more is dropped, unless it should stand by."""
@@ -302,17 +315,30 @@ class Control:
     def _choose(self, deployment: DeploymentRecord, found: PlanFound, now_s: float) -> Iterator[Instruction]:
         """Bring the found plan up, or keep what runs."""
         active = deployment.epoch(deployment.active)
+        found = replace(found, plan=crewed(deployment, active, found.plan, self._known.lost_nodes))
         if deployment.renewal == "wanted":
             yield KeepEpoch(deployment=deployment.name, reason="a changed spec waits to be planned")
         elif active is None or active.lost_stage is not None or deployment.renewal:
             asked = deployment.asked
             yield from self._take(deployment, found.plan, asked.reason if asked is not None else "")
-        elif same_work(active.plan, found.plan):
-            yield KeepEpoch(deployment=deployment.name, reason="what runs is still the best plan")
+        elif alike(active.plan, found.plan):
+            yield from self._mend(deployment, active, found.plan, now_s)
         elif found.current is None:
             yield from self._take(deployment, found.plan, "what runs cannot be evaluated any more")
         else:
             yield from self._weigh(deployment, found.plan, found.current, now_s)
+
+    def _mend(
+        self, deployment: DeploymentRecord, active: EpochRecord, plan: Plan, now_s: float
+    ) -> Iterator[Instruction]:
+        """Bring up a replica that the running epoch lacks, if the last switch is long past; else keep what runs."""
+        why, due_s = mended_by(active, plan, self._known.lost_nodes), deployment.switched_at_s + self._min_dwell_s
+        if why is None:
+            yield KeepEpoch(deployment=deployment.name, reason="what runs is still the best plan")
+        elif due_s > now_s:
+            yield KeepEpoch(deployment=deployment.name, reason=f"{why}, but not yet", look_again_s=due_s)
+        else:
+            yield from self._take(deployment, plan, why)
 
     def _weigh(self, deployment: DeploymentRecord, plan: Plan, current: float, now_s: float) -> Iterator[Instruction]:
         """Switch if it gains enough and the last switch is long past; if only that is in the way, look again then.
@@ -351,7 +377,14 @@ class Control:
     ) -> Iterator[Instruction]:
         """Have this plan replace what runs: at once where it stands by, else when it is loaded."""
         spare = (epoch for epoch in deployment.epochs if serves(deployment, epoch, (plan,)) and not epoch.lost_stage)
-        held = next((epoch for epoch in spare if epoch.standby and epoch.story.state in ("standby", "loading")), None)
+        held = next(
+            (
+                epoch
+                for epoch in spare
+                if epoch.standby and epoch.story.state in ("standby", "loading") and same_crews(epoch.plan, plan)
+            ),
+            None,
+        )
         if held is None:
             yield from bring_up(self._known, deployment, plan, reason, links=links, look_again_s=look_again_s)
         elif held.story.state == "standby":

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from nodes.store import Store
+from orchestrator.autoscaling import load_of
 from orchestrator.blueprint import Blueprint
 from orchestrator.blueprint_file import BlueprintFiles, version_digest
-from orchestrator.control import Control
 from orchestrator.desk import Desk
 from orchestrator.errors import ClusterError, DeploymentFailed, JournalError, OrchestratorError, UnknownDeployment
 from orchestrator.events import (
@@ -51,17 +51,19 @@ from orchestrator.instructions import (
     SwitchRouters,
     TakeVersion,
 )
-from orchestrator.journal import Journal, recover
+from orchestrator.journal import Journal
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.loader import Loader
 from orchestrator.network import Observation, Origin, Sources
 from orchestrator.plan_json import plan_to_json
 from orchestrator.recorder import Recorder
+from orchestrator.recovered import put_aside, recovered
 from orchestrator.resuming import resume
 from orchestrator.rnis.radio import Radio, radio_links
 from orchestrator.rollout_desk import RolloutDesk
 from orchestrator.routers import Command, Drain, Offer, Rejoin, Renew, Routers, Switch
 from orchestrator.routes import EpochRoutes
+from orchestrator.upgrade_worker import WorkerUpgrade
 from orchestrator.watchman import Watchman
 from orchestrator.waymarks import routes_of
 from orchestrator.wishes import guessed_links, room_of
@@ -80,7 +82,7 @@ class Controller:
         self.store = store
         self._history: list[dict[str, Any]] = []
         path = folder / "journal.sqlite"
-        self._control = self._recovered(path)
+        self._control = recovered(path, self._note)
         self._journal = Journal(path)
         self._recorder = Recorder(self._control, self._journal, on_late=self._note_late)
         self._files = BlueprintFiles(folder / "blueprints")
@@ -89,6 +91,7 @@ class Controller:
         self._loader = Loader(fleet, store, lambda name, epoch, why: self._note("load", name, epoch, why))
         self._watchman = Watchman(fleet, self._desk, lose=self._lose, found=self._found, note=self._note)
         self._waiting: dict[str, asyncio.Future[None]] = {}
+        self.upgrade = WorkerUpgrade(self._control, fleet, self._handle, self._renew_routes)
         self.rollouts = RolloutDesk(
             *(self._control, self._desk, self._files, self._routers),
             ask=self._ask, handle=self._handle, answer=self._answer, routes=self._routes_if_there, note=self._note,
@@ -97,16 +100,6 @@ class Controller:
         self._resumed = asyncio.Event()
         self._sources = Sources()
         self._radio = Radio(self._radio_saw)
-
-    def _recovered(self, path: Path) -> Control:
-        """What an earlier controller left; a journal that can't be read is put aside, and said."""
-        if not path.exists():
-            return Control()
-        try:
-            return recover(path)
-        except JournalError as error:
-            self._note("fault", "", None, f"{error}; it is kept as {_put_aside(path)}, and a new one begun")
-            return Control()
 
     async def begin(self) -> None:
         """Go on where an earlier controller stopped, then start ticking."""
@@ -295,6 +288,8 @@ class Controller:
             case "link":
                 figures = (event["goodput_bytes_per_s"], event["rtt_s"], event["samples"], event.get("goodput_std"))
                 self.observe(event["source"], event["target"], *figures, by=node)
+            case "load" if (load := load_of(self._control.deployments(), node, event)) is not None:
+                self._handle(load)
             case "stage_failed":
                 self._handle(
                     StageFailed(
@@ -306,7 +301,8 @@ class Controller:
                     )
                 )
             case "lost":
-                self._lose(node, event["message"])
+                if not self.upgrade.lost(node, event.get("worker", ""), event["message"]):
+                    self._lose(node, event["message"])
 
     def _lose(self, node: str, why: str) -> None:
         self._note("lost", "", None, f"node {node}: {why}")
@@ -330,7 +326,7 @@ class Controller:
         """Stop for good: what was deployed is no more, and its journal is put aside."""
         await self.close()
         self._files.clear()
-        _put_aside(self._journal.path)
+        put_aside(self._journal.path)
 
     # The pump
 
@@ -344,8 +340,9 @@ class Controller:
             case FindPlan():
                 self._spawn(self._find(instruction), instruction.deployment)
             case OpenEpoch(deployment=name, epoch=epoch, plan=plan):
-                self._desk.open(name, epoch, plan, on_trial=instruction.version > 0)
-                self._loader.begin(name, epoch, self._desk.bases[name, epoch], plan)
+                known = self._control.deployments().get(name)
+                held = self._desk.open(name, epoch, plan, known, on_trial=instruction.version > 0)
+                self._loader.begin(name, epoch, self._desk.bases[name, epoch], plan, held)
                 self._note("prepare" if instruction.standby else "open", name, epoch, instruction.reason)
             case LoadStage():
                 self._spawn(self._load(instruction), instruction.deployment)
@@ -405,6 +402,8 @@ class Controller:
         """Hand in a wish and wait until it is granted or refused."""
         if name in self._waiting:
             raise DeploymentFailed(f"{name}: another change of it is under way; wait for it")
+        if self.upgrade.node is not None:
+            raise DeploymentFailed(f"{name}: the worker of node {self.upgrade.node} is being replaced; wait for that")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[name] = future
         try:
@@ -489,12 +488,3 @@ class Controller:
             self._note("fault", task.get_name(), None, f"{type(fault).__name__}: {fault}")
             name = task.get_name()  # of the deployment that it worked for
             self._answer(name, DeploymentFailed(f"{name}: {type(fault).__name__}: {fault}"))
-
-
-def _put_aside(journal: Path) -> str:
-    """Keep a journal beside, under the time; its name there."""
-    aside = journal.with_name(f"{time.strftime('%Y%m%dT%H%M%S')}-{journal.name}")
-    for end in ("", "-wal", "-shm"):
-        if (part := journal.with_name(journal.name + end)).exists():
-            part.rename(aside.with_name(aside.name + end))
-    return aside.name

@@ -4,12 +4,15 @@ Part of the controller's shell. It answers FindPlan with an event, and draws map
 """
 
 import asyncio
+from collections.abc import Collection
 
 from orchestrator.blueprint import Blueprint
 from orchestrator.errors import OrchestratorError, UnknownDeployment
 from orchestrator.events import PlanFound, PlanNotFound, PlansMapped
 from orchestrator.instructions import FindPlan
+from orchestrator.knowledge import DeploymentRecord
 from orchestrator.mapping import plan_map
+from orchestrator.replicas import without
 from partitioner.errors import InvalidProblem, PartitionerError
 from partitioner.plan import Infeasible, Plan
 
@@ -29,10 +32,21 @@ class Desk:
         self.bases: dict[tuple[str, int], Blueprint] = {}
         self.plans: dict[tuple[str, int], Plan] = {}
 
-    def open(self, name: str, epoch: int, plan: Plan, *, on_trial: bool = False) -> None:
-        """An epoch is opened for what the deployment is to be now, or may become."""
+    def open(
+        self, name: str, epoch: int, plan: Plan, known: DeploymentRecord | None = None, *, on_trial: bool = False
+    ) -> tuple[int, ...]:
+        """An epoch is opened for what the deployment is to be now, or may become. Those that `known` has no more, if
+        it is given, are forgotten with the models that they were cut from; which are still held.
+        """
         base = self.trials[name] if on_trial else self.blueprints[name]
         self.plans[name, epoch], self.bases[name, epoch] = plan, base
+        if known is not None:
+            self._retain(name, {epoch, *(one.number for one in known.epochs)})
+        return tuple(held for deployment, held in self.plans if deployment == name)
+
+    def _retain(self, name: str, epochs: Collection[int]) -> None:
+        for gone in [key for key in self.plans if key[0] == name and key[1] not in epochs]:
+            del self.plans[gone], self.bases[gone]
 
     def keep(self, blueprint: Blueprint, version: str) -> None:
         """Remember a version by its digest; of each deployment the newest REMEMBERED."""
@@ -51,6 +65,7 @@ class Desk:
         self.blueprints.pop(name, None)
         self.trials.pop(name, None)
         self.versions = {key: blueprint for key, blueprint in self.versions.items() if key[0] != name}
+        self._retain(name, ())
 
     def plan(self, name: str, epoch: int | None) -> Plan:
         """The plan of an epoch. UnknownDeployment if there is none."""
@@ -86,6 +101,7 @@ class Desk:
 
     def _price(self, blueprint: Blueprint, wanted: FindPlan, active: int | None) -> float | None:
         plan = None if active is None else self.plans.get((wanted.deployment, active))
+        plan = None if plan is None else without(plan, wanted.excluded)
         if plan is None or any(stage.node in wanted.excluded for stage in plan.stages):
             return None
         try:

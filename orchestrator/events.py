@@ -12,11 +12,16 @@ from policies.rollout import Tally
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRoom:
-    """A node's memory, None if its topology doesn't tell, and what of it may hold weights that only stand by."""
+    """A node's memory, None if its topology doesn't tell, and what of it may hold weights that only stand by.
+
+    Its stages may run on `most_replicas` nodes at once: on itself and on `sharers`, each named with an engine.
+    """
 
     node: NodeId
     standby_bytes: int
     memory_bytes: int | None = None
+    most_replicas: int = 1
+    sharers: tuple[tuple[str, NodeId], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +129,24 @@ class StageFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageLoad:
+    """What a stage did on a node in the last `interval_s`, a second or more: told of deployments that may scale.
+
+    `busy_s` was spent on the `served`, batches counted once; `arrived` came in and `queued` wait at the end.
+    """
+
+    deployment: str
+    epoch: int
+    stage: str
+    node: NodeId
+    interval_s: float
+    busy_s: float
+    served: int
+    arrived: int
+    queued: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageStopped:
     """A stage is gone from its node."""
 
@@ -194,6 +217,17 @@ class NodeJoined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReplaced:
+    """A node has another worker beside the old one, on which these deployments are to have nothing left.
+
+    What is in use goes on where it is, until it has been loaded anew; what only stood by counts as gone.
+    """
+
+    node: NodeId
+    deployments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteRequested:
     """A deployment is to end: drained, then dropped."""
 
@@ -208,7 +242,8 @@ class Tick:
 Event = (
     DeployRequested | PlanFound | PlanNotFound | PlansMapped | StageReady | StageFailed | StageStopped
     | RouterJoined | RouterLeft | RouterSwitched | EpochDrained | LinkObserved | NodeLost | NodeJoined
-    | DeleteRequested | Tick | RolloutRequested | TrialObserved | PromoteRequested | RollbackRequested
+    | WorkerReplaced | DeleteRequested | Tick | RolloutRequested | TrialObserved | PromoteRequested | RollbackRequested
+    | StageLoad
 )  # fmt: skip
 
 EVENTS: dict[str, type] = {kind.__name__: kind for kind in Event.__args__}

@@ -15,11 +15,12 @@ from nodes.errors import NodesError
 from orchestrator.agent import WorkerFound, WorkerWanted
 from orchestrator.blueprint import engine_keys
 from orchestrator.errors import ClusterError, OrchestratorError
+from orchestrator.routes import Reach
 from partitioner.profile import EngineKey
 from partitioner.topology import Link, Node, NodeId, Tier, Topology
 
 ANSWER_S = 4.0  # a worker that says nothing for so long is not there, or its network is not
-REJOIN_S = 60.0
+REACH_S, REJOIN_S = 10.0, 60.0
 
 
 class AgentHandle(Protocol):
@@ -35,10 +36,16 @@ class AgentHandle(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A node's worker and the agent that speaks to it."""
+    """A node's worker, the agent that speaks to it, and what the agent was asked for."""
 
     found: WorkerFound
     agent: AgentHandle
+    wanted: WorkerWanted
+
+    @property
+    def key(self) -> str:
+        """What the agent knows it by."""
+        return self.found.key or self.wanted.node
 
 
 class Fleet:
@@ -48,6 +55,7 @@ class Fleet:
         self.emulated = emulated
         self._find_agent = find_agent
         self._members: dict[NodeId, Member] = {}
+        self._stayed: dict[tuple[NodeId, str, int], Member] = {}  # node, deployment, epoch
         self._links: dict[tuple[NodeId, NodeId], Link] = {}
 
     async def bring_up(self, topology: Topology) -> None:
@@ -91,12 +99,19 @@ class Fleet:
         """
         self._members.pop(node.name, None)
         try:
-            await asyncio.wait_for(self._rejoin(node), REJOIN_S)
+            agent = await asyncio.wait_for(self._reached(node), REACH_S)
+            await asyncio.wait_for(self._rejoin(node, agent), REJOIN_S)
         except TimeoutError:
             raise ClusterError(f"node {node.name}: its host does not answer") from None
 
-    async def _rejoin(self, node: Node) -> None:
-        await self._join(node, await self._find_agent(node), again=True)
+    async def _reached(self, node: Node) -> AgentHandle:
+        """The agent of a host that answers now: what is asked over a cut cable may never be answered."""
+        agent = await self._find_agent(node)
+        await agent.run("answer")
+        return agent
+
+    async def _rejoin(self, node: Node, agent: AgentHandle) -> None:
+        await self._join(node, agent, again=True)
         for held in self.member(node.name).found.claimed.stages:
             await self.call(node.name, "drop_stage", held.deployment, held.epoch, held.stage, drain_s=0.0)
         if self.emulated:
@@ -105,7 +120,7 @@ class Fleet:
     async def _join(self, node: Node, agent: AgentHandle, *, again: bool = False) -> None:
         wanted = WorkerWanted(node=node.name, address=node.address, emulated=self.emulated, again=again)
         found: WorkerFound = await agent.run("ensure", wanted)
-        self._members[node.name] = Member(found=found, agent=agent)
+        self._members[node.name] = Member(found=found, agent=agent, wanted=wanted)
         known = set(node.backends) & _installed(found)
         if not known:
             lacking = "; ".join(str(found.engines.get(name, {}).get("missing", name)) for name in node.backends)
@@ -130,9 +145,30 @@ class Fleet:
             raise ClusterError(f"no worker of node {node} is held; deploy to it first")
         return self._members[node]
 
+    def move(self, node: NodeId, to: Member, epochs: Iterable[tuple[str, int]]) -> None:
+        """A node's worker is this one from now on; these epochs (deployment, number) stay where they were loaded."""
+        before = self.member(node)
+        self._stayed |= {(node, *epoch): before for epoch in epochs if (node, *epoch) not in self._stayed}
+        self._stayed = {where: member for where, member in self._stayed.items() if member is not to}
+        self._members[node] = to
+
+    def stayed(self, node: NodeId) -> list[tuple[str, int]]:
+        """The epochs that stayed where they were when a node's worker was replaced."""
+        return [(name, epoch) for where, name, epoch in self._stayed if where == node]
+
+    def settle(self, node: NodeId) -> None:
+        """Nothing is left on the worker that a node had before."""
+        self._stayed = {where: member for where, member in self._stayed.items() if where[0] != node}
+
+    def reach(self, node: NodeId, deployment: str, epoch: int) -> Reach:
+        """How to reach the worker of a node that runs this epoch."""
+        return (self._stayed.get((node, deployment, epoch)) or self.member(node)).found.reach
+
     async def call(self, node: NodeId, method: str, *args: Any, **options: Any) -> Any:
-        """A control method of a node's worker."""
-        return await self.member(node).agent.run("call", node, method, *args, **options)
+        """A control method of a node's worker; a stage is dropped where it was loaded."""
+        stayed = self._stayed.get((node, *args[:2])) if method == "drop_stage" else None
+        member = stayed or self.member(node)
+        return await member.agent.run("call", member.key, method, *args, **options)
 
     async def silent(self) -> dict[NodeId, str]:
         """Nodes whose worker does not answer, with why: a cut cable tells nobody of itself."""
@@ -155,13 +191,13 @@ class Fleet:
 
     async def give(self, node: NodeId, folder: Path, sha: str) -> None:
         """Have a node's worker hold an artifact that lies in a folder here."""
-        agent = self.member(node).agent
+        agent, key = self.member(node).agent, self.member(node).key
         if agent.shares_disk:
-            await agent.run("give_artifact", node, str(folder), sha)
-        elif not await agent.run("call", node, "has_artifact", sha):
+            await agent.run("give_artifact", key, str(folder), sha)
+        elif not await agent.run("call", key, "has_artifact", sha):
             names = (MANIFEST, *read(folder).files)
             files = {name: (folder / name).read_bytes() for name in names}
-            await agent.run("take_artifact", node, files, sha)
+            await agent.run("take_artifact", key, files, sha)
 
     def engines(self, topology: Topology) -> dict[NodeId, tuple[EngineKey, ...]]:
         """The engines that each node offers and has installed. Nodes on one host share their measurements."""
@@ -175,7 +211,9 @@ class Fleet:
     async def shape(self, links: Iterable[Link]) -> None:
         """Set the emulated links; those not named stay as they are."""
         self._links |= {(link.source, link.target): link for link in links}
-        await asyncio.gather(*(self.call(node, "shape", *self.emulation()) for node in self._members))
+        members = {member.key: member for member in (*self._members.values(), *self._stayed.values())}
+        shaped = (member.agent.run("call", key, "shape", *self.emulation()) for key, member in members.items())
+        await asyncio.gather(*shaped)
 
     def emulation(
         self,

@@ -4,6 +4,7 @@ Together they are the fold that a journal replays: events and *recorded* instruc
 without deciding anything again. So whatever a decision changes must stand in its instruction.
 """
 
+from orchestrator.autoscaling import is_of, note_load, unfit_name
 from orchestrator.costs import costs_of
 from orchestrator.errors import IllegalTransition, UnknownDeployment
 from orchestrator.events import (
@@ -22,10 +23,12 @@ from orchestrator.events import (
     RouterLeft,
     RouterSwitched,
     StageFailed,
+    StageLoad,
     StageReady,
     StageStopped,
     Tick,
     TrialObserved,
+    WorkerReplaced,
 )
 from orchestrator.fold_epochs import answered, commit_epoch, open_epoch
 from orchestrator.fold_trials import (
@@ -55,7 +58,7 @@ from orchestrator.instructions import (
     SwitchRouters,
     TakeVersion,
 )
-from orchestrator.knowledge import DeploymentRecord, Knowledge
+from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge, StageRecord
 from orchestrator.links_seen import LinkEstimate, link_key
 from orchestrator.plan_map import fingerprint, rates_of
 from orchestrator.states import Story
@@ -72,7 +75,9 @@ def observe(known: Knowledge, event: Event, now_s: float) -> None:
         case NodeLost():
             _lose_node(known, event, now_s)
         case NodeJoined():
-            known.lost_nodes = [node for node in known.lost_nodes if node != event.node]
+            _find_node(known, event)
+        case WorkerReplaced():
+            _leave_worker(known, event, now_s)
         case Tick():
             pass
         case _:
@@ -165,7 +170,7 @@ def _begin(known: Knowledge, event: DeployRequested) -> None:
     if before is not None and is_steady and before.story.state == "running":
         before.spec_before, before.version_before = before.spec, before.version
         put_in_force(known, before, add_version(before.versions, event.spec, event.links, event.room))
-        before.renewal, before.kept = "wanted", None
+        before.renewal, before.kept, before.unfit_replicas = "wanted", None, []
     if before is not None and before.story.state != "failed":
         return
     known.last_epochs.setdefault(event.deployment, 0)
@@ -207,6 +212,20 @@ def _lose_node(known: Knowledge, event: NodeLost, now_s: float) -> None:
         _settle(deployment, now_s)
 
 
+def _find_node(known: Knowledge, event: NodeJoined) -> None:
+    known.lost_nodes = [node for node in known.lost_nodes if node != event.node]
+    for deployment in known.deployments.values():
+        deployment.unfit_replicas = [one for one in deployment.unfit_replicas if not is_of(one, event.node)]
+
+
+def _leave_worker(known: Knowledge, event: WorkerReplaced, now_s: float) -> None:
+    for deployment in [one for one in known.deployments.values() if one.name in event.deployments]:
+        spare = [epoch for epoch in deployment.epochs if epoch.story.state in ("loading", "standby") and epoch.standby]
+        for stage in [stage for epoch in spare for stage in epoch.stages if stage.node == event.node]:
+            stage.story.step("lose", now_s)
+        _settle(deployment, now_s)
+
+
 def _observe_deployment(deployment: DeploymentRecord, event: Event, now_s: float) -> None:
     """News of one deployment. An answer (PlanFound, PlanNotFound) changes nothing until it is decided on."""
     match event:
@@ -218,6 +237,8 @@ def _observe_deployment(deployment: DeploymentRecord, event: Event, now_s: float
             deployment.plan_map, deployment.unfit = event.plan_map, []
         case RolloutRequested():
             wish_trial(deployment, event)
+        case StageLoad():
+            note_load(deployment, event, now_s)
         case TrialObserved():
             observe_trial(deployment, event, now_s)
         case DeleteRequested():
@@ -251,7 +272,7 @@ def _observe_stage(deployment: DeploymentRecord, event: StageReady | StageFailed
     epoch = deployment.epoch(event.epoch)
     if epoch is None:
         return
-    stage = epoch.stage(event.stage)
+    stage = epoch.stage(event.stage, event.node)
     match event:
         case StageReady():
             stage.story.step("ready", now_s)
@@ -259,10 +280,23 @@ def _observe_stage(deployment: DeploymentRecord, event: StageReady | StageFailed
         case StageFailed():
             stage.story.step("fail", now_s)
             stage.error = event.error
+            _note_unfit(deployment, epoch, stage)
             if epoch.standby and (named := fingerprint(epoch.plan)) not in deployment.unfit:
                 deployment.unfit.append(named)
         case StageStopped():
             stage.story.step("stopped", now_s)
+
+
+def _note_unfit(deployment: DeploymentRecord, epoch: EpochRecord, failed: StageRecord) -> None:
+    """A node that could not load a replica gets none for the same engine again."""
+    was_ready = any(step.state == "ready" for step in failed.story.steps)
+    backend = next((one.backend for one in epoch.plan.stages if one.name == failed.name and one.replicas), None)
+    if (
+        backend is not None
+        and not was_ready
+        and (named := unfit_name(backend, failed.node)) not in (deployment.unfit_replicas)
+    ):
+        deployment.unfit_replicas.append(named)
 
 
 def _check_epoch(known: Knowledge, event: StageReady | StageFailed | StageStopped) -> None:

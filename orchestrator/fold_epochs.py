@@ -13,8 +13,9 @@ def open_epoch(known: Knowledge, deployment: DeploymentRecord, opened: OpenEpoch
     """A new epoch's record, to replace what runs or to stand by."""
     name = f"{deployment.name}/{opened.epoch}"
     stages = [
-        StageRecord(stage.name, stage.node, Story("stage", f"{name}/{stage.name} on {stage.node}", "loading"))
+        StageRecord(stage.name, node, Story("stage", f"{name}/{stage.name} on {node}", "loading"))
         for stage in opened.plan.stages
+        for node in (stage.node, *stage.replicas)
     ]
     story = Story("epoch", name, "loading")
     epoch = EpochRecord(opened.epoch, opened.plan, opened.reason, story, stages, standby=opened.standby)
@@ -63,7 +64,7 @@ def commit_epoch(
             _step(epoch, "drain", "draining", now_s)
         case DropStage():
             _step(epoch, "drop", "dropping", now_s)
-            epoch.stage(given.stage).story.step("drop", now_s)
+            epoch.stage(given.stage, given.node).story.step("drop", now_s)
     if deployment.candidate == epoch.number and epoch.story.state in ("draining", "dropping"):
         deployment.candidate = None
     if deployment.active == epoch.number and epoch.story.state == "draining":

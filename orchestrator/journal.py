@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from orchestrator.code_version import code_version as this_version
+from nodes.code_version import code_version as this_version
 from orchestrator.control import Control
 from orchestrator.errors import JournalError
 from orchestrator.events import Event

@@ -56,12 +56,14 @@ class EpochRecord:
     spec: str = ""
     version: int = 0
 
-    def stage(self, name: str) -> StageRecord:
-        """The stage of that name; IllegalTransition if the plan has none."""
-        for stage in self.stages:
-            if stage.name == name:
+    def stage(self, name: str, node: NodeId) -> StageRecord:
+        """The stage of that name on that node, which only tells replicas apart; IllegalTransition if there is none."""
+        named = [stage for stage in self.stages if stage.name == name]
+        for stage in named:
+            if stage.node == node or len(named) == 1:
                 return stage
-        raise IllegalTransition(f"epoch {self.story.name}", self.story.state, f"stage {name}", self.story.told())
+        what = f"stage {name} on {node}" if named else f"stage {name}"
+        raise IllegalTransition(f"epoch {self.story.name}", self.story.state, what, self.story.told())
 
     @property
     def deployment(self) -> str:
@@ -70,13 +72,38 @@ class EpochRecord:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every stage of it is loaded."""
-        return all(stage.story.state == "ready" for stage in self.stages)
+        """Whether every stage of it is loaded, and nothing more is awaited of its replicas."""
+        settled = all(stage.story.state in ("ready", "gone") for stage in self.stages)
+        return settled and self.lost_stage is None
 
     @property
     def lost_stage(self) -> StageRecord | None:
-        """The first stage that failed or whose node was lost, or None while all are well."""
-        return next((stage for stage in self.stages if stage.story.state == "gone"), None)
+        """The first stage that failed or whose node was lost, on every node that ran it; None while all can answer."""
+        left = {stage.name for stage in self.stages if stage.story.state != "gone"}
+        return next((stage for stage in self.stages if stage.name not in left), None)
+
+
+@dataclass(slots=True)
+class LoadRecord:
+    """What a node last told of its part in a stage: its busy share, requests a second, seconds of each, the queue."""
+
+    stage: str
+    node: NodeId
+    epoch: int
+    at_s: float
+    utilisation: float
+    arrivals_per_s: float
+    service_s: float
+    queued: int
+
+
+@dataclass(slots=True)
+class WantRecord:
+    """How many replicas of a stage its load wanted at a time."""
+
+    stage: str
+    at_s: float
+    replicas: int
 
 
 @dataclass(slots=True)
@@ -121,7 +148,8 @@ class DeploymentRecord:
     `plan_map` was drawn at `map_ticket`, the newest question asked for it, `costs` are what its plans take by key;
     `unfit` are its plans, as `fingerprint`
     names them, that failed while they stood by, which `room` lets some do. `version` is the number of the version in
-    force, or to be; `kept` the epoch of the version before it, which stays loaded for an instant rollback.
+    force, or to be; `kept` the epoch of the version before it, which stays loaded for an instant rollback. `loads` and
+    `wants` are what autoscaling goes by, `unfit_replicas` nodes that could not load one.
     """
 
     name: str
@@ -150,6 +178,9 @@ class DeploymentRecord:
     version_before: int = 0
     trial: TrialRecord | None = None
     kept: int | None = None
+    loads: list[LoadRecord] = field(default_factory=list)
+    wants: list[WantRecord] = field(default_factory=list)
+    unfit_replicas: list[str] = field(default_factory=list)
 
     def epoch(self, number: int | None) -> EpochRecord | None:
         """The epoch of that number while anything of it is left."""

@@ -79,6 +79,7 @@ def launch(folder: str, port: int, token: str, *, tied: bool) -> LocalCluster:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",
+        "RAY_task_events_report_interval_ms": "0",  # else the head remembers each of the last 100,000 calls
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
         "RAY_DISABLE_IMPORT_WARNING": "1",

@@ -14,7 +14,9 @@ from orchestrator.instructions import (
 from orchestrator.knowledge import DeploymentRecord, EpochRecord, Knowledge
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.plan_map import same_work
+from orchestrator.replicas import without
 from partitioner.plan import Plan
+from partitioner.topology import NodeId
 
 
 def welcome(deployment: DeploymentRecord, router: str) -> Iterator[Instruction]:
@@ -54,7 +56,8 @@ def bring_up(
     look_again_s: float | None = None,
     version: int = 0,
 ) -> Iterator[Instruction]:
-    """A new epoch for this plan, with all its stages to be loaded."""
+    """A new epoch for this plan, with all its stages to be loaded; without replicas on nodes that are lost."""
+    plan = without(plan, known.lost_nodes)
     name, epoch = deployment.name, known.last_epochs[deployment.name] + 1
     yield OpenEpoch(
         deployment=name,
@@ -67,7 +70,16 @@ def bring_up(
         version=version,
     )
     for index, stage in enumerate(plan.stages):
-        yield LoadStage(deployment=name, epoch=epoch, stage=stage.name, node=stage.node, index=index)
+        for node in (stage.node, *stage.replicas):
+            yield LoadStage(deployment=name, epoch=epoch, stage=stage.name, node=node, index=index)
+
+
+def renew(known: Knowledge, deployment: DeploymentRecord, node: NodeId) -> Iterator[Instruction]:
+    """What runs to be brought up once more, if this node, whose worker is another one now, has a part in it."""
+    active = deployment.epoch(deployment.active)
+    if active is not None and active.lost_stage is None and any(stage.node == node for stage in active.stages):
+        again_s = deployment.look_again_s
+        yield from bring_up(known, deployment, active.plan, f"node {node} has a new worker", look_again_s=again_s)
 
 
 def serves(deployment: DeploymentRecord, epoch: EpochRecord, plans: Iterable[Plan]) -> bool:

@@ -21,9 +21,10 @@ def outstanding(known: Knowledge) -> Iterator[Instruction]:
 
 
 def _of_epoch(name: str, epoch: EpochRecord) -> Iterator[Instruction]:
-    number = epoch.number
-    for index, stage in enumerate(epoch.stages):
+    number, places = epoch.number, {stage.name: index for index, stage in enumerate(epoch.plan.stages)}
+    for stage in epoch.stages:
         if stage.story.state == "loading":
+            index = places[stage.name]
             yield LoadStage(deployment=name, epoch=number, stage=stage.name, node=stage.node, index=index)
         elif stage.story.state == "dropping":
             yield DropStage(deployment=name, epoch=number, stage=stage.name, node=stage.node)

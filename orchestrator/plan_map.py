@@ -132,5 +132,6 @@ def weights_by_node(plan: Plan) -> dict[NodeId, int]:
     """Bytes of weights that a plan loads on each node."""
     loads: dict[NodeId, int] = {}
     for stage in plan.stages:
-        loads[stage.node] = loads.get(stage.node, 0) + stage.weights_bytes
+        for node in (stage.node, *stage.replicas):
+            loads[node] = loads.get(node, 0) + stage.weights_bytes
     return loads

@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
@@ -22,6 +23,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nodes.backend import BACKENDS, Array
+from nodes.code_version import code_version
 from nodes.errors import NodesError
 from nodes.store import Store
 from orchestrator.agent import Agent, describe
@@ -41,6 +43,7 @@ from policies.rollout import Tally
 NAMESPACE = "isthmus"
 CONTROLLER = "isthmus-controller"
 LABEL = "isthmus-node"
+END_S = 30.0
 
 
 class _RayAgent:
@@ -91,7 +94,7 @@ class ControllerActor:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._emulated = bool(settings["emulated"])
         self._secret = _kept_secret(self._folder / "secret")
-        self._token = str(settings.get("token") or sha256(f"token {self._secret}".encode()).hexdigest())
+        self._token = _kept_token(self._folder / "token", settings.get("token"), self._secret)
         self._agents: dict[str, _RayAgent] = {}
         self._messages: list[str] = []
         fleet = Fleet(self._agent_for, emulated=self._emulated)
@@ -116,6 +119,7 @@ class ControllerActor:
             "emulated": self._emulated,
             "folder": str(self._folder),
             "python": platform.python_version(),
+            "code": code_version(),
             "ray": ray.__version__,
             "token": _digest(self._token),
         }
@@ -200,12 +204,18 @@ class ControllerActor:
         await (await self._begun()).delete(name)
 
     async def status(self) -> dict[str, Any]:
-        """Deployments, workers, routers and links."""
-        return (await self._begun()).status() | {"workers": self.workers()}
+        """Deployments, workers, routers and links, and which code the controller is."""
+        told = (await self._begun()).status()
+        return told | {"workers": self.workers(), "controller": {"code": code_version(), "pid": os.getpid()}}
+
+    async def replace_worker(self, node: str, code: str) -> float:
+        """Give a node a new worker, of this version of the code, under load; seconds that it took."""
+        return await (await self._begun()).upgrade.replace(node, code)
 
     def workers(self) -> dict[str, Any]:
         """Each node's worker as plain values."""
-        return {node: describe(member.found) for node, member in self._controller.fleet.members().items()}
+        members = self._controller.fleet.members().items()
+        return {node: describe(one.found) | {"by_hand": one.wanted.address is not None} for node, one in members}
 
     async def plan(self, name: str) -> tuple[Plan, dict[str, Any]]:
         """The plan that a deployment runs, and its JSON form."""
@@ -281,6 +291,7 @@ class ControllerActor:
         """End every worker and stop; a later controller begins anew."""
         await self._controller.fleet.stop()
         await self._controller.end()
+        (self._folder / "token").unlink(missing_ok=True)
 
     async def _agent_for(self, node: Node) -> AgentHandle:
         found = self._host_of(node)
@@ -350,6 +361,19 @@ def _reread_credentials() -> None:
     inner.AuthenticationTokenLoader.instance().reset_cache()
 
 
+def end_controller(actor: Any) -> None:
+    """End the controller's process, for good, and wait until its name is free. ClusterError if it stays."""
+    ray.kill(actor)
+    until_s = time.monotonic() + END_S
+    while time.monotonic() < until_s:
+        try:
+            ray.get_actor(CONTROLLER, NAMESPACE)
+        except ValueError:
+            return
+        time.sleep(0.05)
+    raise ClusterError(f"the controller does not end within {END_S:g} s")
+
+
 def controller(settings: Mapping[str, Any]) -> Any:
     """The cluster's controller actor, made if there is none, beside the Ray head."""
     actor = (
@@ -412,7 +436,19 @@ def _check_reachable(address: str) -> None:
 def _kept_secret(path: Path) -> str:
     """The cluster's secret, made once: a later controller shows it to re-adopt the workers."""
     if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(24))
+        _write_secret(path, secrets.token_hex(24))
     return path.read_text()
+
+
+def _kept_token(path: Path, given: str | None, secret: str) -> str:
+    """The token that streams show: as given to this controller or to one before it, else one of its own."""
+    if given:
+        path.unlink(missing_ok=True)
+        _write_secret(path, given)
+    return path.read_text() if path.exists() else sha256(f"token {secret}".encode()).hexdigest()
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret)

@@ -8,7 +8,7 @@ nothing and carries nothing out.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.code_version import code_version
+from nodes.code_version import code_version
 from orchestrator.control import Control
 from orchestrator.errors import JournalError, OrchestratorError
 from orchestrator.instructions import Instruction

@@ -7,6 +7,9 @@ from orchestrator.actions import Action, Cancel
 from orchestrator.soundness import Where
 from orchestrator.states import Story
 from orchestrator.suspicion import Loss
+from partitioner.topology import NodeId
+
+MOMENT_S = 2.0  # from the word that a stream to a replica broke to the word that its worker is lost
 
 
 @dataclass(slots=True)
@@ -19,6 +22,9 @@ class Request:
     story: Story
     attempt: int = 0
     epoch: int | None = None  # of the attempt in flight
+    way: tuple[NodeId, ...] = ()  # that it goes: the node of each stage, where stages have replicas
+    left_node: NodeId = ""  # where its way broke last, at `left_s`: perhaps that worker has just died of it
+    left_s: float = 0.0
     fled: int | None = None  # the epoch that it left for a broken stream: perhaps its worker has just died of it
     sent_s: float = 0.0
     serial: int = 0  # of this attempt among all that were sent
@@ -36,11 +42,19 @@ class Request:
         """Whether its pause is over and its budget is not."""
         return self.due_s <= now_s < self.deadline_s
 
+    def goes_by(self, node: NodeId) -> bool:
+        """Whether its way leads over this node; any node of its epoch may be on it where no stage has replicas."""
+        return not self.way or node in self.way
+
+    def has_just_left(self, node: NodeId, now_s: float) -> bool:
+        """Whether its way broke at this node a moment ago, so that it was there if the worker died."""
+        return self.left_node == node and now_s - self.left_s < MOMENT_S
+
 
 def recall(request: Request) -> Iterator[Action]:
     """Take its attempt back, if one is in flight."""
     if request.epoch is not None:
-        yield Cancel(request=request.name, attempt=request.attempt, epoch=request.epoch)
+        yield Cancel(request=request.name, attempt=request.attempt, epoch=request.epoch, way=request.way)
 
 
 def why_late(request: Request) -> str:

@@ -32,7 +32,7 @@ from orchestrator.router_feeds import check_feeds
 from orchestrator.router_frames import cancel_frame, inputs_frame
 from orchestrator.router_metrics import RouterMetrics
 from orchestrator.routes import EpochRoutes, Reach
-from orchestrator.routing import Routes, Routing
+from orchestrator.routing import Routing
 from orchestrator.splitting import Split
 from orchestrator.stream_watch import look_after
 from orchestrator.trial_watch import COPY, TrialWatch
@@ -99,11 +99,11 @@ class Router:
         self._shape(routes)
         unreached = await self._connect_all(routes)
         held = self._deployments.setdefault(routes.deployment, _Deployment())
+        routes = routes.as_held(held.epochs.get(routes.epoch))
         held.epochs[routes.epoch], held.current = routes, routes.epoch
         held.forget_trial(routes.epoch)
-        known = Routes(epoch=routes.epoch, nodes=routes.nodes, outputs=routes.outputs)
         lost = tuple(reach.node for reach in unreached)
-        self._carry_out(routes.deployment, held.core.switch(known, time.monotonic(), lost=lost))
+        self._carry_out(routes.deployment, held.core.switch(routes.known(), time.monotonic(), lost=lost))
         self._reopen_lost()
         self._news.set()
         if self._ticker is None:
@@ -115,9 +115,8 @@ class Router:
         unreached = await self._connect_all(routes)
         held = self._deployments.setdefault(routes.deployment, _Deployment())
         held.epochs.setdefault(routes.epoch, routes)
-        known = Routes(epoch=routes.epoch, nodes=routes.nodes, outputs=routes.outputs)
         lost = tuple(reach.node for reach in unreached)
-        self._carry_out(routes.deployment, held.core.offer(known, time.monotonic(), lost=lost))
+        self._carry_out(routes.deployment, held.core.offer(routes.known(), time.monotonic(), lost=lost))
         self._reopen_lost()
 
     async def try_out(self, routes: EpochRoutes, split: Split) -> None:
@@ -126,8 +125,7 @@ class Router:
         unreached = await self._connect_all(routes)
         held = self._deployments.setdefault(routes.deployment, _Deployment())
         held.epochs.setdefault(routes.epoch, routes)
-        known = Routes(epoch=routes.epoch, nodes=routes.nodes, outputs=routes.outputs)
-        held.core.try_out(known, split, lost=tuple(reach.node for reach in unreached))
+        held.core.try_out(routes.known(), split, lost=tuple(reach.node for reach in unreached))
         if held.trial is None or held.trial.split != split:
             held.trial = TrialWatch(split)
         self._reopen_lost()
@@ -142,7 +140,7 @@ class Router:
     async def _connect_all(self, routes: EpochRoutes) -> list[Reach]:
         """Open what is not open; the stages' workers that can't be reached now."""
         unreached = []
-        stages = {reach.address for _, reach in routes.stages}
+        stages = {reach.address for reach in routes.workers}
         for reach in {reach.address: reach for reach in routes.reaches}.values():
             try:
                 await self._connect(reach, routes.source)
@@ -167,7 +165,7 @@ class Router:
         self._shape(routes)
         held = self._deployments.get(routes.deployment)
         if held is not None and routes.epoch in held.epochs:
-            held.epochs[routes.epoch] = routes
+            held.epochs[routes.epoch] = routes.as_held(held.epochs[routes.epoch])
             self._reopen_lost()
 
     def drain(self, deployment: str, epoch: int) -> None:
@@ -321,8 +319,8 @@ class Router:
                     self._deliver(held.waiting[action.request], action)
                 case FailRequest():
                     self._fail(held.waiting[action.request], action)
-                case Suspect(epoch=epoch, stage=stage, error=error):
-                    self._tell_suspect(deployment, held, epoch, stage, error)
+                case Suspect():
+                    self._tell_suspect(deployment, held, action)
                 case Release(request=request):
                     held.waiting.pop(request, None)
                 case Drained(epoch=epoch):
@@ -331,7 +329,7 @@ class Router:
 
     def _send(self, deployment: str, held: _Deployment, send: Send) -> None:
         routes, waiting = held.epochs[send.epoch], held.waiting[send.request]
-        _, reach = routes.first
+        reach = routes.begin(send.way)
         try:
             connection = self._connections.get(reach.address)
             if connection is None:
@@ -346,7 +344,7 @@ class Router:
             waiting.outputs.pop(cancel.attempt, None)
         if routes is None:
             return
-        connection = self._connections.get(routes.first[1].address)
+        connection = self._connections.get(routes.begin(cancel.way).address)
         if connection is not None and not connection.closed:
             connection.post(cancel_frame(routes, cancel))
 
@@ -359,10 +357,11 @@ class Router:
         self.metrics.note_end(failed.kind)
         waiting.fail(failed)
 
-    def _tell_suspect(self, deployment: str, held: _Deployment, epoch: int, stage: str, error: str) -> None:
+    def _tell_suspect(self, deployment: str, held: _Deployment, told: Suspect) -> None:
         self.metrics.note_fault("suspect_stage")
-        if self._on_suspect is not None and epoch in held.epochs:
-            self._on_suspect(deployment, epoch, stage, node_of(held.epochs[epoch], stage), error)
+        if self._on_suspect is not None and told.epoch in held.epochs:
+            node = told.node or node_of(held.epochs[told.epoch], told.stage)
+            self._on_suspect(deployment, told.epoch, told.stage, node, told.error)
 
     def _on_frame(self, _connection: Connection, frame: Frame) -> None:
         header = frame.header
@@ -412,9 +411,14 @@ class Router:
             held.trial.came(frame.header.request, unpack(frame), now_s)
 
     def _on_closed(self, connection: Connection, reason: str) -> None:
-        for address in [a for a, held in self._connections.items() if held is connection]:
+        closed, needed = [a for a, held in self._connections.items() if held is connection], self._needed()
+        for address in closed:
             del self._connections[address]
+        if not any(address in needed for address in closed):
+            return  # of a worker that was replaced, and has nothing left to do
         self._lost(connection.peer_node, reason)
+        if any(other.peer_node == connection.peer_node for other in self._connections.values()):
+            self._found(connection.peer_node)  # by another worker of the node
         self._reopen_lost()
 
     def _needed(self) -> dict[str, tuple[str, Reach]]:
@@ -444,9 +448,12 @@ class Router:
             except (NodesError, OSError):
                 await asyncio.sleep(REOPEN_PAUSE_S)
                 continue
-            for name, held in self._deployments.items():
-                self._carry_out(name, held.core.worker_found(reach.node, time.monotonic()))
+            self._found(reach.node)
             return
+
+    def _found(self, node: str) -> None:
+        for name, held in self._deployments.items():
+            self._carry_out(name, held.core.worker_found(node, time.monotonic()))
 
     def _awaits(self) -> bool:
         return any(held.core.in_hand for held in self._deployments.values())

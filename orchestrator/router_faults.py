@@ -24,9 +24,10 @@ class Faulty(NamedTuple):
         """Tell the core; what it wants done. `meet` names the deployments that have a request with a node's worker."""
         header, (kind, message, caller_fault) = self.header, self.fault
         if kind == UnknownEpoch.__name__:
-            return core.epoch_lost(header.epoch, message, now_s)
+            replica = core.where(header.request, header.attempt, header.stage)
+            return core.epoch_lost(header.epoch, message, now_s, node=replica)
         if kind == StageHung.__name__ and self.routes is not None:
-            node = node_of(self.routes, header.stage)
+            node = core.where(header.request, header.attempt, header.stage) or node_of(self.routes, header.stage)
             others = any(name != header.deployment for name in meet(node))
             return core.stage_hung(header.epoch, node, message, now_s, others=others)
         if kind == BadOutput.__name__ and self.waiting is not None and (given := non_finite(self.waiting.feeds)):

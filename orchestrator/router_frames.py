@@ -21,6 +21,7 @@ def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], *,
         budget_s=send.budget_s,
         origin=origin,
         timings=() if traced else None,
+        way=send.way[1:],
     )
     return pack(header, feeds, routes.codecs)
 
@@ -35,5 +36,6 @@ def cancel_frame(routes: EpochRoutes, cancel: Cancel) -> Frame:
             stage=routes.first[0],
             request=cancel.request,
             attempt=cancel.attempt,
+            way=cancel.way[1:],
         )
     )

@@ -1,11 +1,12 @@
 """What a router must know of one epoch to send requests into it, as plain values that travel through Ray."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nodes.backend import TensorSpec
 from nodes.emulation import ShapedLink
 from orchestrator.detour import Pace
+from orchestrator.replicas_routing import Crew, Routes
 from partitioner.plan import ROUTER, Crossing, Plan, Stage
 from partitioner.topology import NodeId
 
@@ -24,7 +25,8 @@ class EpochRoutes:
     """One epoch's stages in order with the addresses of their workers, and what goes in and comes out.
 
     `shaped` and `paths` are the emulated links of a one-machine deployment; empty on real machines.
-    `pace` is what a request takes, None where the plan isn't mapped.
+    `pace` is what a request takes, None where the plan isn't mapped. `replicas` are further workers of a stage, by its
+    name, and `seconds` what stages that have some are planned to take.
     """
 
     deployment: str
@@ -38,6 +40,8 @@ class EpochRoutes:
     shaped: tuple[ShapedLink, ...] = ()
     paths: Mapping[tuple[NodeId, NodeId], tuple[tuple[NodeId, NodeId], ...]] = field(default_factory=dict)
     pace: Pace | None = None
+    replicas: Mapping[str, tuple[Reach, ...]] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def first(self) -> tuple[str, Reach]:
@@ -46,13 +50,43 @@ class EpochRoutes:
 
     @property
     def reaches(self) -> tuple[Reach, ...]:
-        """Every worker that the router keeps a stream to: the stages', then the watched ones."""
-        return (*(reach for _, reach in self.stages), *self.watched)
+        """Every worker that the router keeps a stream to: the stages', their replicas', then the watched ones."""
+        return (*self.workers, *self.watched)
+
+    @property
+    def workers(self) -> tuple[Reach, ...]:
+        """Workers that hold a stage: in a request's order, then the replicas."""
+        further = (reach for reaches in self.replicas.values() for reach in reaches)
+        return (*(reach for _, reach in self.stages), *further)
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
-        """Nodes that a request of this epoch meets, each once."""
-        return tuple(dict.fromkeys(reach.node for _, reach in self.stages))
+        """Nodes that a request of this epoch may meet, each once."""
+        return tuple(dict.fromkeys(reach.node for reach in self.workers))
+
+    def begin(self, way: tuple[NodeId, ...]) -> Reach:
+        """The worker that takes the inputs of a request that goes this way."""
+        first, own = self.first
+        reaches = (own, *self.replicas.get(first, ()))
+        return next((reach for reach in reaches if way and reach.node == way[0]), own)
+
+    def known(self) -> Routes:
+        """What the routing core needs to know."""
+        crews = tuple(
+            Crew(
+                stage=stage,
+                nodes=(own.node, *(reach.node for reach in self.replicas.get(stage, ()))),
+                seconds=self.seconds.get(stage, 0.0),
+            )
+            for stage, own in (self.stages if self.replicas else ())
+        )
+        return Routes(epoch=self.epoch, nodes=self.nodes, outputs=self.outputs, crews=crews)
+
+    def as_held(self, before: "EpochRoutes | None") -> "EpochRoutes":
+        """These routes, to the workers that held the stages `before`: a later worker of a node has none of them."""
+        if before is None or not before.replicas:
+            return self
+        return replace(self, stages=before.stages, replicas=before.replicas)
 
 
 def entry(plan: Plan) -> Crossing:

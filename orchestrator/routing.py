@@ -3,14 +3,15 @@
 Sans-IO: no sockets, no clock; it sees names and numbers, never tensors. A request's attempt lives in
 exactly one epoch, and outputs of two attempts are never mixed. Requests that find no healthy epoch wait
 for one within their budget. What is late, told twice or of a forgotten request is ignored. Who is blamed for a dead
-worker is suspicion.py's rule, for a bad output soundness.py's, when to begin anew without a failure stragglers.py's.
+worker is suspicion.py's rule, for a bad output soundness.py's, when to begin anew without a failure stragglers.py's,
+which replica of a stage is taken replicas_routing.py's.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from orchestrator.actions import Action, Deliver, Drained, FailRequest, Release, Send, Suspect
 from orchestrator.errors import IllegalTransition
+from orchestrator.replicas_routing import Replicas, Routes, node_on
 from orchestrator.request import Request, recall, why_late
 from orchestrator.soundness import Streaks, Where, is_inputs_fault
 from orchestrator.splitting import Split, concerns
@@ -25,13 +26,7 @@ MAX_MOVES = 2  # to a faster epoch: a request that is always moved is never answ
 CLOSED = "the deployment is draining or gone: unavailable, retry"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routes:
-    """What routing needs to know of an epoch: the nodes a request meets and the outputs that make it complete."""
-
-    epoch: int
-    nodes: tuple[NodeId, ...]
-    outputs: tuple[str, ...]
+__all__ = ["Routes", "Routing"]
 
 
 class Routing:
@@ -48,7 +43,8 @@ class Routing:
         self._requests: dict[str, Request] = {}
         self._suspects: list[Request] = []
         self._routes: dict[int, Routes] = {}
-        self._paces: dict[int, Pace] = {}
+        self._replicas = Replicas()
+        self._paces: dict[tuple[int, tuple[NodeId, ...]], Pace] = {}  # of an epoch, by the way through its replicas
         self._streaks = Streaks()
         self._serial = 0
         self._current: int | None = None
@@ -99,8 +95,8 @@ class Routing:
     ) -> tuple[Action, ...]:
         """A `stage` reports a failure of that `kind`: the caller's own fault fails at once, else it is sent again.
 
-        After a broken stream or a full queue that is after a pause, so that attempts are not used up in a moment;
-        a broken stream does not count against the request.
+        After a broken stream or a full queue that is after a pause, so that attempts are not used up in a moment, but
+        at once where another replica can take it; a broken stream does not count against the request.
         """
         found = self._in_flight(request, attempt)
         if found is None or found.epoch is None:
@@ -110,15 +106,19 @@ class Routing:
         if caller_fault and not is_trial:  # the version on trial may be at fault instead: the other one tells
             return tuple(self._fail(found, "caller", message, now_s))
         found.failures += kind != BROKEN_STREAM
-        if kind in (BROKEN_STREAM, FULL):
+        node = node_on(found.way, self._routes[found.epoch], stage)
+        if kind == BROKEN_STREAM:
+            found.left_node, found.left_s = node, now_s
+        is_elsewhere = bool(node) and self._replicas.shun(self._routes[found.epoch], stage, node, self._lost, now_s)
+        if kind in (BROKEN_STREAM, FULL) and not is_elsewhere:
             found.due_s = now_s + min(PAUSE_S * 2**found.pauses, MOST_PAUSE_S)
             found.pauses += 1
             left = found.epoch
             actions = tuple(self._replay(found, now_s))
-            found.fled = left if kind == BROKEN_STREAM and found.epoch is None else None
+            found.fled = left if kind == BROKEN_STREAM and found.epoch is None and not node else None
             return actions
         if kind == BAD_OUTPUT:
-            return tuple(self._bad_output(found, (found.epoch, stage), now_s))
+            return tuple(self._bad_output(found, (found.epoch, stage, node), now_s))
         return tuple(self._replay(found, now_s))
 
     def worker_lost(self, node: NodeId, now_s: float, *, others: bool = False) -> tuple[Action, ...]:
@@ -128,7 +128,8 @@ class Routing:
         """
         if node not in self._lost:
             self._lost.append(node)
-        met = [request for request in self._requests.values() if self._meets(request, node)]
+        requests = self._requests.values()
+        met = [request for request in requests if self._meets(request, node) or request.has_just_left(node, now_s)]
         return tuple(self._blame(met, node, f"the worker on {node} was lost", now_s, others))
 
     def stage_hung(
@@ -137,9 +138,8 @@ class Routing:
         """A stage on this node never comes back from a run; its worker ends itself, so it is as good as lost."""
         if epoch not in self._routes:
             return ()
-        if epoch not in self._broken:
-            self._broken.append(epoch)
-        met = [request for request in self._requests.values() if request.epoch == epoch]
+        self._give_up(epoch, node)
+        met = [request for request in self._requests.values() if request.epoch == epoch and request.goes_by(node)]
         return tuple(self._blame(met, node, message, now_s, others))
 
     def unsent(self, request: str, attempt: int, node: NodeId, reason: str, now_s: float) -> tuple[Action, ...]:
@@ -163,21 +163,30 @@ class Routing:
         self._look_for_suspects()
         return tuple(self._send_waiting(now_s))
 
-    def epoch_lost(self, epoch: int, message: str, now_s: float) -> tuple[Action, ...]:
-        """A worker says that it does not have this epoch: its requests wait for another.
+    def epoch_lost(self, epoch: int, message: str, now_s: float, *, node: NodeId = "") -> tuple[Action, ...]:
+        """A worker says that it does not have this epoch: its requests wait for another, or go to other replicas.
 
-        It was restarted, then; losses on the epoch's nodes that were withdrawn count again.
+        It was restarted, then; losses on the epoch's nodes that were withdrawn count again. `node` tells whose worker
+        it is, where stages have replicas; late news, of which that isn't known any more, says nothing.
         """
-        if epoch not in self._broken and epoch in self._routes:
-            self._broken.append(epoch)
+        routes = self._routes.get(epoch)
+        if routes is None or (routes.crews and not node):
+            return ()
+        if self._give_up(epoch, node):
+            nodes = (node,) if routes.crews else routes.nodes
             for loss in self._losses():
-                loss.withdrawn = loss.withdrawn and loss.node not in self._routes[epoch].nodes
+                loss.withdrawn = loss.withdrawn and loss.node not in nodes
             self._look_for_suspects()
         actions: list[Action] = []
-        for request in [r for r in self._requests.values() if r.epoch == epoch]:
+        for request in [r for r in self._requests.values() if r.epoch == epoch and r.goes_by(node)]:
             request.errors.append(message)
             actions += self._replay(request, now_s)
         return (*actions, *self._send_waiting(now_s))
+
+    def where(self, request: str, attempt: int, stage: str) -> NodeId:
+        """The replica of the stage that this attempt, which is under way, goes by; "" if that isn't known."""
+        found = self._in_flight(request, attempt)
+        return "" if found is None or found.epoch is None else node_on(found.way, self._routes[found.epoch], stage)
 
     def switch(self, routes: Routes, now_s: float, *, lost: Iterable[NodeId] = ()) -> tuple[Action, ...]:
         """New requests, and those waiting, go to this epoch from now on; those in flight finish where they are.
@@ -297,17 +306,17 @@ class Routing:
 
     def _meets(self, request: Request, node: NodeId) -> bool:
         epoch = request.epoch if request.epoch is not None else request.fled
-        return epoch in self._routes and node in self._routes[epoch].nodes
+        return epoch in self._routes and node in self._routes[epoch].nodes and request.goes_by(node)
 
     def _due_s(self, request: Request) -> float:
         if request.epoch is None:
             return min(request.deadline_s, request.due_s) if request.due_s > request.sent_s else request.deadline_s
-        pace = self._paces.get(request.epoch)
+        pace = self._paces.get((request.epoch, request.way))
         overdue_s = None if pace is None else pace.overdue_s()
         return request.deadline_s if overdue_s is None else min(request.deadline_s, request.sent_s + overdue_s)
 
     def _is_overtaken(self, request: Request, now_s: float) -> bool:
-        pace = None if request.epoch is None else self._paces.get(request.epoch)
+        pace = None if request.epoch is None else self._paces.get((request.epoch, request.way))
         return pace is not None and pace.overtaken(request.serial, now_s - request.sent_s)
 
     def _in_flight(self, request: str, attempt: int) -> Request | None:
@@ -328,9 +337,12 @@ class Routing:
         request.attempt += 1
         self._serial += 1
         request.epoch, request.fled, request.sent_s, request.serial = routes.epoch, None, now_s, self._serial
-        request.missing = list(routes.outputs)
+        request.missing, request.way = list(routes.outputs), self._replicas.way(routes, self._lost, now_s)
+        self._replicas.sent(routes.epoch, request.way, now_s)
         budget_s = request.deadline_s - now_s
-        yield Send(request=request.name, attempt=request.attempt, epoch=routes.epoch, budget_s=budget_s)
+        yield Send(
+            request=request.name, attempt=request.attempt, epoch=routes.epoch, budget_s=budget_s, way=request.way
+        )
 
     def _target(self, request: Request) -> Routes | None:
         """The epoch preferred now, the one in use, then those that stand by: the first that is healthy, if any.
@@ -351,7 +363,19 @@ class Routing:
             self._split = None
 
     def _is_healthy(self, routes: Routes) -> bool:
+        if routes.crews:
+            return self._replicas.are_enough(routes, self._lost)
         return routes.epoch not in self._broken and not any(node in self._lost for node in routes.nodes)
+
+    def _give_up(self, epoch: int, node: NodeId) -> bool:
+        """Send nothing more into the epoch, or to this one of its replicas; False if the epoch was given up before."""
+        if self._routes[epoch].crews:
+            self._replicas.take_out(epoch, node)
+        elif epoch in self._broken:
+            return False
+        else:
+            self._broken.append(epoch)
+        return True
 
     def _is_next(self, request: Request, now_s: float) -> bool:
         """With suspects in hand one request is in flight, a suspect, and nothing beside it."""
@@ -377,13 +401,17 @@ class Routing:
             yield from self._send(request, now_s)
 
     def _blame(self, met: list[Request], node: NodeId, message: str, now_s: float, others: bool) -> Iterator[Action]:
-        """Note who was there when a worker was lost, and begin their attempts anew."""
+        """Note who was there when a worker was lost, and begin their attempts anew.
+
+        Who has a replica to itself while others are with its like is as little to blame as any of them.
+        """
+        beside = [request for request in self._requests.values() if request.way and request not in met]
         for request in met:
-            request.losses.append(Loss(node, was_alone=len(met) == 1 and not others))
+            request.losses.append(Loss(node, was_alone=len(met) == 1 and not others and not beside))
             request.errors.append(message)
             request.fled = None
         self._look_for_suspects()
-        for request in [each for each in met if each.epoch is not None]:
+        for request in [each for each in met if each.epoch is not None and each.goes_by(node)]:
             yield from self._replay(request, now_s)
         yield from self._send_waiting(now_s)
 
@@ -399,8 +427,9 @@ class Routing:
             return
         error = f"{request.errors[-1]}; {len(request.bad)} attempts ended so, which its inputs must be the cause of"
         if self._streaks.ended_badly(where):
-            epoch, stage = where
-            yield Suspect(epoch=epoch, stage=stage, error=f"stage {stage} fails request after request: {error}")
+            epoch, stage, node = where
+            why = f"stage {stage} fails request after request: {error}"
+            yield Suspect(epoch=epoch, stage=stage, error=why, node=node)
         yield from self._fail(request, "input", error, now_s)
 
     def _replay(self, request: Request, now_s: float) -> Iterator[Action]:
@@ -412,18 +441,20 @@ class Routing:
             yield from recall(request)
             if left is not None:
                 request.story.step("wait", now_s)
-            request.epoch = None
+                self._replicas.left(left, request.way, request.sent_s, now_s, answered=False)
+            request.epoch, request.way = None, ()
             yield from self._send(request, now_s)
             yield from self._drained(left)
 
     def _deliver(self, request: Request, now_s: float) -> Iterator[Action]:
         assert request.epoch is not None, f"{request.name} is delivered from no epoch"
-        self._paces.setdefault(request.epoch, Pace()).answered(request.serial, now_s - request.sent_s)
+        pace = self._paces.setdefault((request.epoch, request.way), Pace())
+        pace.answered(request.serial, now_s - request.sent_s)
         self._streaks.answered(request.epoch)
         yield Deliver(request=request.name, attempt=request.attempt, epoch=request.epoch)
-        for epoch, stage in dict.fromkeys(request.bad):
+        for epoch, stage, node in dict.fromkeys(request.bad):
             error = f"stage {stage} gave a bad output for a request that was answered when sent again"
-            yield Suspect(epoch=epoch, stage=stage, error=f"{error}: {request.errors[-1]}")
+            yield Suspect(epoch=epoch, stage=stage, error=f"{error}: {request.errors[-1]}", node=node)
         yield from self._end(request, "deliver", now_s)
 
     def _fail(self, request: Request, kind: str, error: str, now_s: float) -> Iterator[Action]:
@@ -433,6 +464,9 @@ class Routing:
 
     def _end(self, request: Request, verb: str, now_s: float) -> Iterator[Action]:
         request.story.step(verb, now_s)
+        if request.epoch is not None:
+            is_answered = verb == "deliver"
+            self._replicas.left(request.epoch, request.way, request.sent_s, now_s, answered=is_answered)
         del self._requests[request.name]
         yield Release(request=request.name)
         yield from self._drained(request.epoch)
@@ -446,6 +480,7 @@ class Routing:
             self._draining.remove(epoch)
             self._broken = [broken for broken in self._broken if broken != epoch]
             self._routes.pop(epoch, None)
-            self._paces.pop(epoch, None)
+            self._paces = {lane: pace for lane, pace in self._paces.items() if lane[0] != epoch}
+            self._replicas.forget(epoch)
             self._streaks.answered(epoch)
             yield Drained(epoch=epoch)

@@ -12,14 +12,16 @@ such output proves nothing, so the request is tried again:
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from partitioner.topology import NodeId
+
 STREAK = 3
-Where = tuple[int, str]  # epoch and stage
+Where = tuple[int, str, NodeId]  # epoch and stage, and the replica of a stage that has some, else ""
 
 
 def is_inputs_fault(bad: Sequence[Where]) -> bool:
     """Whether the last bad output confirms an earlier one of the same request."""
     *before, last = bad
-    return any(where == last or where[0] != last[0] for where in before)
+    return any(where[:2] == last[:2] or where[0] != last[0] for where in before)
 
 
 @dataclass(slots=True)

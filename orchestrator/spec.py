@@ -5,6 +5,7 @@ names of inputs and outputs are checked by whoever loads it.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,7 @@ from partitioner.problem import NO_LIMITS, Limits
 from partitioner.topology import NodeId, Tier, Topology
 
 FRACTION = Field(ge=0, le=1)
+MOST_REPLICAS = 16
 STANDBY_MB = 256.0  # of each node's memory, for plans that are kept loaded in case they are needed
 Positive = Annotated[float, Field(gt=0)]
 
@@ -85,6 +87,12 @@ class LimitsModel(StrictModel):
         )
 
 
+class ReplicasModel(StrictModel):
+    """On how many nodes at once a stage may run."""
+
+    max: Annotated[int, Field(ge=1, le=MOST_REPLICAS)]
+
+
 class DeploymentModel(StrictModel):
     """The whole file, but for `topology`, which may be a path."""
 
@@ -99,6 +107,7 @@ class DeploymentModel(StrictModel):
     codecs: list[str] | None = None
     standby_mb: Annotated[float, Field(ge=0)] = STANDBY_MB
     allow_nan: bool = False
+    replicas: ReplicasModel | None = None
     inputs: Annotated[dict[str, InputModel], Field(min_length=1)]
     outputs: dict[str, OutputModel] = Field(default_factory=dict)
 
@@ -133,7 +142,8 @@ class InputSpec:
 class DeploymentSpec:
     """What is to be deployed. `outputs` maps each named output to its node; `codecs` None allows every codec.
     `standby_bytes` of weights may stand by on each node, in case they are needed. `allow_nan`: NaN and infinities are
-    no fault of a stage that makes them.
+    no fault of a stage that makes them. A stage may run on up to `most_replicas` nodes: as many as the best plan has
+    for the objective throughput, else as its load wants.
 
     `digest` is the SHA-256 of the file's meaning with its topology, not of the model.
     """
@@ -153,6 +163,7 @@ class DeploymentSpec:
     codecs: tuple[str, ...] = CODECS
     standby_bytes: int = round(STANDBY_MB * 1e6)
     allow_nan: bool = False
+    most_replicas: int = 1
     digest: str = ""
 
 
@@ -184,6 +195,7 @@ def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentS
         codecs=CODECS if model.codecs is None else tuple(dict.fromkeys(("raw", *model.codecs))),
         standby_bytes=round(model.standby_mb * 1e6),
         allow_nan=model.allow_nan,
+        most_replicas=_most_replicas(model, topology, source, where),
         digest=_digest(model, topology),
     )
 
@@ -227,6 +239,46 @@ def _check_outputs(model: DeploymentModel, topology: Topology, source: NodeId, w
             )
 
 
+def _most_replicas(model: DeploymentModel, topology: Topology, source: NodeId, where: str) -> int:
+    """On how many nodes a stage may run; SpecError where no two nodes could share one, or it can't be planned."""
+    if model.replicas is None or model.replicas.max == 1:
+        return 1
+    nodes = [node.name for node in topology.nodes]
+    sharers = (sharers_of(topology, source, name, model.pinned.values()) for name in nodes)
+    most = max(len({node for _, node in some}) for some in sharers) + 1
+    given = f"{where}: replicas.max: {model.replicas.max}"
+    if most == 1:
+        raise SpecError(
+            f"{given}, while no two nodes can share a stage: that takes nodes of one tier with a backend in common, "
+            "other than where inputs are or operators are pinned to"
+        )
+    if model.replicas.max > most:
+        raise SpecError(f"{given}, while at most {most} nodes can share a stage; give no more than that")
+    if model.objective == "throughput" and (not model.limits.limits().none or not model.forward_only):
+        raise SpecError(f"{given}: replicas for throughput are planned forward only and without limits")
+    return model.replicas.max
+
+
+def sharers_of(
+    topology: Topology, source: NodeId, name: NodeId, pinned: Collection[NodeId] = ()
+) -> tuple[tuple[str, NodeId], ...]:
+    """Which nodes may run stages of this one beside it, each with an engine that both offer.
+
+    Nodes of its tier that are reached from the source and reach it. None for the source, or where operators are pinned.
+    """
+    own = topology.node(name)
+    if name in (source, *pinned):
+        return ()
+    return tuple(
+        (backend, other.name)
+        for other in topology.nodes
+        if other.name not in (name, source) and other.tier == own.tier and not other.dials_only
+        if topology.path(source, other.name) is not None and topology.path(other.name, source) is not None
+        for backend in own.backends
+        if backend in other.backends
+    )
+
+
 def _pin(name: str, node: str, topology: Topology, where: str) -> tuple[str, NodeId]:
     if node not in topology.by_name:
         raise SpecError(f"{where}: pinned.{name}: no node {node!r}; nodes are {', '.join(topology.by_name)}")
@@ -255,5 +307,6 @@ def _existing(folder: Path, given: str, where: str) -> Path:
 
 
 def _digest(model: DeploymentModel, topology: Topology) -> str:
-    meaning = json.dumps(model.model_dump(mode="json"), sort_keys=True) + repr((topology.nodes, topology.links))
+    given = model.model_dump(mode="json", exclude={"replicas"} if model.replicas is None else None)
+    meaning = json.dumps(given, sort_keys=True) + repr((topology.nodes, topology.links))
     return sha256(meaning.encode()).hexdigest()

@@ -40,6 +40,19 @@ def _deployment(deployment: DeploymentRecord) -> dict[str, Any]:
         "epochs": [_epoch(epoch) for epoch in deployment.epochs],
         "routers": list(deployment.routers),
         "known_plans": 0 if deployment.plan_map is None else len(deployment.plan_map.plans),
+        "loads": [
+            {
+                "stage": load.stage,
+                "node": load.node,
+                "utilisation": load.utilisation,
+                "arrivals_per_s": load.arrivals_per_s,
+                "service_s": load.service_s,
+                "queued": load.queued,
+                "at_s": load.at_s,
+            }
+            for load in deployment.loads
+            if load.epoch == deployment.active
+        ],
         "story": list(deployment.story.told()),
         "version": deployment.version,
         "is_in_force": active is not None and active.version == deployment.version,

@@ -4,6 +4,7 @@ from orchestrator.artifacts import model_inputs
 from orchestrator.blueprint import Blueprint
 from orchestrator.detour import Pace
 from orchestrator.fleet import Fleet
+from orchestrator.replicas import crew_of, without
 from orchestrator.routes import EpochRoutes
 from partitioner.plan import Plan
 
@@ -13,18 +14,20 @@ def routes_of(
 ) -> EpochRoutes:
     """The epoch's stages with their workers' addresses, what goes in and out, and which other nodes to watch.
 
-    ClusterError if a stage's node has no worker.
+    ClusterError if a stage has no worker on any of its nodes.
     """
     inputs, codecs = model_inputs(plan, blueprint.model)
     shaped, paths = fleet.emulation()
     members = fleet.members()
     source = blueprint.spec.source
-    used = {stage.node for stage in plan.stages}
+    used = {node for stage in plan.stages for node in crew_of(stage)}
+    there = without(plan, used - set(members))
+    replicas = {stage.name: stage.replicas for stage in there.stages if stage.replicas}
     return EpochRoutes(
         deployment=name,
         epoch=epoch,
         source=source,
-        stages=tuple((stage.name, fleet.member(stage.node).found.reach) for stage in plan.stages),
+        stages=tuple((stage.name, fleet.reach(stage.node, name, epoch)) for stage in there.stages),
         inputs=inputs,
         codecs=codecs,
         outputs=blueprint.model.graph.outputs,
@@ -36,4 +39,6 @@ def routes_of(
         shaped=shaped,
         paths=paths,
         pace=pace,
+        replicas={stage: tuple(fleet.reach(node, name, epoch) for node in nodes) for stage, nodes in replicas.items()},
+        seconds={stage.name: stage.seconds for stage in plan.stages} if replicas else {},
     )

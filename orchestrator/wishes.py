@@ -2,7 +2,7 @@
 
 from orchestrator.events import NodeRoom
 from orchestrator.links_seen import LinkEstimate
-from orchestrator.spec import DeploymentSpec
+from orchestrator.spec import DeploymentSpec, sharers_of
 
 
 def guessed_links(spec: DeploymentSpec) -> tuple[LinkEstimate, ...]:
@@ -16,8 +16,16 @@ def guessed_links(spec: DeploymentSpec) -> tuple[LinkEstimate, ...]:
 
 
 def room_of(spec: DeploymentSpec) -> tuple[NodeRoom, ...]:
-    """What each node has room for; none where nothing may stand by."""
+    """What each node has room for, and who may share its stages; none where nothing may stand by or scale."""
+    scales = spec.most_replicas > 1 and spec.objective != "throughput"  # for that the plan itself has its replicas
+    pinned = [node for _, node in spec.pinned]
     return tuple(
-        NodeRoom(node=node.name, standby_bytes=spec.standby_bytes, memory_bytes=node.memory_bytes)
-        for node in (spec.topology.nodes if spec.standby_bytes else ())
+        NodeRoom(
+            node=node.name,
+            standby_bytes=spec.standby_bytes,
+            memory_bytes=node.memory_bytes,
+            most_replicas=spec.most_replicas if scales else 1,
+            sharers=sharers_of(spec.topology, spec.source, node.name, pinned) if scales else (),
+        )
+        for node in (spec.topology.nodes if spec.standby_bytes or scales else ())
     )

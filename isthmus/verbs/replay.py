@@ -10,7 +10,7 @@ from typing import Any
 from rich.markup import escape
 
 from isthmus.terminal import show, show_json
-from orchestrator.code_version import code_version
+from nodes.code_version import code_version
 from orchestrator.errors import JournalError
 from orchestrator.plain import to_plain
 from orchestrator.recording import Recording, read_recording

@@ -9,7 +9,7 @@ import pytest
 from tests.isthmus.foreground import Foreground
 from tests.isthmus.given import CAMERA, model_file, spec_file, topology_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 RAY, WORKER = "start --head", "nodes.worker"
 Start = Callable[..., Foreground]
 

@@ -5,7 +5,8 @@ from io import StringIO
 
 from rich.console import Console, RenderableType
 
-from isthmus.render import milliseconds, plan_picture, status_table, unsplit_table
+from isthmus.render import hops_table, milliseconds, plan_picture, status_table, unsplit_table
+from nodes.framing import HopTiming
 from tests.builders import plan_on
 
 
@@ -45,3 +46,17 @@ def test_a_status_shows_links_as_people_write_them() -> None:
     link = {"from": "camera", "to": "cloud", "bytes_per_s": 12.5e6, "propagation_s": 0.004}
     text = shown(status_table({"deployments": {}, "workers": {}, "links": [link]}))
     assert "camera → cloud" in text and "100.0 Mbps" in text and "8.0 ms" in text
+
+
+def test_a_status_tells_which_code_each_worker_and_the_controller_are() -> None:
+    worker = {"address": "127.0.0.1:7070", "pid": 42, "code": "0.1.0+wire2", "engines": {}}
+    about = {"workers": {"camera": worker}, "controller": {"code": "0.0.9+wire1", "pid": 7}}
+    lines = shown(status_table({"deployments": {}, "links": [], **about})).splitlines()
+    assert any("camera" in line and "0.1.0+wire2" in line for line in lines)
+    assert any("controller" in line and "0.0.9+wire1" in line for line in lines)
+
+
+def test_a_trace_tells_which_code_ran_each_hop() -> None:
+    (crossing, *_) = plan_on("camera", "cloud").crossings
+    table = hops_table([HopTiming("s0", 0.001, 0.0, 0.002, 0.0, "0.1.0+wire2")], [(crossing, 0.004)])
+    assert any("s0" in line and "0.1.0+wire2" in line for line in shown(table).splitlines())

@@ -271,6 +271,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Foreground]]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_comparison_that_was_ended_leaves_no_process_and_goes_on(
     start: Callable[..., Foreground], tmp_path: Path, number: int

@@ -20,7 +20,7 @@ from tests.isthmus.foreground import environment
 from tests.isthmus.given import CAMERA, UPLINK, model_file, topology_file
 from tests.nodes.workers import start
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 ASKED = ("--backends", "onnxruntime", "--variants", "float32", "--batches", "1", "--nodes", "camera,board")
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from isthmus.zoo import build
 from tests.lab.hosts import DATA_PORT, TOKEN, Lab, missing
+from tests.lab.journals import all_replay
 from tests.lab.told import Told
 
 TOPOLOGY = """\
@@ -58,8 +59,9 @@ def address(lab: Lab) -> str:
 
 @pytest.fixture(scope="module")
 def camera(lab: Lab, address: str) -> Iterator[Told]:
-    """A client where the images arise."""
-    with Told(lab, "camera", address, TOKEN) as told:
+    """A client where the images arise. In the end whatever the controllers wrote is replayed."""
+    homes = (host.home for host in lab.hosts.values())
+    with all_replay(*homes), Told(lab, "camera", address, TOKEN) as told:
         yield told
         told.ask("shutdown")
 

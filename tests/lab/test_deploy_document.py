@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.hosts import START_TRIES, Lab
+from tests.lab.journals import all_replay
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "deploy.md"
@@ -36,7 +37,8 @@ def machines(possible: None) -> Iterator[Lab]:
             for name, text in (("ssh", SSH), ("scp", SCP)):
                 (tools / name).write_text(text)
                 (tools / name).chmod(0o755)
-        yield lab
+        with all_replay(*(host.home for host in lab.hosts.values())):
+            yield lab
 
 
 def typed(lab: Lab, host: str, commands: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nodes import framing
 from nodes.codec import pack, unpack
 from nodes.errors import MalformedFrame
-from nodes.framing import Carried, Fault, Frame, Header, HopTiming, Kind, TensorMeta, decode, encode
+from nodes.framing import VERSION, Carried, Fault, Frame, Header, HopTiming, Kind, TensorMeta, decode, encode
 from nodes.parts import Assembler, split
 
 FULL = Header(
@@ -27,7 +27,7 @@ FULL = Header(
     budget_s=1.5,
     trace="t",
     origin="o",
-    timings=(HopTiming("s", 0.1, 0.2, 0.3, 0.4),),
+    timings=(HopTiming("s", 0.1, 0.2, 0.3, 0.4, "1.2+wire9"),),
     fault=Fault("BadInput", "x is missing", True),
 )
 
@@ -67,7 +67,7 @@ def test_a_field_of_the_wrong_type_is_refused_though_the_rest_was_seen_before() 
 
 
 def test_keys_may_come_in_any_order() -> None:
-    fields = {"v": 1, "k": 1, "s": "s", "r": "r", "n": 3, "b": 1.5, "c": [[2, 0.5]], "g": 4}
+    fields = {"v": VERSION, "k": 1, "s": "s", "r": "r", "n": 3, "b": 1.5, "c": [[2, 0.5]], "g": 4}
     found = [decode(raw_frame(dict(order))).header for order in (fields.items(), reversed(fields.items()))]
     assert (
         found[0] == found[1] == Header(stage="s", request="r", number=3, budget_s=1.5, acks=((2, 0.5),), credit_bytes=4)
@@ -111,7 +111,7 @@ def test_encoding_writes_each_payload_once() -> None:
 
 
 def test_unknown_header_keys_are_ignored() -> None:
-    assert decode(raw_frame({"v": 1, "k": 7, "zz": [1, 2]})).header == Header(kind=Kind.PING)
+    assert decode(raw_frame({"v": VERSION, "k": 7, "zz": [1, 2]})).header == Header(kind=Kind.PING)
 
 
 @pytest.mark.parametrize("version", framing.SPOKEN)
@@ -124,7 +124,7 @@ def test_this_version_and_the_one_before_are_understood(version: int) -> None:
     [
         (b"\x01", "shorter than its length"),
         (b"\xff\xff\xff\xff" + bytes(8), "header of 4294967295 bytes"),
-        (raw_frame({"v": 2, "k": 1}), "protocol version 2"),
+        (raw_frame({"v": 3, "k": 1}), "protocol version 3"),
         (raw_frame({"v": 1}), "'k'"),
         (raw_frame({"v": 1, "k": 99}), "kind 99"),
         (raw_frame({"v": 1, "k": 1, "e": "one"}), r"'e' \(epoch\)"),

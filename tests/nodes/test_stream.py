@@ -7,7 +7,7 @@ import pytest
 from nodes import stream
 from nodes.connection import Connection, Ends
 from nodes.errors import NodesError, NotAuthorised, StreamClosed
-from nodes.framing import Kind, decode
+from nodes.framing import VERSION, Kind, decode
 from nodes.stream import check_listen, check_version, has_token, open_connection
 from tests.nodes.wires import Inbox, SlowWire, pair, request_frame, run
 
@@ -127,12 +127,15 @@ def test_tokens_must_match_exactly() -> None:
     assert not has_token((), "secret")
 
 
-@pytest.mark.parametrize("theirs", ["", "x", "3", "99"])
-def test_versions_more_than_one_apart_do_not_talk(theirs: str) -> None:
-    with pytest.raises(StreamClosed, match="speaks protocol version"):
+@pytest.mark.parametrize(
+    ("theirs", "way_out"),
+    [("", "is it an isthmus worker"), ("x", "is it"), ("0", "upgrade peer first"), ("99", "upgrade this side first")],
+)
+def test_versions_more_than_one_apart_do_not_talk_and_say_who_is_to_change(theirs: str, way_out: str) -> None:
+    with pytest.raises(StreamClosed, match=f"speaks protocol version.*{way_out}"):
         check_version(theirs, "peer")
 
 
-@pytest.mark.parametrize("theirs", ["0", "1", "2"])
-def test_neighbouring_versions_do(theirs: str) -> None:
-    check_version(theirs, "peer")
+@pytest.mark.parametrize(("theirs", "spoken"), [(VERSION - 1, VERSION - 1), (VERSION, VERSION), (VERSION + 1, VERSION)])
+def test_neighbouring_versions_settle_on_the_lesser(theirs: int, spoken: int) -> None:
+    assert check_version(str(theirs), "peer") == spoken

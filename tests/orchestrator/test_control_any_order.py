@@ -23,10 +23,12 @@ from orchestrator.events import (
     RouterLeft,
     RouterSwitched,
     StageFailed,
+    StageLoad,
     StageReady,
     StageStopped,
     Tick,
     TrialObserved,
+    WorkerReplaced,
 )
 from orchestrator.instructions import (
     Deleted,
@@ -41,13 +43,17 @@ from orchestrator.instructions import (
     StandBy,
     SwitchRouters,
 )
+from orchestrator.replicas import manned
 from orchestrator.rollout_terms import RolloutTerms
 from tests.builders import deploy_requested, known_plan, plan_map_of, plan_on, uplink
 from tests.orchestrator.trials import counted, rollout_requested
 
 NODES = ("camera", "mec", "cloud")
 NAME = "classify"
-ROOM = tuple(NodeRoom(node=node, standby_bytes=300) for node in NODES)  # a stage weighs 100
+SHARERS = {"mec": (("onnxruntime", "cloud"),), "cloud": (("onnxruntime", "mec"),)}
+ROOM = tuple(  # a stage weighs 100
+    NodeRoom(node=node, standby_bytes=300, most_replicas=2, sharers=SHARERS.get(node, ())) for node in NODES
+)
 PLACES = st.lists(st.sampled_from(NODES), min_size=1, max_size=3, unique=True)
 
 
@@ -125,13 +131,18 @@ class AnyOrder(RuleBasedStateMachine):
         self.tell(DeleteRequested(deployment=NAME))
 
     @precondition(lambda self: self.question is not None and self.lives)
-    @rule(places=PLACES, best_s=st.floats(0.01, 0.1), current=st.none() | st.floats(0.01, 0.2), none=st.integers(0, 4))
-    def answer(self, places: list[str], best_s: float, current: float | None, none: int) -> None:
+    @rule(
+        places=PLACES, best_s=st.floats(0.01, 0.1), current=st.none() | st.floats(0.01, 0.2), none=st.integers(0, 4),
+        shared=st.booleans(),
+    )  # fmt: skip
+    def answer(self, places: list[str], best_s: float, current: float | None, none: int, shared: bool) -> None:
         question, self.question = self.question, None
         assert question is not None
         usable = [place for place in places if place not in question.excluded]
         if usable and none:
             plan = plan_on(*usable, latency_s=best_s)
+            others = [node for node in NODES if shared and node not in (*usable, *question.excluded)]
+            plan = manned(plan, {plan.stages[-1].name: (plan.stages[-1].node, *others)})
             self.tell(PlanFound(deployment=NAME, ticket=question.ticket, plan=plan, current=current))
         else:
             self.tell(PlanNotFound(deployment=NAME, ticket=question.ticket, reason="nothing fits"))
@@ -282,6 +293,28 @@ class AnyOrder(RuleBasedStateMachine):
         node = data.draw(st.sampled_from(self.lost))
         self.lost.remove(node)
         self.tell(NodeJoined(node=node))
+
+    @rule(node=st.sampled_from(NODES))
+    def replace_worker(self, node: str) -> None:
+        deployment = self.control.deployments().get(NAME)
+        epochs = [] if deployment is None else deployment.epochs
+        spare = [one.number for one in epochs if one.standby and one.story.state in ("loading", "standby")]
+        self.orders = [order for order in self.orders if not (order.node == node and order.epoch in spare)]
+        self.loaded = [stage for stage in self.loaded if not (stage[2] == node and stage[0] in spare)]
+        if node not in self.lost:
+            self.tell(WorkerReplaced(node=node, deployments=(NAME,)))
+
+    @precondition(lambda self: self.loaded and self.lives)
+    @rule(data=st.data(), busy=st.sampled_from((0.0, 0.5, 1.0)), queued=st.sampled_from((0, 100)))
+    def work(self, data: st.DataObject, busy: float, queued: int) -> None:
+        epoch, stage, node = data.draw(st.sampled_from(self.loaded))
+        served = round(busy * 10)
+        self.tell(
+            StageLoad(
+                deployment=NAME, epoch=epoch, stage=stage, node=node, interval_s=1.0, busy_s=busy, served=served,
+                arrived=served, queued=queued,
+            )
+        )  # fmt: skip
 
     @rule(mbps=st.sampled_from((10.0, 100.0, 400.0)))
     def observe(self, mbps: float) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,23 @@ def test_emulated_paths_lead_over_every_link_between() -> None:
     shaped, paths = fleet.emulation()
     assert len(shaped) == 4
     assert paths["camera", "cloud"] == (("camera", "mec"), ("mec", "cloud"))
+
+
+class Unheard(FakeAgent):
+    """An agent behind a cut cable: what it is asked is never answered."""
+
+    async def run(self, method: str, *args: Any, **options: Any) -> Any:
+        return await asyncio.get_running_loop().create_future()
+
+
+def test_a_host_that_does_not_answer_is_asked_for_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.fleet.REACH_S", 0.01)
+
+    async def story() -> None:
+        with pytest.raises(ClusterError, match="node cloud: its host does not answer"):
+            await asyncio.wait_for(fleet_of(Unheard()).rejoin(site().node("cloud")), 5)
+
+    asyncio.run(story())
 
 
 def test_a_lost_worker_is_found_or_started_again() -> None:

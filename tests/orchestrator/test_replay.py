@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.code_version import code_version
+from nodes.code_version import code_version
 from orchestrator.control import Control
 from orchestrator.errors import JournalError
 from orchestrator.instructions import KeepEpoch

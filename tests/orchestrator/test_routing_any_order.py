@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send
+from orchestrator.replicas_routing import Crew
 from orchestrator.routing import Routes, Routing
 
 NODES = ("camera", "mec", "cloud")
@@ -26,6 +27,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.in_flight: dict[str, tuple[str, int]] = {}
         self.told_to_drain: list[int] = []
         self.drained: list[int] = []
+        self.crews: dict[int, tuple[Crew, ...]] = {}
 
     def note(self, actions: tuple[Action, ...]) -> None:
         for action in actions:
@@ -35,6 +37,10 @@ class AnyOrder(RuleBasedStateMachine):
                     assert key not in self.sent and action.request not in self.in_flight
                     assert action.epoch == self.epoch and action.epoch not in self.drained
                     assert action.budget_s > 0
+                    crews = self.crews[action.epoch]
+                    assert len(action.way) == len(crews)
+                    assert all(node in crew.nodes for node, crew in zip(action.way, crews, strict=True))
+                    assert not set(action.way).intersection(self.routing._lost)
                     self.sent[key], self.in_flight[action.request] = action.epoch, key
                 case Cancel():
                     assert self.in_flight.pop(action.request) == (action.request, action.attempt)
@@ -93,12 +99,14 @@ class AnyOrder(RuleBasedStateMachine):
     def hurry(self, back: int, old_s: float, new_s: float) -> None:
         self.note(self.routing.hurry(max(1, self.epoch - back), old_s, new_s, self.now_s))
 
-    @rule(nodes=st.sets(st.sampled_from(NODES), min_size=1))
-    def switch(self, nodes: set[str]) -> None:
+    @rule(nodes=st.sets(st.sampled_from(NODES), min_size=1), replicated=st.booleans())
+    def switch(self, nodes: set[str], replicated: bool) -> None:
         before, self.epoch = self.epoch, self.epoch + 1
-        self.note(
-            self.routing.switch(Routes(epoch=self.epoch, nodes=tuple(sorted(nodes)), outputs=OUTPUTS), self.now_s)
-        )
+        here = tuple(sorted(nodes))
+        crews = (Crew(stage="s1", nodes=here[:1]), Crew(stage="s2", nodes=here[1:])) if here[1:] and replicated else ()
+        self.crews[self.epoch] = crews
+        routes = Routes(epoch=self.epoch, nodes=here, outputs=OUTPUTS, crews=crews)
+        self.note(self.routing.switch(routes, self.now_s))
         if before:
             self.told_to_drain.append(before)
             self.note(self.routing.drain(before, self.now_s))
@@ -112,9 +120,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.note(self.routing.worker_found(node, self.now_s))
 
     @precondition(lambda self: self.epoch)
-    @rule()
-    def forget(self) -> None:
-        self.note(self.routing.epoch_lost(self.epoch, "no such epoch", self.now_s))
+    @rule(node=st.sampled_from(("", *NODES)))
+    def forget(self, node: str) -> None:
+        self.note(self.routing.epoch_lost(self.epoch, "no such epoch", self.now_s, node=node))
 
     @precondition(lambda self: self.names)
     @rule(data=st.data())
@@ -142,6 +150,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert len(self.ended) == self.names
             assert self.in_flight == {} and self.told_to_drain == []
             assert self.routing.next_deadline_s is None
+            assert all(replica.in_hand == 0 for replica in self.routing._replicas._known.values())
 
 
 TestAnyOrder = AnyOrder.TestCase
