@@ -43,12 +43,12 @@ def recall(request: Request) -> Iterator[Action]:
         yield Cancel(request=request.name, attempt=request.attempt, epoch=request.epoch)
 
 
-def why_late(request: Request) -> str:
-    """What a caller is told whose budget ran out."""
+def why_late(request: Request, held_up: str) -> str:
+    """What a caller is told whose budget ran out; `held_up` is what kept it from being sent, if it was not."""
     budget_s = request.deadline_s - request.submitted_s
     what = f"no answer within {budget_s:.3g} s"
     if request.epoch is None:
-        what += ", no healthy epoch to send it to"
+        what += f", {held_up}"
     else:
         what += f", attempt {request.attempt} is in epoch {request.epoch}"
         what += f" without {', '.join(request.missing)}"
