@@ -6,7 +6,7 @@ where it will be answered first, by what it sees of its own links and has in han
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nodes.links import LinkEstimate as StreamEstimate
 from orchestrator.links_seen import LinkEstimate
@@ -30,27 +30,21 @@ class Pace:
     links: tuple[LinkEstimate, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """An epoch that a request may go to, and how many are there."""
-
-    epoch: int
-    pace: Pace | None
-    in_hand: int
-
-
-def soonest(choices: Sequence[Choice], seen: Mapping[Ends, LinkEstimate], *, loyalty: float = LOYALTY) -> int:
+def soonest(
+    epochs: Sequence[int], ways: Mapping[int, Way], in_hand: Mapping[int, int], *, loyalty: float = LOYALTY
+) -> int:
     """The epoch, of those healthy, the one in use first, where one more request is answered first.
 
-    A request takes what it takes alone and, for each one ahead of it, the seconds of the slowest stage or link on its
-    way. The first stays unless another saves `loyalty`, or where nothing is known of it. ValueError for no choice.
+    A request takes what it takes alone and, for each one `in_hand` ahead of it, the seconds of the slowest stage or
+    link on its way. The first stays unless another saves `loyalty`, or where nothing is known of it. ValueError for no
+    epoch.
     """
-    first = choices[0]
-    ways = {str(one.epoch): way for one in choices if (way := _way(one, seen)) is not None}
-    if str(first.epoch) not in ways:
-        return first.epoch
-    ordered = [ways.pop(str(first.epoch)), *ways.values()]
-    return int(least_completion(ways=ordered, loyalty=loyalty).to)
+    if not epochs:
+        raise ValueError("a request needs at least one epoch to go to")
+    known = [replace(ways[epoch], in_hand=in_hand.get(epoch, 0)) for epoch in epochs if epoch in ways]
+    if epochs[0] not in ways or len(known) < 2:
+        return epochs[0]
+    return int(least_completion(ways=known, loyalty=loyalty).to)
 
 
 def seen_links(estimates: Mapping[Ends, StreamEstimate]) -> dict[Ends, LinkEstimate]:
@@ -64,17 +58,15 @@ def seen_links(estimates: Mapping[Ends, StreamEstimate]) -> dict[Ends, LinkEstim
     }
 
 
-def _way(choice: Choice, seen: Mapping[Ends, LinkEstimate]) -> Way | None:
-    if choice.pace is None:
+def way(epoch: int, pace: Pace | None, seen: Mapping[Ends, LinkEstimate]) -> Way | None:
+    """What a request that goes to this epoch meets, as links were `seen` just now; None where nobody can tell."""
+    if pace is None:
         return None
-    rates = {link.ends: link for link in choice.pace.links} | dict(seen)
-    form = choice.pace.form
+    rates = {link.ends: link for link in pace.links} | dict(seen)
     try:
-        alone_s = form.seconds(rates)
+        alone_s = pace.form.seconds(rates)
     except InvalidProblem:
         return None
-    each_s = [one.nbytes / rates[one.source, one.target].bytes_per_s for one in form.carried]
-    slowest_s = max([choice.pace.stage_s, *each_s])
-    return Way(
-        name=str(choice.epoch), in_hand=choice.in_hand, batch_s=(slowest_s,), link_s=max(alone_s - slowest_s, 0.0)
-    )
+    each_s = [one.nbytes / rates[one.source, one.target].bytes_per_s for one in pace.form.carried]
+    slowest_s = max([pace.stage_s, *each_s])
+    return Way(name=str(epoch), in_hand=0, batch_s=(slowest_s,), link_s=max(alone_s - slowest_s, 0.0))

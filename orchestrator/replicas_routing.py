@@ -6,6 +6,7 @@ how long the way is. Both are forgotten in some seconds, so that a replica that 
 know nothing of this: a request carries its way along. Whether a request is sent at all is routing.py's to say.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from math import exp, inf
@@ -78,9 +79,10 @@ class _Replica:
 
 
 class Replicas:
-    """What a router knows of the replicas of all epochs of one deployment."""
+    """What a router knows of the replicas of all epochs of one deployment; `there` counts what is under way in each."""
 
     def __init__(self) -> None:
+        self.there = Counter[int]()
         self._known: dict[tuple[int, int, NodeId], _Replica] = {}  # epoch, number of the stage, node
         self._out: list[tuple[int, NodeId]] = []
 
@@ -105,12 +107,14 @@ class Replicas:
 
     def sent(self, epoch: int, way: tuple[NodeId, ...], now_s: float) -> None:
         """A request goes this way."""
+        self.there[epoch] += 1
         for replica in self._along(epoch, way):
             replica.busy_s = replica.busy_s if replica.in_hand else now_s
             replica.in_hand += 1
 
     def left(self, epoch: int, way: tuple[NodeId, ...], sent_s: float, now_s: float, *, answered: bool) -> None:
         """A request that was sent this way at `sent_s` is under way there no more."""
+        self.there[epoch] -= 1
         for replica in self._along(epoch, way):
             replica.in_hand -= 1
             if not answered:
@@ -137,6 +141,7 @@ class Replicas:
 
     def forget(self, epoch: int) -> None:
         """The epoch is gone."""
+        del self.there[epoch]
         self._known = {key: replica for key, replica in self._known.items() if key[0] != epoch}
         self._out = [out for out in self._out if out[0] != epoch]
 

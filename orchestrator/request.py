@@ -1,6 +1,6 @@
 """What the routing core knows of one request; changed by routing.py only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.actions import Action, Cancel
@@ -57,13 +57,21 @@ def recall(request: Request) -> Iterator[Action]:
         yield Cancel(request=request.name, attempt=request.attempt, epoch=request.epoch, way=request.way)
 
 
-def why_late(request: Request) -> str:
-    """What a caller is told whose budget ran out."""
+def why_late(request: Request, held_up: str) -> str:
+    """What a caller is told whose budget ran out; `held_up` is what kept it from being sent, if it was not."""
     budget_s = request.deadline_s - request.submitted_s
     what = f"no answer within {budget_s:.3g} s"
     if request.epoch is None:
-        what += ", no healthy epoch to send it to"
+        what += f", {held_up}"
     else:
         what += f", attempt {request.attempt} is in epoch {request.epoch}"
         what += f" without {', '.join(request.missing)}"
     return what if not request.errors else f"{what}; before: {request.errors[-1]}"
+
+
+def held_up(has_suspects: bool, broken: Iterable[int], lost: Iterable[str]) -> str:
+    """Why a request waits, as its caller is told: behind suspects, or for an epoch whose nodes are there."""
+    if has_suspects:
+        return "its turn has not come: requests that workers died with are tried one at a time"
+    why = ", ".join([*(f"epoch {epoch} failed" for epoch in broken), *(f"{node} lost" for node in lost)])
+    return f"no healthy epoch to send it to ({why})" if why else "no healthy epoch to send it to"

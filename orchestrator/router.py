@@ -22,7 +22,7 @@ from nodes.links import LinkEstimate
 from nodes.stream import DialledConnection, open_connection
 from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send, Suspect
 from orchestrator.answers import Answer, Waiting, weight
-from orchestrator.detour import Choice, seen_links, soonest
+from orchestrator.detour import seen_links, way
 from orchestrator.errors import RequestFailed, UnknownDeployment
 from orchestrator.links_seen import LinkEstimate as SeenLink
 from orchestrator.once import Once
@@ -242,8 +242,8 @@ class Router:
             return
         if now_s - self._seen_s > SEEN_S:
             self._seen, self._seen_s = seen_links(self.estimates()), now_s
-        choices = [Choice(epoch=epoch, pace=held.epochs[epoch].pace, in_hand=there) for epoch, there in epochs]
-        held.core.prefer(soonest(choices, self._seen))
+        ways = {epoch: way(epoch, held.epochs[epoch].pace, self._seen) for epoch in epochs}
+        held.core.learn({epoch: found for epoch, found in ways.items() if found is not None})
 
     def estimates(self) -> dict[tuple[str, str], LinkEstimate]:
         """Per link from here, by node names: what its stream has told so far."""

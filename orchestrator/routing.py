@@ -7,18 +7,20 @@ worker is suspicion.py's rule, for a bad output soundness.py's, when to begin an
 which replica of a stage is taken replicas_routing.py's.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from orchestrator.actions import Action, Deliver, Drained, FailRequest, Release, Send, Suspect
+from orchestrator.detour import soonest
 from orchestrator.errors import IllegalTransition
 from orchestrator.replicas_routing import Replicas, Routes, node_on
-from orchestrator.request import Request, recall, why_late
+from orchestrator.request import Request, held_up, recall, why_late
 from orchestrator.soundness import Streaks, Where, is_inputs_fault
 from orchestrator.splitting import Split, concerns
 from orchestrator.states import Story
 from orchestrator.stragglers import Pace, moved
 from orchestrator.suspicion import Loss, alone, is_guilty, is_suspect
 from partitioner.topology import NodeId
+from policies.routing import Way
 
 BAD_OUTPUT, BROKEN_STREAM, FULL = "BadOutput", "StreamClosed", "Overloaded"  # kinds of faults that workers report
 PAUSE_S, MOST_PAUSE_S = 0.05, 1.6  # before it is sent again after a broken stream or a full queue; doubles each time
@@ -50,7 +52,7 @@ class Routing:
         self._current: int | None = None
         self._offered: list[int] = []
         self._split: Split | None = None
-        self._preferred: int | None = None
+        self._ways: dict[int, Way] = {}
         self._draining: list[int] = []
         self._lost: list[NodeId] = []
         self._broken: list[int] = []
@@ -227,17 +229,14 @@ class Routing:
         self._draining = [epoch for epoch in self._draining if epoch != routes.epoch]
         return tuple(self._send_waiting(now_s))
 
-    def choices(self) -> list[tuple[int, int]]:
-        """Healthy epochs that a new request could go to, the one in use first, with the requests in each."""
-        if self._current is None or not self._is_healthy(self._routes[self._current]):
-            return []
-        epochs = [epoch for epoch in (self._current, *self._offered) if self._is_healthy(self._routes[epoch])]
-        there = [request.epoch for request in self._requests.values()]
-        return [(epoch, there.count(epoch)) for epoch in epochs]
+    def choices(self) -> list[int]:
+        """Healthy epochs that a request could go to: the one in use, then those that stand by."""
+        known = () if self._current is None else (self._current, *self._offered)
+        return [epoch for epoch in known if self._is_healthy(self._routes[epoch])]
 
-    def prefer(self, epoch: int) -> None:
-        """Send new requests to this one of the choices while it is healthy: the one in use, or one that stands by."""
-        self._preferred = epoch
+    def learn(self, ways: Mapping[int, Way]) -> None:
+        """What a request meets in each of the choices; those left out are not known."""
+        self._ways = dict(ways)
 
     def hurry(self, epoch: int, old_s: float, new_s: float, now_s: float) -> tuple[Action, ...]:
         """Requests still in this old epoch are sent anew where that answers them sooner.
@@ -283,7 +282,7 @@ class Routing:
         """Fail every request whose budget is used up, begin anew what was overtaken, send what has paused."""
         actions: list[Action] = []
         for request in [r for r in self._requests.values() if r.deadline_s <= now_s]:
-            actions += self._fail(request, "timeout", why_late(request), now_s)
+            actions += self._fail(request, "timeout", why_late(request, self._held_up()), now_s)
         for request in [r for r in self._requests.values() if self._is_overtaken(r, now_s)]:
             request.errors.append(f"attempt {request.attempt} was overtaken by later ones")
             request.failures += 1
@@ -345,7 +344,7 @@ class Routing:
         )
 
     def _target(self, request: Request) -> Routes | None:
-        """The epoch preferred now, the one in use, then those that stand by: the first that is healthy, if any.
+        """Of the healthy epochs the one where it is answered first; where that isn't known the one in use, if any.
 
         For a first attempt it is the epoch on trial, if that was chosen and is healthy.
         """
@@ -354,9 +353,8 @@ class Routing:
         is_on_trial = self._split is not None and request.choice == self._split.epoch
         if is_on_trial and request.attempt == 0 and self._is_healthy(self._routes[request.choice or 0]):
             return self._routes[request.choice or 0]
-        ahead = [self._preferred] if self._preferred in self._offered and self._preferred is not None else []
-        choice = (self._routes[epoch] for epoch in (*ahead, self._current, *self._offered))
-        return next((routes for routes in choice if self._is_healthy(routes)), None)
+        choices = self.choices()
+        return self._routes[soonest(choices, self._ways, self._replicas.there)] if choices else None
 
     def _end_split(self, epoch: int) -> None:
         if self._split is not None and self._split.epoch == epoch:
@@ -376,6 +374,11 @@ class Routing:
         else:
             self._broken.append(epoch)
         return True
+
+    def _held_up(self) -> str:
+        is_healthy = self._current is not None and self._is_healthy(self._routes[self._current])
+        broken = [epoch for epoch in self._broken if epoch in self._routes]
+        return held_up(bool(self._suspects) and is_healthy, broken, self._lost)
 
     def _is_next(self, request: Request, now_s: float) -> bool:
         """With suspects in hand one request is in flight, a suspect, and nothing beside it."""

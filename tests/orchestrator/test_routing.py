@@ -1,5 +1,6 @@
 """Claims about the life of one request."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send
 from orchestrator.errors import IllegalTransition
 from orchestrator.routing import Routes, Routing
+from policies.routing import Way
 
 FIRST = Routes(epoch=1, nodes=("camera", "cloud"), outputs=("logits",))
 SECOND = Routes(epoch=2, nodes=("camera",), outputs=("logits",))
@@ -229,19 +231,49 @@ def test_a_request_name_in_use_is_refused_with_its_story() -> None:
         routed(FIRST, "a").submit("a", 1.0, 1.0)
 
 
-def test_the_preferred_epoch_that_stands_by_takes_new_requests_while_it_is_healthy() -> None:
+def way(name: str, link_s: float, each_s: float) -> Way:
+    return Way(name=name, in_hand=0, batch_s=(each_s,), link_s=link_s)
+
+
+def two_ways() -> Routing:
+    """Epoch 1 is in use and takes 0.1 s for each request ahead, 2 stands by and takes 0.05 s."""
     routing = Routing()
     routing.switch(Routes(epoch=1, nodes=("camera", "cloud"), outputs=("y",)), 0.0)
     routing.offer(Routes(epoch=2, nodes=("camera",), outputs=("y",)), 0.0)
-    assert routing.choices() == [(1, 0), (2, 0)]
-    routing.prefer(2)
-    assert [sent.epoch for sent in routing.submit("a", 0.0, 10.0) if isinstance(sent, Send)] == [2]
-    assert routing.choices() == [(1, 0), (2, 1)]
-    routing.prefer(1)
-    assert [sent.epoch for sent in routing.submit("b", 0.0, 10.0) if isinstance(sent, Send)] == [1]
-    routing.prefer(2)
+    routing.learn({1: way("1", 0.0, 0.1), 2: way("2", 0.01, 0.05)})
+    return routing
+
+
+def epochs_of(actions: Iterable[Action]) -> list[int]:
+    return [action.epoch for action in actions if isinstance(action, Send)]
+
+
+def test_a_request_goes_to_what_stands_by_where_it_is_answered_first_and_loyalty_is_kept() -> None:
+    routing = two_ways()
+    assert routing.choices() == [1, 2]
+    assert epochs_of(routing.submit("a", 0.0, 10.0)) == [2]
+    assert epochs_of(routing.submit("b", 0.0, 10.0)) == [1]
     routing.drain(2, 0.0)
-    assert [sent.epoch for sent in routing.submit("c", 0.0, 10.0) if isinstance(sent, Send)] == [1]
+    assert epochs_of(routing.submit("c", 0.0, 10.0)) == [1]
+
+
+def test_an_answer_makes_room_on_its_way() -> None:
+    routing = two_ways()
+    for name in "ab":
+        routing.submit(name, 0.0, 10.0)
+    routing.answer("a", 1, ["y"], 0.1)
+    assert epochs_of(routing.submit("c", 0.1, 10.0)) == [2]
+
+
+def test_what_a_lost_worker_had_is_spread_over_the_ways_that_are_left() -> None:
+    """Dumped on one of them it would wait there for as long as it had lasted to notice the loss."""
+    routing = two_ways()
+    routing.offer(Routes(epoch=3, nodes=("mec",), outputs=("y",)), 0.0)
+    routing.learn({1: way("1", 0.0, 0.001), 2: way("2", 0.0, 0.05), 3: way("3", 0.0, 0.1)})
+    for number in range(12):
+        routing.submit(f"r{number}", 0.0, 10.0)
+    sent = epochs_of(routing.worker_lost("cloud", 0.1))
+    assert (sent.count(2), sent.count(3)) in ((8, 4), (9, 3))
 
 
 def test_what_is_in_flight_moves_to_what_stands_by_when_a_worker_is_lost_and_new_requests_follow() -> None:
@@ -252,6 +284,6 @@ def test_what_is_in_flight_moves_to_what_stands_by_when_a_worker_is_lost_and_new
         routing.submit(name, 0.0, 10.0)
     assert [sent.epoch for sent in routing.worker_lost("cloud", 0.1) if isinstance(sent, Send)] == [2, 2]
     assert [sent.epoch for sent in routing.submit("c", 0.2, 10.0) if isinstance(sent, Send)] == [2]
-    assert routing.choices() == []
+    assert routing.choices() == [2]
     routing.worker_found("cloud", 0.3)
     assert [sent.epoch for sent in routing.submit("d", 0.4, 10.0) if isinstance(sent, Send)] == [1]
