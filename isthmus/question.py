@@ -65,7 +65,7 @@ class Question:
         )
 
     def wanted(self, problem: Problem) -> Problem:
-        """The problem with what is asked of planning alone: branches side by side, replicas for throughput, serialised nodes."""
+        """The problem with what is asked of planning alone: side by side, replicas for throughput, serialised nodes."""
         return replace(problem, parallel=self.parallel, serialised=self.serialised, most_replicas=self.replicas)
 
     def _inputs(self, source: NodeId) -> tuple[InputSpec, ...]:

@@ -17,6 +17,7 @@ COUNT_S = 1.0  # between two words on a trial
 POLL_S = 15.0  # a poll that takes longer than the controller's own patience is not being answered
 LOOSEN_S = 6.0  # a head that takes no connection for so long is let go of
 FAILURES = 5  # polls that fail in a row before the controller is looked for anew
+REJOIN_S = 0.1  # between polls of a router that has joined nothing: each is answered at once
 
 
 class Following:
@@ -45,6 +46,8 @@ class Following:
                     await self._obey(command)
                 except AWAY:
                     continue  # it is told again what it didn't hear of
+            if Rejoin() in commands:
+                await asyncio.sleep(REJOIN_S)
 
     async def watch(self) -> None:
         """Let go of a head that is gone, for ever."""

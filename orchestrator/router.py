@@ -138,16 +138,19 @@ class Router:
         return found
 
     async def _connect_all(self, routes: EpochRoutes) -> list[Reach]:
-        """Open what is not open; the stages' workers that can't be reached now."""
+        """Open what is not open to the stages' workers, all at once; those that can't be reached now.
+
+        Nothing waits for those that are only watched: `_reopen_lost` opens them.
+        """
+        reaches = tuple({reach.address: reach for reach in routes.workers}.values())
+        opening = (self._connect(reach, routes.source) for reach in reaches)
         unreached = []
-        stages = {reach.address for reach in routes.workers}
-        for reach in {reach.address: reach for reach in routes.reaches}.values():
-            try:
-                await self._connect(reach, routes.source)
-            except NodesError as fault:
-                self.metrics.note_fault(type(fault).__name__)
-                if reach.address in stages:
-                    unreached.append(reach)
+        for reach, found in zip(reaches, await asyncio.gather(*opening, return_exceptions=True), strict=True):
+            if isinstance(found, NodesError):
+                self.metrics.note_fault(type(found).__name__)
+                unreached.append(reach)
+            elif isinstance(found, BaseException):
+                raise found
         return unreached
 
     async def routed(self, deployment: str) -> None:
@@ -345,8 +348,9 @@ class Router:
         if routes is None:
             return
         connection = self._connections.get(routes.begin(cancel.way).address)
-        if connection is not None and not connection.closed:
-            connection.post(cancel_frame(routes, cancel))
+        if connection is None or connection.closed or connection.withdraw(cancel.request, cancel.attempt):
+            return  # none of it had left
+        connection.post(cancel_frame(routes, cancel))
 
     def _deliver(self, waiting: Waiting, deliver: Deliver) -> None:
         self.metrics.note_answer(time.monotonic() - waiting.started_s)
@@ -471,7 +475,12 @@ class Router:
 
     def _unsent(self, deployment: str, send: Send, node: str, reason: str) -> None:
         held = self._deployments[deployment]
-        self._carry_out(deployment, held.core.unsent(send.request, send.attempt, node, reason, time.monotonic()))
+        now_s = time.monotonic()
+        self._carry_out(deployment, held.core.unsent(send.request, send.attempt, node, reason, now_s))
+        routes = held.epochs.get(send.epoch)
+        connection = None if routes is None else self._connections.get(routes.begin(send.way).address)
+        if connection is not None and not connection.closed:  # it was reached again before this was noted
+            self._carry_out(deployment, held.core.worker_found(node, now_s))
         self._reopen_lost()
 
     async def _tick(self) -> None:

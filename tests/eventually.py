@@ -10,12 +10,14 @@ T = TypeVar("T")
 LOOK_S = 0.02
 
 
-def eventually(look: Callable[[], T], *, within_s: float = 20.0, what: str = "what was waited for") -> T:
+def eventually(
+    look: Callable[[], T], *, within_s: float = 20.0, every_s: float = LOOK_S, what: str = "what was waited for"
+) -> T:
     """The first truthy thing that `look` returns; AssertionError when the deadline passes without one."""
     deadline_s = time.monotonic() + within_s
     while not (seen := look()):
         assert time.monotonic() < deadline_s, f"{what}: not within {within_s:g} s; last seen {seen!r}"
-        time.sleep(LOOK_S)
+        time.sleep(every_s)
     return seen
 
 

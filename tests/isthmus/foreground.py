@@ -11,6 +11,7 @@ from tests.eventually import eventually, processes_naming
 
 ROOT = Path(__file__).parents[2]
 SHARED_MEMORY = Path("/dev/shm")
+LOOK_S = 0.1  # between looks at every process of the machine
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -42,7 +43,12 @@ class Foreground:
 
     def until_runs(self, part: str) -> None:
         """Wait until a process of it names `part` in its command line."""
-        eventually(lambda: any(part in line for line in self.kin().values()), within_s=90, what=f"a process of {part}")
+        eventually(
+            lambda: any(part in line for line in self.kin().values()),
+            within_s=90,
+            every_s=LOOK_S,
+            what=f"a process of {part}",
+        )
 
     def until_says(self, words: str) -> None:
         """Wait until it has printed these words."""
@@ -55,7 +61,7 @@ class Foreground:
 
     def leaves_nothing(self, *, within_s: float = 15.0) -> None:
         """Nothing of it is left: no process, no shared memory."""
-        eventually(lambda: not self.kin() or None, within_s=within_s, what=f"the end of {self.kin()}")
+        eventually(lambda: not self.kin() or None, within_s=within_s, every_s=LOOK_S, what=f"the end of {self.kin()}")
         eventually(lambda: set(SHARED_MEMORY.iterdir()) <= self._shared, what="no stale shared memory")
 
     def kill_all(self) -> None:

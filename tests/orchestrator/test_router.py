@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from nodes.errors import BadInput
 from orchestrator.errors import RequestFailed, RequestTimeout, UnknownDeployment
 from orchestrator.router import Answer, Router
+from orchestrator.routes import Reach
 from partitioner.topology import Topology
 from tests.eventually import eventually, eventually_here
 from tests.orchestrator.small_site import WIDE, answer_of, site
@@ -168,8 +170,7 @@ def test_a_watched_worker_is_found_again_where_it_comes_back(tmp_path: Path) -> 
         here = await held.load("watching", 1, at_rate(1e-6))
         cloud = held.fleet.member("cloud").found
         await mine.switch(replace(here, watched=(cloud.reach,), shaped=(), paths={}))
-        await mine.probe(1 << 16)
-        assert ("camera", "cloud") in mine.estimates()
+        await eventually_here(lambda: ("camera", "cloud") in mine.estimates(), what="the stream to what is watched")
         os.kill(cloud.claimed.pid, signal.SIGKILL)
         await eventually_here(lambda: ("camera", "cloud") not in mine.estimates(), what="the stream's end")
         held.fleet.lose("cloud")
@@ -189,10 +190,21 @@ def test_a_watched_stream_that_breaks_is_opened_again(workers: WorkerSite, route
         here = await workers.load("broken", 1, at_rate(1e-6))
         reach = workers.fleet.member("cloud").found.reach
         await router.switch(replace(here, watched=(reach,)))
+        await eventually_here(lambda: reach.address in router._connections, what="the stream to what is watched")
         first = router._connections[reach.address]
         first.call.cancel()
         await eventually_here(lambda: first.closed, what="the stream's end")
         await eventually_here(lambda: ("camera", "cloud") in router.estimates(), what="the stream again")
+
+    workers.do(story())
+
+
+def test_a_switch_does_not_wait_for_what_is_only_watched(workers: WorkerSite, router: Router) -> None:
+    async def story() -> None:
+        here = await workers.load("waiting", 1, at_rate(1e-6))
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never says a word
+            mute = Reach(node="moon", address=f"127.0.0.1:{silent.getsockname()[1]}")
+            await asyncio.wait_for(router.switch(replace(here, watched=(mute,))), 2.0)
 
     workers.do(story())
 

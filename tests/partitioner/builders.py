@@ -1,17 +1,19 @@
 """Small graphs and problems, built by hand or drawn at random from a seed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from random import Random
 
 from partitioner.constraints import violation
-from partitioner.cost import evaluate
+from partitioner.cost import price_stages
 from partitioner.errors import InvalidProblem
 from partitioner.graph import Activation, Graph, Operator
 from partitioner.plan import Plan
 from partitioner.problem import Problem, Site
 from partitioner.profile import CodecFigure, EngineKey, EngineProfile, Profile, TensorFigure
+from partitioner.stages import form_stages
+from partitioner.tables import price_list
 from partitioner.topology import Link, Node, Tier, Topology
 
 NAMES = ("camera", "mec", "cloud")
@@ -187,6 +189,16 @@ def _random_profile(draw: Random, graph: Graph, sites: Sequence[Site]) -> Profil
     return Profile(model="m", engines=engines, codecs=codecs, tensors=tensors, message_s=1e-4, message_s_per_byte=1e-10)
 
 
+def evaluator(problem: Problem) -> Callable[..., Plan]:
+    """`evaluate` for many assignments and codecs of one problem, whose arrays are made once."""
+    prices = price_list(problem)
+
+    def evaluate(row: Sequence[Site], codecs: Mapping[str, str] | None = None) -> Plan:
+        return price_stages(prices, form_stages(problem, row), codecs)
+
+    return evaluate
+
+
 def brute_force(problem: Problem) -> list[Plan]:
     """Every allowed forward-only plan, fastest first: each edge up the tiers, one site a tier at most."""
     graph = problem.graph
@@ -197,13 +209,13 @@ def brute_force(problem: Problem) -> list[Plan]:
         if one.producer is not None
         for reader in one.consumers
     ]
-    plans = []
+    plans, evaluate = [], evaluator(problem)
     for row in product(problem.sites, repeat=len(graph.operators)):
         used = set(row)
         if len({tier[one] for one in used}) < len(used) or any(tier[row[a]] > tier[row[b]] for a, b in edges):
             continue
         try:
-            plan = evaluate(problem, row)
+            plan = evaluate(row)
         except InvalidProblem:
             continue
         if violation(problem, plan) is None:

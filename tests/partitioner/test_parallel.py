@@ -21,7 +21,7 @@ from partitioner.search.parallel import soonest
 from partitioner.stages import stages_of
 from partitioner.tables import price_list
 from partitioner.topology import Topology
-from tests.partitioner.builders import graph_of, line_of, random_problem, simple_problem, site
+from tests.partitioner.builders import evaluator, graph_of, line_of, random_problem, simple_problem, site
 
 
 def every_codec(problem: Problem, plan: Plan) -> Iterator[dict[str, str]]:
@@ -38,10 +38,10 @@ def every_codec(problem: Problem, plan: Plan) -> Iterator[dict[str, str]]:
 def least_s(problem: Problem) -> float | None:
     """The least makespan over all assignments with one stage a site, and over all codecs; None if none fits."""
     tier = {node.name: node.tier for node in problem.topology.nodes}
-    best = None
+    best, evaluated = None, evaluator(problem)
     for row in product(problem.sites, repeat=len(problem.graph.operators)):
         try:
-            plan = evaluate(problem, row)
+            plan = evaluated(row)
         except InvalidProblem:
             continue
         inner = [one for one in plan.crossings if ROUTER not in (one.sender, one.receiver)]
@@ -49,7 +49,7 @@ def least_s(problem: Problem) -> float | None:
         if len(plan.stages) > len(set(row)) or (comes_down and problem.forward_only):
             continue
         for codecs in every_codec(problem, plan):
-            priced = evaluate(problem, row, codecs)
+            priced = evaluated(row, codecs)
             if violation(problem, priced) is None and (best is None or priced.predicted.latency_s < best):
                 best = priced.predicted.latency_s
     return best

@@ -22,7 +22,7 @@ from partitioner.search.codec_choice import choose
 from partitioner.search.relay import fastest
 from partitioner.tables import price_list
 from partitioner.topology import Topology
-from tests.partitioner.builders import chain_graph, graph_of, line_of, random_problem, simple_problem, site
+from tests.partitioner.builders import chain_graph, evaluator, graph_of, line_of, random_problem, simple_problem, site
 
 
 def with_twins(problem: Problem, twins: dict[str, int]) -> Problem:
@@ -83,10 +83,10 @@ def assignments(problem: Problem) -> Iterator[tuple[Site, ...]]:
 def every_rate(problem: Problem) -> Iterator[float]:
     """The throughput of every plan that is allowed."""
     table = price_list(problem).codecs
-    tensors = list(problem.graph.activations)
+    tensors, evaluated = list(problem.graph.activations), evaluator(problem)
     for row in assignments(problem):
         try:
-            plain = evaluate(problem, row)
+            plain = evaluated(row)
         except InvalidProblem:
             continue
         if violation(problem, plain) is not None:
@@ -97,7 +97,7 @@ def every_rate(problem: Problem) -> Iterator[float]:
             for name in carried
         ]
         for chosen in product(*allowed):
-            plan = evaluate(problem, row, dict(zip(carried, chosen, strict=True)))
+            plan = evaluated(row, dict(zip(carried, chosen, strict=True)))
             for further in crews(problem, plan):
                 stages = [replace(one, replicas=some) for one, some in zip(plan.stages, further, strict=True)]
                 yield throughput_per_s(problem, stages, plan.crossings)
