@@ -1,6 +1,7 @@
 """Whether a known plan should replace the one that runs: the policy asked with what the core remembers of each."""
 
 from collections.abc import Sequence
+from math import inf
 
 from orchestrator.knowledge import DeploymentRecord
 from orchestrator.links_seen import LinkEstimate
@@ -28,11 +29,16 @@ def choose(
     rates, std = rates_of(links), {link.ends: min(link.std, MOST_DOUBT) for link in links}
     ready = [fingerprint(one.plan) for one in deployment.epochs if one.story.state == "standby"]
 
+    def doubt_s(known: KnownPlan) -> float:
+        if known is running or inf in (known.seconds(rates), running.seconds(rates)):
+            return 0.0
+        return gain_std_s(running.form, known.form, rates, std, at_most=plan_map.most_s)
+
     def candidate(known: KnownPlan) -> Candidate:
         return Candidate(
             key=known.key,
             seconds=deployment.costs[known.key].at(now_s),
-            gain_std=0.0 if known is running else gain_std_s(running.form, known.form, rates, std),
+            gain_std=doubt_s(known),
             ready_s=0.0 if known.key in ready else COLD_S,
         )
 

@@ -11,8 +11,6 @@ from math import exp, inf
 from orchestrator.plan_map import PlanMap, Rates
 from policies.rebalance import MEMORY_S, remembered
 
-MOST = 2.0  # times what the whole model takes where its inputs are: however slow a link, a request takes no longer
-
 
 @dataclass(slots=True)
 class PlanCost:
@@ -31,10 +29,9 @@ class PlanCost:
 
 def costs_of(plan_map: PlanMap, before: Mapping[str, PlanCost], rates: Rates, now_s: float) -> dict[str, PlanCost]:
     """Every plan's cost, by its key, once these links are known; one not known before begins with what it takes now."""
-    most = MOST * min((known.form.fixed_s for known in plan_map.plans if not known.form.carried), default=inf)
     costs = {}
     for known in plan_map.plans:
-        newest = min(known.seconds(rates), most)
+        newest = min(known.seconds(rates), plan_map.most_s)
         old = before.get(known.key)
         mean = newest if old is None else remembered(old.mean_s, old.newest_s, elapsed_s=max(now_s - old.at_s, 0.0))
         costs[known.key] = PlanCost(mean_s=mean, newest_s=newest, at_s=now_s)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from math import inf
 
 from orchestrator.links_seen import LinkEstimate, changed_by_more_than
 from partitioner.errors import InvalidProblem
@@ -15,6 +16,7 @@ from partitioner.latency_form import LatencyForm
 from partitioner.plan import Plan
 from partitioner.topology import NodeId
 
+MOST = 2.0  # times what the whole model takes where its inputs are: routers send a request there before it takes longer
 OUTRUN = 2.0  # times the goodput that the map was drawn for, where a link has no range
 Ends = tuple[NodeId, NodeId]
 Rates = Mapping[Ends, LinkEstimate]
@@ -55,13 +57,18 @@ class LinkRange:
     high_bytes_per_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PlanMap:
     """Known plans, the links that they were found for, and over which of these links the map is complete."""
 
     plans: tuple[KnownPlan, ...]
     links: tuple[LinkEstimate, ...]
     ranges: tuple[LinkRange, ...] = ()
+
+    @cached_property
+    def most_s(self) -> float:
+        """What a request takes at most, however slow links are; infinite if no plan does without them."""
+        return MOST * min((known.form.fixed_s for known in self.plans if not known.form.carried), default=inf)
 
     def of(self, plan: Plan) -> KnownPlan | None:
         """The known plan that does the same work."""

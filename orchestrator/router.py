@@ -144,14 +144,12 @@ class Router:
         """
         reaches = tuple({reach.address: reach for reach in routes.workers}.values())
         opening = (self._connect(reach, routes.source) for reach in reaches)
-        unreached = []
-        for reach, found in zip(reaches, await asyncio.gather(*opening, return_exceptions=True), strict=True):
+        for found in await asyncio.gather(*opening, return_exceptions=True):
             if isinstance(found, NodesError):
                 self.metrics.note_fault(type(found).__name__)
-                unreached.append(reach)
             elif isinstance(found, BaseException):
                 raise found
-        return unreached
+        return [reach for reach in reaches if reach.address not in self._connections]  # some were reached meanwhile
 
     async def routed(self, deployment: str) -> None:
         """Wait until a deployment has routes here."""

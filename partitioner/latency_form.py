@@ -8,7 +8,7 @@ codecs. It refuses parallel plans, whose latency is no sum, and knows no load: q
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import hypot
+from math import hypot, inf
 from typing import Protocol
 
 from partitioner.errors import InvalidProblem
@@ -85,17 +85,30 @@ def latency_form(topology: Topology, plan: Plan) -> LatencyForm:
 
 
 def gain_std_s(
-    current: LatencyForm, other: LatencyForm, rates: Mapping[Ends, Rate], relative_std: Mapping[Ends, float]
+    current: LatencyForm,
+    other: LatencyForm,
+    rates: Mapping[Ends, Rate],
+    relative_std: Mapping[Ends, float],
+    *,
+    at_most: float = inf,
 ) -> float:
     """How unsure `current.seconds - other.seconds` is where each goodput is known to a relative standard deviation.
 
     Both plans meet the same links, so only the bytes in which they differ count; links err independently of each
-    other. To first order (δ(b/r) ≈ b/r · δr/r). A link that `relative_std` leaves out is held to be known.
+    other. To first order (δ(b/r) ≈ b/r · δr/r). A link that `relative_std` leaves out is held to be known. Where no
+    plan counts for more than `at_most` seconds, neither does what is not known of it. InvalidProblem as for `seconds`.
     """
-    return hypot(
-        *(
-            (current.bytes_over(ends) - other.bytes_over(ends)) / rates[ends].bytes_per_s * std
-            for ends, std in sorted(relative_std.items())
-            if current.bytes_over(ends) != other.bytes_over(ends)
-        )
-    )
+    stds = {
+        ends: std for ends, std in relative_std.items() if current.bytes_over(ends) != other.bytes_over(ends) and std
+    }
+    if not stds:
+        return 0.0
+    now_s, then_s = current.seconds(rates), other.seconds(rates)
+
+    def drop_s(ends: Ends, std: float) -> float:
+        """By how much the gain is less if this link is off by so much, whichever way is worse."""
+        off = [one.bytes_over(ends) / rates[ends].bytes_per_s * std for one in (current, other)]
+        gains = [min(now_s + way * off[0], at_most) - min(then_s + way * off[1], at_most) for way in (1, -1)]
+        return max(min(now_s, at_most) - min(then_s, at_most) - min(gains), 0.0)
+
+    return hypot(*(drop_s(ends, stds[ends]) for ends in sorted(stds)))

@@ -63,7 +63,7 @@ def test_status_tells_what_runs_where(terminal: Terminal) -> None:
 def test_a_traced_answer_tells_outputs_and_hops(terminal: Terminal) -> None:
     answer = terminal.json("infer", "classify", "--input", terminal.input(x=np.zeros((1, 8), np.float32)), "--trace")
     assert answer["outputs"]["y"] == {"dtype": "float32", "shape": [1, 4], "data": [[0.0] * 4]}
-    assert [set(hop) for hop in answer["hops"]] == [{"stage", "queue_s", "decode_s", "compute_s", "encode_s"}]
+    assert [set(hop) for hop in answer["hops"]] == [{"stage", "code", "queue_s", "decode_s", "compute_s", "encode_s"}]
 
 
 @pytest.mark.parametrize(

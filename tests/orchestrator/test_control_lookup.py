@@ -1,5 +1,7 @@
 """Claims about known plans: choosing among them without a search, and those that stand by."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.events import (
@@ -190,6 +192,13 @@ def test_a_changed_spec_lets_go_of_what_stood_by() -> None:
     assert states(cluster) == {3: "active"}
     assert next(one for one in cluster.given if isinstance(one, OpenEpoch)).epoch == 3
     assert {one.epoch for one in cluster.given if isinstance(one, LoadStage)} == {3}
+
+
+def test_a_crawling_link_is_left_however_unsure_its_goodput_is() -> None:
+    cluster = mapped(SPLIT, DEVICE, room=())
+    cluster.tell(replace(uplink(0.2), std=0.5))
+    cluster.now_s += 10.0
+    assert OpenEpoch in [type(one) for one in cluster.tell(Tick())]
 
 
 def test_a_link_that_matters_to_no_plan_may_drift() -> None:

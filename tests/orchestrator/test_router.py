@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nodes.errors import BadInput
+from nodes.errors import BadInput, StreamClosed
+from nodes.stream import DialledConnection
 from orchestrator.errors import RequestFailed, RequestTimeout, UnknownDeployment
 from orchestrator.router import Answer, Router
 from orchestrator.routes import Reach
@@ -205,6 +206,33 @@ def test_a_switch_does_not_wait_for_what_is_only_watched(workers: WorkerSite, ro
         with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never says a word
             mute = Reach(node="moon", address=f"127.0.0.1:{silent.getsockname()[1]}")
             await asyncio.wait_for(router.switch(replace(here, watched=(mute,))), 2.0)
+
+    workers.do(story())
+
+
+def test_a_node_that_is_reached_while_another_is_waited_for_is_not_lost(
+    workers: WorkerSite, router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first try fails; by the time the other worker is known to be away, the stream is there."""
+
+    async def story() -> None:
+        here = await workers.load("meanwhile", 1, at_rate(1e-6))
+        dial, tried = router._connect, list[str]()
+
+        async def connect(reach: Reach, source: str) -> DialledConnection:
+            if reach.node == "moon":
+                await eventually_here(lambda: here.workers[0].address in router._connections, what="the stream")
+                raise StreamClosed("moon is away")
+            tried.append(reach.node)
+            if len(tried) == 1:
+                asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(dial(reach, source)))
+                raise StreamClosed("not yet")
+            return await dial(reach, source)
+
+        monkeypatch.setattr(router, "_connect", connect)
+        away = (("s9", Reach(node="moon", address="127.0.0.1:1")),)
+        await router.offer(replace(here, epoch=2, stages=(*here.stages, *away)))
+        assert router._deployments["meanwhile"].core._lost == ["moon"]
 
     workers.do(story())
 

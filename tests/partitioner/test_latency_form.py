@@ -93,3 +93,12 @@ def test_an_unsure_rate_makes_a_gain_unsure_by_the_bytes_that_differ() -> None:
     light = LatencyForm(0.0, (Carried(*UP, 100_000, 1), Carried(*DOWN, 5000, 1)))
     assert gain_std_s(heavy, light, rates, {UP: 0.5, DOWN: 0.5}) == pytest.approx(0.1)
     assert gain_std_s(heavy, heavy, rates, {UP: 0.5, DOWN: 0.5}) == 0.0
+
+
+def test_doubt_about_what_counts_for_no_more_than_a_bound_is_no_doubt() -> None:
+    """However unsure a crawling link is, a plan that sends over it is worse than one that doesn't."""
+    rates = {UP: Link(source=UP[0], target=UP[1], bytes_per_s=1e5, propagation_s=0.0)}
+    heavy, device = LatencyForm(0.0, (Carried(*UP, 300_000, 1),)), LatencyForm(0.15, ())
+    assert gain_std_s(heavy, device, rates, {UP: 0.2}) == pytest.approx(0.6)
+    assert gain_std_s(heavy, device, rates, {UP: 0.2}, at_most=0.3) == 0.0
+    assert gain_std_s(heavy, device, rates, {UP: 0.2}, at_most=2.9) == pytest.approx(0.5)
