@@ -193,17 +193,10 @@ class Routing:
     def switch(self, routes: Routes, now_s: float, *, lost: Iterable[NodeId] = ()) -> tuple[Action, ...]:
         """New requests, and those waiting, go to this epoch from now on; those in flight finish where they are.
 
-        An epoch not heard of before has just been loaded, so its nodes are well, whatever they were before,
-        but for those `lost` that could not be reached just now.
+        Nodes that could not be reached just now are `lost`.
         """
-        if routes.epoch not in self._routes:
-            self._lost = [node for node in self._lost if node not in routes.nodes]
-            for loss in self._losses():
-                loss.settled = loss.settled or loss.node in routes.nodes
-        self._lost += [node for node in lost if node not in self._lost]
-        self._routes[routes.epoch] = routes
+        self._hear_of(routes, lost)
         self._current, self._is_closed = routes.epoch, False
-        self._draining = [epoch for epoch in self._draining if epoch != routes.epoch]
         self._offered = [epoch for epoch in self._offered if epoch != routes.epoch]
         self._end_split(routes.epoch)
         return tuple(self._send_waiting(now_s))
@@ -213,21 +206,29 @@ class Routing:
 
         Nodes that could not be reached just now are `lost`. It ends when the epoch is drained or switched to.
         """
-        self._lost += [node for node in lost if node not in self._lost]
-        self._routes[routes.epoch] = routes
+        self._hear_of(routes, lost)
         self._split = split
-        self._draining = [epoch for epoch in self._draining if epoch != routes.epoch]
 
     def offer(self, routes: Routes, now_s: float, *, lost: Iterable[NodeId] = ()) -> tuple[Action, ...]:
         """An epoch stands by: while the one in use is not healthy, the first of those offered that is takes its place.
 
         Nodes that could not be reached just now are `lost`. It is taken back by `drain`.
         """
+        self._hear_of(routes, lost)
+        self._offered = [*(epoch for epoch in self._offered if epoch != routes.epoch), routes.epoch]
+        return tuple(self._send_waiting(now_s))
+
+    def _hear_of(self, routes: Routes, lost: Iterable[NodeId]) -> None:
+        """An epoch not heard of before has just been loaded, so its nodes are well, whatever they were before,
+        but for those `lost`.
+        """
+        if routes.epoch not in self._routes:
+            self._lost = [node for node in self._lost if node not in routes.nodes]
+            for loss in self._losses():
+                loss.settled = loss.settled or loss.node in routes.nodes
         self._lost += [node for node in lost if node not in self._lost]
         self._routes[routes.epoch] = routes
-        self._offered = [*(epoch for epoch in self._offered if epoch != routes.epoch), routes.epoch]
         self._draining = [epoch for epoch in self._draining if epoch != routes.epoch]
-        return tuple(self._send_waiting(now_s))
 
     def choices(self) -> list[int]:
         """Healthy epochs that a request could go to: the one in use, then those that stand by."""

@@ -276,6 +276,17 @@ def test_what_a_lost_worker_had_is_spread_over_the_ways_that_are_left() -> None:
     assert (sent.count(2), sent.count(3)) in ((8, 4), (9, 3))
 
 
+def test_what_stands_by_anew_on_a_node_that_was_lost_is_well() -> None:
+    """Its worker was killed, and nothing needed the node until this epoch was loaded on the next one."""
+    routing = routed(FIRST)
+    routing.worker_lost("camera", 0.0)
+    routing.offer(Routes(epoch=2, nodes=("camera",), outputs=("logits",)), 1.0)
+    assert 2 in routing.choices()
+    routing.worker_lost("camera", 2.0)
+    routing.offer(Routes(epoch=3, nodes=("camera",), outputs=("logits",)), 3.0, lost=("camera",))
+    assert routing.choices() == []
+
+
 def test_what_is_in_flight_moves_to_what_stands_by_when_a_worker_is_lost_and_new_requests_follow() -> None:
     routing = Routing()
     routing.switch(Routes(epoch=1, nodes=("camera", "cloud"), outputs=("y",)), 0.0)
