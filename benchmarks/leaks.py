@@ -45,8 +45,8 @@ SLOWDOWNS = (10.0, 100.0)  # of the camera: it computes the first layer, or noth
 SWITCHES, WARM_UP, QUICK, QUICK_WARM_UP, EACH = 200, 40, 20, 20, 10
 LOOKS, LOOK_S = 7, 0.2
 GROWTH = 0.05
-# Threads of an event loop's pool (cores + 4 at most) and Ray's channels between its processes begin when first needed,
-# some of them after the first switches. What each switch left behind would be dozens.
+# Threads of an event loop's pool (cores + 4 at most) begin when first needed, and after a short warm-up one of Ray's
+# channels between its processes may. What each switch left behind would be dozens.
 LATE = 2
 
 
@@ -171,8 +171,8 @@ def agent_of(pids: Iterable[int]) -> int:
     raise LookupError("no process is the agent's")
 
 
-def judged(before: Look, after: Look, rises: Mapping[str, float]) -> list[Figure]:
-    """What there is more of than before; `rises` are bytes of memory per switch."""
+def judged(before: Look, after: Look, rises: Mapping[str, float], *, late: int) -> list[Figure]:
+    """What there is more of than before; `rises` are bytes of memory per switch, `late` descriptors may be new."""
     figures = [
         figure("processes, ours and Ray's: more than before", after.processes - before.processes, "", target=0),
         figure("shared memory: files more than before", after.shared - before.shared, "files", target=0),
@@ -182,7 +182,7 @@ def judged(before: Look, after: Look, rises: Mapping[str, float]) -> list[Figure
         now = after.holdings[role]
         figures += [
             figure(f"{role}: threads more than before", now.threads - was.threads, "threads", target=LATE),
-            figure(f"{role}: descriptors more than before", now.descriptors - was.descriptors, "", target=LATE),
+            figure(f"{role}: descriptors more than before", now.descriptors - was.descriptors, "", target=late),
             figure(f"{role}: memory grown by", grown(was, now), "%", target=100 * GROWTH),
             figure(f"{role}: memory at the end", now.resident_bytes / 1e6, "MB"),
             figure(f"{role}: memory's rise per switch", rises[role] / 1e3, "kB"),
@@ -241,7 +241,7 @@ def measure(switches: int, warm_up: int, folder: Path) -> list[Figure]:
         figure("a switch, with what stands by", took_s / switches, "s"),
         figure("requests answered meanwhile", flow.answered, "requests"),
         figure(f"requests failed{f': {flow.fault}' if flow.fault else ''}", flow.failed, "requests", target=0),
-        *judged(before, after, rises),
+        *judged(before, after, rises, late=0 if warm_up >= WARM_UP else LATE),
         *told_of_ray(rays, rays_after),
     ]
 
