@@ -1,4 +1,4 @@
-"""A worker's Prometheus metrics and the endpoint that shows them.
+"""A worker's Prometheus metrics.
 
 A request's seconds are only noted when it ends and counted in bulk every half second: requests don't wait for
 counters. Times are kept in plain buckets here, as prometheus_client's histograms take 10 µs a request.
@@ -7,15 +7,12 @@ counters. Times are kept in plain buckets here, as prometheus_client's histogram
 from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import accumulate
-from threading import Thread
 from typing import Any
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from nodes.errors import NodesError
 from nodes.framing import Header
 from nodes.links import LinkEstimate
 from nodes.stage_spec import StageSpec
@@ -110,22 +107,3 @@ class WorkerMetrics:
         self._queueing.labels(source, target).set(estimate.queueing_s)
         if changed:
             self._changes.labels(source, target).inc()
-
-
-class Endpoint:
-    """The HTTP server of one registry."""
-
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
-        """Listen; port 0 takes a free one. NodesError if the port is in use."""
-        try:
-            started: tuple[WSGIServer, Thread] = start_http_server(port, host, registry)
-        except OSError as error:
-            raise NodesError(f"metrics can't listen on {host}:{port}: {error.strerror}; choose another") from None
-        self._server, self._thread = started
-        self.port = int(self._server.server_address[1])
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

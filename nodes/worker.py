@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _serve(options: argparse.Namespace) -> None:
     from nodes.host import Host, HostSettings
-    from nodes.metrics import Endpoint
+    from nodes.metrics_endpoint import Endpoint
 
     settings = HostSettings(
         node=options.node,

@@ -188,14 +188,24 @@ class Agent:
             await connection.close()
         return MEASURE_BYTES / max(statistics.median(spent) - rtt_s, 1e-6), rtt_s
 
+    async def let_go(self, key: str) -> None:
+        """Speak to a worker no more; it runs on, and another host's agent has claimed it."""
+        client = self._unwatched(key)
+        if client is not None:
+            await client.close()
+
+    def _unwatched(self, key: str) -> WorkerClient | None:
+        watch = self._watches.pop(key, None)
+        if watch is not None:
+            watch.cancel()
+        return self._clients.pop(key, None)
+
     async def stop(self, key: str | None = None) -> None:
         """End a worker, or all, and wait until it is gone."""
         await asyncio.gather(*(self._stop(name) for name in ([key] if key is not None else list(self._clients))))
 
     async def _stop(self, key: str) -> None:
-        watch, client = self._watches.pop(key, None), self._clients.pop(key, None)
-        if watch is not None:
-            watch.cancel()
+        client = self._unwatched(key)
         if client is not None:
             await _shut(client)
             await client.close()

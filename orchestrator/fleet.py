@@ -16,6 +16,7 @@ from orchestrator.agent import WorkerFound, WorkerWanted
 from orchestrator.blueprint import engine_keys
 from orchestrator.errors import ClusterError, OrchestratorError
 from orchestrator.routes import Reach
+from orchestrator.whereabouts import Whereabouts
 from partitioner.profile import EngineKey
 from partitioner.topology import Link, Node, NodeId, Tier, Topology
 
@@ -51,9 +52,17 @@ class Member:
 class Fleet:
     """Every worker that the controller holds. `find_agent(node)` gives the agent for a topology node."""
 
-    def __init__(self, find_agent: Callable[[Node], Awaitable[AgentHandle]], *, emulated: bool) -> None:
+    def __init__(
+        self,
+        find_agent: Callable[[Node], Awaitable[AgentHandle]],
+        *,
+        emulated: bool,
+        whereabouts: Whereabouts | None = None,
+    ) -> None:
         self.emulated = emulated
         self._find_agent = find_agent
+        self._whereabouts = whereabouts or Whereabouts()
+        self._afar: dict[NodeId, Node] = {}  # spoken to from here while their own hosts' agents can't be had
         self._members: dict[NodeId, Member] = {}
         self._stayed: dict[tuple[NodeId, str, int], Member] = {}  # node, deployment, epoch
         self._links: dict[tuple[NodeId, NodeId], Link] = {}
@@ -84,10 +93,36 @@ class Fleet:
         try:
             await asyncio.wait_for(self._rejoined(node), REJOIN_S)
         except TimeoutError:
-            return f"its host does not answer within {REJOIN_S:g} s"
+            why = f"its host does not answer within {REJOIN_S:g} s"
         except (NodesError, OrchestratorError) as error:
-            return str(error)
-        return ""
+            why = str(error)
+        else:
+            return ""
+        return "" if await self._adopted_from_afar(node) else why
+
+    async def _adopted_from_afar(self, node: Node) -> bool:
+        """Claim a worker where an earlier controller reached it: it answers though its host is not in Ray yet."""
+        address = self._whereabouts.last(node.name)
+        if self.emulated or node.address is not None or address is None:
+            return False
+        try:
+            agent = await self._find_agent(replace(node, address=address))
+            await asyncio.wait_for(self._join(node, agent, at=address), REACH_S)
+        except (TimeoutError, NodesError, OrchestratorError):
+            return False  # why its own host can't be had is told instead
+        self._afar[node.name] = node
+        return True
+
+    async def come_home(self) -> None:
+        """Workers that were claimed from afar are spoken to through their own hosts again, where these are back."""
+        for name, node in list(self._afar.items()):
+            member = self._members[name]
+            try:
+                await asyncio.wait_for(self._rejoined(node), REJOIN_S)
+                await member.agent.run("let_go", member.key)
+            except (TimeoutError, NodesError, OrchestratorError):
+                continue  # not yet; it answers from afar, or its loss is noticed there
+            self._afar.pop(name, None)
 
     async def _rejoined(self, node: Node) -> None:
         await self._join(node, await self._find_agent(node))
@@ -97,7 +132,7 @@ class Fleet:
 
         ClusterError or a NodesError while it can't be had.
         """
-        self._members.pop(node.name, None)
+        self.lose(node.name)
         try:
             agent = await asyncio.wait_for(self._reached(node), REACH_S)
             await asyncio.wait_for(self._rejoin(node, agent), REJOIN_S)
@@ -117,10 +152,12 @@ class Fleet:
         if self.emulated:
             await self.call(node.name, "shape", *self.emulation())
 
-    async def _join(self, node: Node, agent: AgentHandle, *, again: bool = False) -> None:
+    async def _join(self, node: Node, agent: AgentHandle, *, again: bool = False, at: str | None = None) -> None:
+        """Have the node's worker: started where need be, or as it runs at an address."""
         wanted = WorkerWanted(node=node.name, address=node.address, emulated=self.emulated, again=again)
-        found: WorkerFound = await agent.run("ensure", wanted)
+        found: WorkerFound = await agent.run("ensure", wanted if at is None else replace(wanted, address=at))
         self._members[node.name] = Member(found=found, agent=agent, wanted=wanted)
+        self._whereabouts.note(node.name, found.reach.address)
         known = set(node.backends) & _installed(found)
         if not known:
             lacking = "; ".join(str(found.engines.get(name, {}).get("missing", name)) for name in node.backends)
@@ -259,12 +296,14 @@ class Fleet:
     def lose(self, node: NodeId) -> None:
         """The node's worker is gone."""
         self._members.pop(node, None)
+        self._afar.pop(node, None)
 
     async def stop(self) -> None:
         """End every worker."""
         agents = {id(m.agent): m.agent for m in self._members.values()}
         await asyncio.gather(*(agent.run("stop") for agent in agents.values()))
         self._members.clear()
+        self._whereabouts.clear()
 
 
 def _installed(found: WorkerFound) -> set[str]:

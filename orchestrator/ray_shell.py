@@ -34,6 +34,7 @@ from orchestrator.local_cluster import state_folder
 from orchestrator.plan_json import plan_to_json
 from orchestrator.rollout_terms import RolloutTerms
 from orchestrator.spec import DeploymentSpec
+from orchestrator.whereabouts import Whereabouts
 from orchestrator.workshop import Workshop
 from partitioner.plan import Infeasible, Plan
 from partitioner.profile import Profile
@@ -97,7 +98,8 @@ class ControllerActor:
         self._token = _kept_token(self._folder / "token", settings.get("token"), self._secret)
         self._agents: dict[str, _RayAgent] = {}
         self._messages: list[str] = []
-        fleet = Fleet(self._agent_for, emulated=self._emulated)
+        whereabouts = Whereabouts(self._folder / "workers.json")
+        fleet = Fleet(self._agent_for, emulated=self._emulated, whereabouts=whereabouts)
         store = Store(self._folder / "artifacts")
         self._controller = Controller(fleet, store, self._folder)
         self._workshop = Workshop(fleet, store, self._messages.append)

@@ -276,6 +276,7 @@ class Router:
             await connection.close()
         self._shaper.close()
         await self._once.close()
+        await asyncio.to_thread(self.metrics.close)
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _shape(self, routes: EpochRoutes) -> None:

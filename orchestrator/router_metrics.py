@@ -1,6 +1,8 @@
 """The router's Prometheus figures, in a registry of their own so that many routers fit in one process."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from nodes.metrics_endpoint import Endpoint
 
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -10,6 +12,7 @@ class RouterMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._endpoints: list[Endpoint] = []
         self._latency = Histogram(
             "isthmus_router_request_seconds", "From submit to answer", buckets=BUCKETS_S, registry=self.registry
         )
@@ -43,6 +46,12 @@ class RouterMetrics:
         self._faults.labels(kind).inc()
 
     def serve(self, port: int, *, host: str = "127.0.0.1") -> int:
-        """Serve /metrics; port 0 picks one. Returns the port. OSError if it is in use."""
-        server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return int(server.server_port)
+        """Serve /metrics; port 0 picks one. Returns the port. NodesError if it is in use."""
+        self._endpoints.append(Endpoint(host, port, self.registry))
+        return self._endpoints[-1].port
+
+    def close(self) -> None:
+        """Serve no more."""
+        for endpoint in self._endpoints:
+            endpoint.close()
+        self._endpoints.clear()

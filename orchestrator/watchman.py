@@ -36,6 +36,7 @@ class Watchman:
         before: dict[NodeId, str] = {}
         while True:
             await asyncio.sleep(PAUSE_S)
+            await self._fleet.come_home()
             silent = await self._fleet.silent()
             for node in [node for node in silent if node in before]:
                 self._lose(node, silent.pop(node))

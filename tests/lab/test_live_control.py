@@ -1,4 +1,4 @@
-"""Links that move, workers that die and a host that is cut off, over three hosts, under requests at a steady rate.
+"""Links that move, workers that die, a host cut off, a head killed: three hosts under requests at a steady rate.
 
 The tests go from top to bottom over one cluster; each request is held against the whole model's answer.
 """
@@ -120,3 +120,19 @@ def reached(told: Told) -> bool:
         return bool(told.ask("status")["deployments"])
     except AssertionError:  # the driver says that the controller is away
         return False
+
+
+def test_a_killed_ray_head_touches_no_request_and_a_new_one_takes_over(paced: Told, lab: Lab) -> None:
+    paced.until(lambda: live(paced)["state"] == "running" and not live(paced)["lost_stage"], "it runs whole")
+    workers = {node: paced.worker(node) for node in ("camera", "mec", "cloud")}
+    start_s = time.time()
+    lab.kill_ray("cloud")
+    answered_since(paced, start_s, more=int(RATE_PER_S * AWAY_S))
+    lab.revive_ray("cloud", "camera", "mec")
+    paced.until(lambda: reached(paced), "a controller that answers", within_s=120)
+    after = live(paced)
+    assert after["state"] == "running" and not after["lost_stage"]
+    told = paced.ask("status")["history"]
+    assert [one["why"] for one in told if one["what"] in ("lost", "fault", "fail") and one["at_s"] > start_s] == []
+    assert {node: paced.worker(node) for node in workers} == workers
+    answered_since(paced, time.time())

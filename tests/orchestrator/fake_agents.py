@@ -34,6 +34,8 @@ class FakeAgent:
     faults: dict[str, Exception] = field(default_factory=dict)
     engines: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
+    wanted: list[WorkerWanted] = field(default_factory=list)
+    let_go: list[str] = field(default_factory=list)
     held: dict[tuple[str, int, str], StageSpec] = field(default_factory=dict)  # deployment, epoch, stage
     given: list[tuple[str, str]] = field(default_factory=list)  # node, artifact
     shaped: dict[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -41,10 +43,13 @@ class FakeAgent:
     async def run(self, method: str, *args: Any, **_options: Any) -> Any:
         """What `orchestrator.agent.Agent` would do, without a worker."""
         match method, args:
-            case "ensure", (WorkerWanted(node=node),):
+            case "ensure", (WorkerWanted(node=node) as wanted,):
                 self.started.append(node)
+                self.wanted.append(wanted)
                 stages = tuple(spec for spec in self.held.values() if spec.node == node)
                 return found(node, self.engines.get(node), stages)
+            case "let_go", (node,):
+                self.let_go.append(str(node))
             case "give_artifact", (node, _, sha):
                 self.given.append((str(node), str(sha)))
             case "call", (_, "load_stage", StageSpec() as spec):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from nodes.errors import StreamClosed
 from nodes.worker_client import WorkerClient
 from orchestrator.agent import Agent, WorkerWanted
 from orchestrator.errors import ClusterError
@@ -50,6 +51,22 @@ def test_a_worker_outlives_its_agent_and_is_adopted_by_the_next(tmp_path: Path) 
         assert found.claimed.pid == first.claimed.pid
         await second.stop()
         await eventually_here(lambda: not processes_naming(f"--state={tmp_path}"), what="the worker's end")
+
+    asyncio.run(story())
+
+
+@pytest.mark.slow
+def test_a_worker_is_spoken_to_from_afar_until_its_own_host_does_so_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        own, far = agent(tmp_path / "own"), agent(tmp_path / "far")
+        first = await own.ensure(CAMERA)
+        found = await far.ensure(replace(CAMERA, address=first.reach.address))
+        assert (found.claimed.pid, set(found.engines)) == (first.claimed.pid, set(first.engines))
+        await far.let_go("camera")
+        with pytest.raises(StreamClosed, match="no worker of node camera is known here"):
+            await far.call("camera", "health")
+        assert await own.call("camera", "health") is not None
+        await own.stop()
 
     asyncio.run(story())
 

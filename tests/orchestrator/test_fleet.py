@@ -2,11 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.agent import WorkerWanted
 from orchestrator.errors import ClusterError
+from orchestrator.fleet import AgentHandle, Fleet
+from orchestrator.whereabouts import Whereabouts
 from partitioner.topology import Link, Node, Tier, Topology
 from tests.orchestrator.fake_agents import FakeAgent, fleet_of
 from tests.orchestrator.small_site import site
@@ -92,3 +96,69 @@ def test_a_lost_worker_is_found_or_started_again() -> None:
     asyncio.run(fleet.rejoin(site().node("cloud")))
     assert agent.started == ["camera", "cloud", "cloud"]
     assert set(fleet.members()) == {"camera", "cloud"}
+
+
+class Hosts:
+    """The agents of a cluster: one here, and each host's own once it is `back`."""
+
+    def __init__(self) -> None:
+        self.here, self.back = FakeAgent(host="head", shares_disk=True), dict[str, FakeAgent]()
+
+    async def find_agent(self, node: Node) -> AgentHandle:
+        if node.address is not None:
+            return self.here
+        if node.name not in self.back:
+            raise ClusterError(f"node {node.name}: no Ray host has its label")
+        return self.back[node.name]
+
+    def fleet(self, known: Whereabouts) -> Fleet:
+        return Fleet(self.find_agent, emulated=False, whereabouts=known)
+
+
+def remembered(path: Path) -> Whereabouts:
+    """What an earlier controller kept of both workers."""
+    known = Whereabouts(path)
+    known.note("camera", "10.0.0.1:7070")
+    known.note("cloud", "10.0.0.2:7070")
+    return Whereabouts(path)
+
+
+def test_a_worker_whose_host_is_not_in_ray_yet_is_claimed_from_afar(tmp_path: Path) -> None:
+    hosts = Hosts()
+    hosts.back["camera"] = FakeAgent(host="camera")
+    fleet = hosts.fleet(remembered(tmp_path / "workers.json"))
+    assert asyncio.run(fleet.adopt(site(slowdown=1))) == {}
+    assert hosts.here.wanted == [WorkerWanted(node="cloud", address="10.0.0.2:7070")]
+    assert fleet.member("cloud").wanted.address is None  # nobody started it by hand
+
+
+def test_a_worker_claimed_from_afar_is_spoken_to_through_its_own_host_once_that_is_back(tmp_path: Path) -> None:
+    hosts = Hosts()
+    fleet = hosts.fleet(remembered(tmp_path / "workers.json"))
+
+    async def story() -> None:
+        await fleet.adopt(site(slowdown=1))
+        await fleet.come_home()
+        assert fleet.member("cloud").agent is hosts.here
+        hosts.back["cloud"] = FakeAgent(host="cloud")
+        await fleet.come_home()
+        assert fleet.member("cloud").agent is hosts.back["cloud"]
+        assert (fleet.member("camera").agent, hosts.here.let_go) == (hosts.here, ["cloud"])
+        await fleet.come_home()
+        assert hosts.back["cloud"].started == ["cloud"]  # once
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_was_never_reached_is_away_with_its_host(tmp_path: Path) -> None:
+    fleet = Hosts().fleet(Whereabouts(tmp_path / "workers.json"))
+    assert asyncio.run(fleet.adopt(site(slowdown=1))) == {
+        node: f"node {node}: no Ray host has its label" for node in ("camera", "cloud")
+    }
+
+
+def test_a_torn_file_of_addresses_is_taken_for_none(tmp_path: Path) -> None:
+    kept = tmp_path / "workers.json"
+    remembered(kept)
+    kept.write_text(kept.read_text()[:-3])
+    assert Whereabouts(kept).last("cloud") is None
