@@ -1,6 +1,7 @@
 """`isthmus demo`: the main job on this machine, with real weights, real processes and emulated links."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,19 @@ from isthmus.demo.scenario import (
     Choice,
     both_ways,
     cases,
+    choice_at,
     choose_slowdown,
     least_gain,
     site,
     with_topology,
 )
+from isthmus.demo.settling import settled
 from isthmus.render import milliseconds, plan_picture
 from isthmus.terminal import progress, show, show_json
 from isthmus.zoo.photos import labels
 from nodes.backend import Array
 from orchestrator.client import Client
 from partitioner.profile import Profile
-
-SETTLING = 4  # rounds of choosing a slowdown and timing what is planned at it
 
 
 def run_demo(*, as_json: bool) -> int:
@@ -56,16 +57,10 @@ def run_demo(*, as_json: bool) -> int:
 
 
 def _settled(client: Client, private: Case) -> Choice:
-    """The slowdown chosen from a profile whose own plans' segments were timed at that slowdown."""
-    profile, _ = client.profile(private.spec)
-    choice = choose_slowdown(private, profile)
-    for _ in range(SETTLING):
-        before = choice.slowdown
-        profile, _ = client.profile(with_topology(private, site(before)).spec)
-        choice = choose_slowdown(private, profile)
-        if choice.slowdown == before:
-            break
-    return choice
+    def measure(slowdown: float) -> Profile:
+        return client.profile(with_topology(private, site(slowdown)).spec)[0]
+
+    return settled(measure, partial(choose_slowdown, private), partial(choice_at, private))
 
 
 def _run_case(client: Client, case: Case, profile: Profile, outcome: Outcome, scratch: Path, tell: "_Teller") -> None:

@@ -117,7 +117,7 @@ def choose_slowdown(private: Case, profile: Profile) -> Choice:
     gain(split) = 1 − split / all-camera on the fast link; gain(drop) = 1 − best / split on the slow one, and
     gain(return) = 1 − split / that best one on the fast link, without which nobody would switch back.
     """
-    choices = [choice for factor in SLOWDOWNS if (choice := _choice(private, profile, factor)) is not None]
+    choices = [choice for factor in SLOWDOWNS if (choice := choice_at(private, profile, factor)) is not None]
     return max(choices, key=least_gain)
 
 
@@ -129,7 +129,8 @@ def least_gain(choice: Choice) -> float:
     return min(1 - fast_s / whole_s, 1 - slow_s / choice.stale_s, 1 - fast_s / choice.late_s)
 
 
-def _choice(private: Case, profile: Profile, slowdown: float) -> Choice | None:
+def choice_at(private: Case, profile: Profile, slowdown: float) -> Choice | None:
+    """What the camera's slowdown makes of both links' plans; None where splitting on the fast link is not best."""
     drawn = blueprint(with_topology(private, site(slowdown)).spec, profile)
     slowed = [
         LinkEstimate(
