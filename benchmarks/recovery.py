@@ -29,7 +29,7 @@ from tests.lab.conftest import TOPOLOGY, write_spec
 from tests.lab.hosts import TOKEN, Lab, missing
 from tests.lab.told import Told
 
-RATE_PER_S = 5.0
+RATE_PER_S = 10.0
 WHOLE_MODEL_S = {"device": 0.15, "edge": 0.02, "cloud": 0.01}
 STEPS = (10, 100, 2, 100)  # Mbps of the uplink, which begins at 100
 
@@ -199,7 +199,7 @@ def main() -> None:
             told.ask("pace", "live", spec, RATE_PER_S)
             ground = Ground(lab, told)
             told.until(ground.settled, "it runs, and something stands by", within_s=90)
-            figures = steps(ground, 400 if options.quick else 10_000)
+            figures = steps(ground, 800 if options.quick else 10_000)
             figures += kills(ground, 3 if options.quick else 20)
             figures += cut(ground, 12 if options.quick else 30)
             figures += headless(ground, 12 if options.quick else 60)

@@ -125,7 +125,7 @@ class Connection:
         self.last_used_s = time.monotonic()
         self._number += 1
         nbytes = frame.nbytes
-        self._watch.sent(self._number, nbytes, self.last_used_s)
+        self._watch.sent(self._number, nbytes, self.last_used_s, is_probe=frame.header.kind is Kind.PING)
         self._hand_over(_Outgoing(frame, nbytes, self._number), frame.header.kind in _EXPRESS and nbytes < LARGE_BYTES)
 
     async def send(self, frame: Frame) -> None:

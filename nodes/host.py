@@ -278,6 +278,7 @@ class Host:
                 "goodput_std": estimate.goodput_std,
                 "rtt_std_s": estimate.rtt_std_s,
                 "queueing_s": estimate.queueing_s,
+                "by_probes": estimate.by_probes,
                 "changed": changed,
             }
         )

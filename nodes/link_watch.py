@@ -5,8 +5,10 @@ what is sent and when is nodes/connection.py's business.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from nodes.links import FIRST_PART_BYTES, LARGE_BYTES, LinkEstimate, LinkEstimator, part_bytes
 
@@ -15,6 +17,7 @@ WATCH_S = 0.05  # how often the link is looked at
 BUSY_S = 0.05  # a look that comes later than that says that this process was slow, not that the link is
 FAST_BYTES_PER_S = 100e6  # above, a part holds up the acknowledgement it carries less than a frame of its own costs
 IDLE_S = 1.0  # without large messages; then a probe may be due
+TRAFFIC_S = 5.0  # since the last large message: then probes alone speak for the link
 PROBED_SHARE, PROBE_S = 0.05, 0.05  # of a link's time at most; and seconds that one takes
 
 
@@ -35,11 +38,14 @@ class LinkWatch:
         self._notes: list[
             tuple[bool, int, float, float, int]
         ] = []  # is it sent, number, bytes or held_s, at_s, part of
+        self._traffic_s = -math.inf  # when the last large message was sent that was no probe
         self._loop = asyncio.get_running_loop()
         self._look_at: asyncio.TimerHandle | None = None
 
-    def sent(self, number: int, nbytes: int, now_s: float, message: int = 0) -> None:
+    def sent(self, number: int, nbytes: int, now_s: float, message: int = 0, *, is_probe: bool = False) -> None:
         """A message was given to the link, or a part of `message`. Of one sent again under its number, this counts."""
+        if nbytes >= LARGE_BYTES and not is_probe:
+            self._traffic_s = now_s
         self._notes.append((True, number, nbytes, now_s, message))
         if self._look_at is None:
             self._look_at = self._loop.call_later(WATCH_S, self._look, now_s + WATCH_S)
@@ -58,8 +64,9 @@ class LinkWatch:
     @property
     def estimate(self) -> LinkEstimate:
         """What all this has told."""
-        self._take_stock(time.monotonic(), before=0)
-        return self._estimator.estimate
+        now_s = time.monotonic()
+        self._take_stock(now_s, before=0)
+        return replace(self._estimator.estimate, by_probes=now_s - self._traffic_s > TRAFFIC_S)
 
     @property
     def is_looking(self) -> bool:

@@ -39,6 +39,7 @@ class LinkEstimate:
     `goodput_std` is the relative standard error of the goodput, 1 where that is only a bound; `rtt_s` the least round
     trip of late and `rtt_std_s` how much they vary; `queueing_s` what a message sent now would wait behind others;
     `changes` counts detected changes, `at_s` is when the newest measurement was made, by the sender's clock.
+    `by_probes`: for a while nothing but probes has told.
     """
 
     goodput_bytes_per_s: float | None = None
@@ -50,6 +51,7 @@ class LinkEstimate:
     samples: int = 0
     changes: int = 0
     at_s: float | None = None
+    by_probes: bool = False
 
 
 class _Sent(NamedTuple):

@@ -14,13 +14,17 @@ from orchestrator.errors import RequestFailed, RequestTimeout, Unavailable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Outputs by name, with what tracing saw: seconds in all, the epoch, and each stage's own timings."""
+    """Outputs by name, with what tracing saw: seconds in all, the epoch, and each stage's own timings.
+
+    `version` is that of the deployment which answered, as `isthmus rollout history` counts them; 0 where it is unknown.
+    """
 
     outputs: dict[str, Array]
     latency_s: float
     epoch: int
     attempt: int
     hops: tuple[HopTiming, ...] = ()
+    version: int = 0
 
 
 @dataclass(slots=True)
@@ -34,8 +38,8 @@ class Waiting:
     outputs: dict[int, dict[str, Array]] = field(default_factory=dict)
     hops: dict[int, tuple[HopTiming, ...]] = field(default_factory=dict)
 
-    def deliver(self, deliver: Deliver) -> None:
-        """Give the caller this attempt's outputs, unless it has gone."""
+    def deliver(self, deliver: Deliver, version: int) -> None:
+        """Give the caller this attempt's outputs, from this version of the deployment, unless it has gone."""
         if not self.future.done():
             self.future.set_result(
                 Answer(
@@ -44,6 +48,7 @@ class Waiting:
                     epoch=deliver.epoch,
                     attempt=deliver.attempt,
                     hops=self.hops.get(deliver.attempt, ()),
+                    version=version,
                 )
             )
 

@@ -15,6 +15,7 @@ from nodes.rebatch import with_free_rows
 from nodes.stage_options import stage_options
 from nodes.stage_spec import StageSpec, Successor
 from nodes.store import Store
+from orchestrator.errors import ClusterError
 from orchestrator.routes import Reach, entry, onward, returned
 from partitioner.errors import InvalidModel
 from partitioner.extract import extract, save_onnx
@@ -97,7 +98,9 @@ def _built(model: Model, stage: Stage, store: Store, node: Node, spec: StageSpec
 
 
 def _successors(stage: Stage, reaches: Mapping[NodeId, Reach]) -> tuple[Successor, ...]:
-    """The workers of a stage, its own node's first; of a replica that is away none."""
+    """The workers of a stage, its own node's first; of a replica that is away none. ClusterError where that one is."""
+    if stage.node not in reaches:
+        raise ClusterError(f"node {stage.node}: its worker is away")
     here = (stage.node, *(node for node in stage.replicas if node in reaches))
     return tuple(Successor(stage=stage.name, address=reaches[node].address, node=node) for node in here)
 

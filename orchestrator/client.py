@@ -25,6 +25,7 @@ from orchestrator.bond import AWAY, Bond
 from orchestrator.errors import ClusterError, UnknownDeployment
 from orchestrator.following import Following
 from orchestrator.model_file import files_of, prepare
+from orchestrator.network import origin_of
 from orchestrator.rollout_terms import RolloutTerms
 from orchestrator.router import Answer
 from orchestrator.samples import load_samples
@@ -369,8 +370,12 @@ class Client:
                 is_due = now_s - told_s >= STEADY_S and estimate.at_s != before.at_s
                 if source and source != target and (is_due or estimate.changes != before.changes):
                     told[source, target] = now_s, estimate
-                    rate, std = estimate.goodput_bytes_per_s, estimate.goodput_std
-                    news.append((source, target, rate, estimate.rtt_s, estimate.samples, std))
+                    rate, std, origin = (
+                        estimate.goodput_bytes_per_s,
+                        estimate.goodput_std,
+                        origin_of(estimate.by_probes),
+                    )
+                    news.append((source, target, rate, estimate.rtt_s, estimate.samples, std, origin))
             if news:
                 with suppress(*AWAY):
                     await asyncio.wait_for(self._bond.call("observe", news), OBSERVED_S)

@@ -54,7 +54,7 @@ from orchestrator.instructions import (
 from orchestrator.journal import Journal
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.loader import Loader
-from orchestrator.network import Observation, Origin, Sources
+from orchestrator.network import Observation, Origin, Sources, origin_of
 from orchestrator.plan_json import plan_to_json
 from orchestrator.recorder import Recorder
 from orchestrator.recovered import put_aside, recovered
@@ -287,7 +287,7 @@ class Controller:
         match event["event"]:
             case "link":
                 figures = (event["goodput_bytes_per_s"], event["rtt_s"], event["samples"], event.get("goodput_std"))
-                self.observe(event["source"], event["target"], *figures, by=node)
+                self.observe(event["source"], event["target"], *figures, origin_of(event.get("by_probes", False)), node)
             case "load" if (load := load_of(self._control.deployments(), node, event)) is not None:
                 self._handle(load)
             case "stage_failed":
@@ -460,7 +460,9 @@ class Controller:
 
     def _routes(self, name: str, epoch: int) -> EpochRoutes:
         base, plan = self._desk.bases[name, epoch], self._desk.plans[name, epoch]
-        return routes_of(self.fleet, base, plan, name, epoch, self._control.pace(name, epoch))
+        record = self._control.deployments()[name].epoch(epoch)
+        version = 0 if record is None else record.version
+        return routes_of(self.fleet, base, plan, name, epoch, version, self._control.pace(name, epoch))
 
     def _note_late(self, event: Event, error: OrchestratorError) -> None:
         self._note("late", str(getattr(event, "deployment", "")), None, str(error))

@@ -82,7 +82,7 @@ class Loader:
                 for which, node in [(stage.name, node) for stage in plan.stages for node in crew_of(stage)]:
                     one = built[which].on(node)
                     await self._fleet.give(node, one.folder, one.spec.artifact)
-            except (*Faults, KeyError) as error:  # a node is away: it is given what it needs when it is to load it
+            except Faults as error:  # a node that is away is given what it needs when it is to load it
                 self._note(name, None, f"not on disk yet: {error}")
 
     async def _build(self, name: str, epoch: int, blueprint: Blueprint, plan: Plan) -> dict[str, Built]:

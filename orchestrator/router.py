@@ -318,7 +318,7 @@ class Router:
                 case Cancel():
                     self._recall(held, action)
                 case Deliver():
-                    self._deliver(held.waiting[action.request], action)
+                    self._deliver(held, action)
                 case FailRequest():
                     self._fail(held.waiting[action.request], action)
                 case Suspect():
@@ -351,9 +351,10 @@ class Router:
             return  # none of it had left
         connection.post(cancel_frame(routes, cancel))
 
-    def _deliver(self, waiting: Waiting, deliver: Deliver) -> None:
+    def _deliver(self, held: _Deployment, deliver: Deliver) -> None:
+        waiting, routes = held.waiting[deliver.request], held.epochs.get(deliver.epoch)
         self.metrics.note_answer(time.monotonic() - waiting.started_s)
-        waiting.deliver(deliver)
+        waiting.deliver(deliver, 0 if routes is None else routes.version)
 
     def _fail(self, waiting: Waiting, failed: FailRequest) -> None:
         self.metrics.note_fault(failed.kind)

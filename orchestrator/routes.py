@@ -26,7 +26,8 @@ class EpochRoutes:
 
     `shaped` and `paths` are the emulated links of a one-machine deployment; empty on real machines.
     `pace` is what a request takes, None where the plan isn't mapped. `replicas` are further workers of a stage, by its
-    name, and `seconds` what stages that have some are planned to take.
+    name, and `seconds` what stages that have some are planned to take. `version` is the deployment's that it runs, 0
+    where a controller of before told none.
     """
 
     deployment: str
@@ -42,6 +43,7 @@ class EpochRoutes:
     pace: Pace | None = None
     replicas: Mapping[str, tuple[Reach, ...]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    version: int = 0
 
     @property
     def first(self) -> tuple[str, Reach]:

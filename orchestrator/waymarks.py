@@ -10,7 +10,7 @@ from partitioner.plan import Plan
 
 
 def routes_of(
-    fleet: Fleet, blueprint: Blueprint, plan: Plan, name: str, epoch: int, pace: Pace | None = None
+    fleet: Fleet, blueprint: Blueprint, plan: Plan, name: str, epoch: int, version: int = 0, pace: Pace | None = None
 ) -> EpochRoutes:
     """The epoch's stages with their workers' addresses, what goes in and out, and which other nodes to watch.
 
@@ -41,4 +41,5 @@ def routes_of(
         pace=pace,
         replicas={stage: tuple(fleet.reach(node, name, epoch) for node in nodes) for stage, nodes in replicas.items()},
         seconds={stage.name: stage.seconds for stage in plan.stages} if replicas else {},
+        version=version,
     )

@@ -1,6 +1,7 @@
 """A stream notices by itself that its link has changed, and probes it when idle."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import grpc
 import numpy as np
 import pytest
 
+from nodes import link_watch
 from nodes.codec import pack
 from nodes.connection import Connection
 from nodes.emulation import LinkShaper, ShapedLink
 from nodes.framing import Frame, Header, Kind, decode
 from nodes.host import Host, HostSettings
-from nodes.link_watch import LinkWatch
+from nodes.link_watch import TRAFFIC_S, LinkWatch
+from nodes.links import LARGE_BYTES
 from nodes.stream import SERVER_OPTIONS, SERVICE, open_connection, serve_stream
 from tests.nodes.wires import Inbox, Pair, pair, request_frame, run
 
@@ -194,5 +197,21 @@ def test_nothing_under_way_needs_no_timer() -> None:
         while watch.is_looking:
             await asyncio.sleep(0.01)
         assert watch.estimate.samples == 1
+
+    run(scenario)
+
+
+def test_a_stream_tells_whether_traffic_or_only_probes_speak_for_its_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        watch = LinkWatch(lambda: None, lambda: None, None)
+        clock = [time.monotonic()]
+        monkeypatch.setattr(link_watch.time, "monotonic", lambda: clock[0])
+        watch.sent(1, LARGE_BYTES, clock[0], is_probe=True)
+        assert watch.estimate.by_probes
+        watch.sent(2, LARGE_BYTES, clock[0])
+        assert not watch.estimate.by_probes
+        clock[0] += TRAFFIC_S + 0.1
+        assert watch.estimate.by_probes
+        watch.close()
 
     run(scenario)

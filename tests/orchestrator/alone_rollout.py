@@ -70,12 +70,15 @@ class Pipeline:
     def _ask(self, user: str) -> None:
         while not self.over.is_set():
             try:
-                version = self.of(self.client.infer("two", FEED, timeout_s=20, key=user)["y"])
+                answer = self.client.answer("two", FEED, timeout_s=20, key=user)
             except Exception as fault:
                 self.faults.append(f"{type(fault).__name__}: {fault}")
                 return
-            if not version:
-                self.faults.append("an answer of no version, or of two")
+            version = self.of(answer.outputs["y"])
+            if not version or (version == "first") != (answer.version == 1):
+                self.faults.append(
+                    f"an answer of {version or 'no version, or of two'} says it is version {answer.version}"
+                )
             self.answers[version] += 1
             self.by_user[user][version] += 1
 

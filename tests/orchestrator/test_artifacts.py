@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from nodes import artifact
 from nodes.backend import Array
 from nodes.program import Program
 from nodes.store import Store
 from orchestrator.artifacts import Built, build, model_inputs, stage_artifact
+from orchestrator.errors import ClusterError
 from orchestrator.routes import Reach
 from partitioner.plan import Plan
 from tests.orchestrator.small_site import WIDE, answer_of, blueprint_of
@@ -17,12 +19,12 @@ from tests.orchestrator.small_site import WIDE, answer_of, blueprint_of
 REACHES = {name: Reach(node=name, address=f"{name}:1") for name in ("camera", "cloud")}
 
 
-def built_split(folder: Path, store: Store) -> dict[str, Built]:
+def built_split(folder: Path, store: Store, reaches: dict[str, Reach] = REACHES) -> dict[str, Built]:
     blueprint = blueprint_of(folder)
     plan = blueprint.find()
     assert isinstance(plan, Plan)
     return build(
-        plan, blueprint.model, store, deployment="two", epoch=3, topology=blueprint.spec.topology, reaches=REACHES
+        plan, blueprint.model, store, deployment="two", epoch=3, topology=blueprint.spec.topology, reaches=reaches
     )
 
 
@@ -34,6 +36,11 @@ def test_each_stage_is_told_its_successor_and_what_to_send(tmp_path: Path) -> No
     )  # fmt: skip
     assert (second.successor, second.sends, second.returns, second.epoch) == (None, (), ("y",), 3)
     assert (first.slowdown, second.slowdown) == (10.0, 1.0)
+
+
+def test_a_next_stage_whose_worker_is_away_is_named_by_its_node(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="node cloud: its worker is away"):
+        built_split(tmp_path, Store(tmp_path / "store"), {"camera": REACHES["camera"]})
 
 
 def test_a_stage_is_compiled_with_its_nodes_options(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import pytest
 from orchestrator.network import FRESH_S, Observation, Origin, Sources, believed
 
 
-def seen(origin: Origin, at_s: float, *, source: str = "camera") -> Observation:
+def seen(origin: Origin, at_s: float, *, source: str = "camera", std: float = 0.1, by: str = "") -> Observation:
     return Observation(
-        source=source, target="mec", bytes_per_s=1e6, propagation_s=0.01, std=0.1, at_s=at_s, origin=origin
+        source=source, target="mec", bytes_per_s=1e6, propagation_s=0.01, std=std, at_s=at_s, origin=origin, by=by
     )
 
 
@@ -53,3 +53,21 @@ def test_what_is_believed_changes_with_time_alone() -> None:
     sources.heard(seen("streams", 10.0), 10.0)
     sources.heard(seen("rnis", 14.0), 14.0)
     assert [sources.believed(now_s)[0].origin for now_s in (15.0, 15.1)] == ["streams", "rnis"]
+
+
+def test_beside_fresh_traffic_another_stream_s_probe_counts_if_it_is_surer() -> None:
+    traffic, probe = seen("streams", 10.0, std=0.3, by="camera"), seen("probe", 10.5, std=0.1)
+    assert believed([traffic, probe, seen("rnis", 10.5, std=0.0)], 11.0) is probe
+    assert believed([traffic, seen("probe", 10.5, std=0.5)], 11.0) is traffic
+
+
+def test_without_traffic_the_radio_network_goes_before_a_probe() -> None:
+    rnis, probe = seen("rnis", 10.0, std=0.5), seen("probe", 10.5)
+    assert believed([rnis, probe], 11.0) is rnis
+
+
+def test_a_stream_that_only_probes_takes_back_what_it_said_of_its_traffic() -> None:
+    sources = Sources()
+    assert sources.heard(seen("streams", 10.0, std=0.01), 10.0)
+    assert sources.heard(seen("probe", 10.1, std=0.2), 10.1)
+    assert sources.heard(seen("streams", 10.2, std=0.3), 10.2)

@@ -90,13 +90,13 @@ def test_requests_stay_in_their_epoch_and_the_old_one_drains_after_them(
 ) -> None:
     async def story() -> None:
         await router.switch(await workers.load("changing", 1))
-        following = await workers.load("changing", 2)
+        following = replace(await workers.load("changing", 2), version=7)
         early = await begun(router, "changing", 8)
         await router.switch(following)
         router.drain("changing", 1)
         late = await router.infer("changing", FEED)
-        assert late.epoch == 2
-        assert {answer.epoch for answer in await asyncio.gather(*early)} == {1}
+        assert (late.epoch, late.version) == (2, 7)
+        assert {(answer.epoch, answer.version) for answer in await asyncio.gather(*early)} == {(1, 0)}
         assert drained == [("changing", 1)]
 
     workers.do(story())
