@@ -6,7 +6,7 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 # uv compiles nothing when it installs: if Python may not keep what it compiles, every process does that work again.
 unexport PYTHONDONTWRITEBYTECODE
-PACKAGES := partitioner policies nodes orchestrator isthmus
+PACKAGES := partitioner policies nodes orchestrator simulations isthmus
 
 .PHONY: help setup develop demo test check format bench lock clean
 

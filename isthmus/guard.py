@@ -9,7 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-PACKAGES = ("partitioner", "policies", "nodes", "orchestrator")
+PACKAGES = ("partitioner", "policies", "nodes", "orchestrator", "simulations")
 HOME = Path(__file__).resolve().parent.parent  # where our packages lie side by side
 
 

@@ -79,7 +79,7 @@ class Bond:
                     return ray.get(reference, timeout=max(0.0, min(LOOK_S, until_s - time.monotonic())))
                 except GetTimeoutError:
                     if time.monotonic() >= until_s:
-                        raise
+                        raise ClusterError(f"the controller does not answer within {timeout_s:g} s") from None
                     if self.actor is None:
                         raise ClusterError(f"the cluster at {self._address} went away meanwhile") from None
                 except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import RayActorError
 
 from nodes.backend import Array, TensorSpec
 from nodes.links import LinkEstimate
@@ -225,9 +225,12 @@ class Client:
     def _controller(self) -> Any:
         return self._bond.actor
 
-    def status(self) -> dict[str, Any]:
-        """Deployments with their plans and epochs, workers, routers, links, and the last decisions with reasons."""
-        status: dict[str, Any] = self._ask("status")
+    def status(self, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """Deployments with their plans and epochs, workers, routers, links, and the last decisions with reasons.
+
+        ClusterError while the controller is away, or where it takes longer than `timeout_s`.
+        """
+        status: dict[str, Any] = self._ask("status", timeout_s=timeout_s)
         return status
 
     def plan(self, name: str) -> Plan:
@@ -298,7 +301,7 @@ class Client:
         for task in self._tasks:
             task.cancel()
         for farewell in ("leave", "shutdown") if self._own is not None else ("leave",):
-            with suppress(ClusterError, RayActorError, GetTimeoutError):
+            with suppress(ClusterError, RayActorError):
                 self._ask(farewell, *([self._router.name] if farewell == "leave" else []), timeout_s=FAREWELL_S)
         with suppress(TimeoutError):
             self._start(self._router.close()).result(timeout=FAREWELL_S)

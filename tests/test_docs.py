@@ -86,7 +86,8 @@ def test_links_lead_to_files_and_headings_that_are_there(document: str) -> None:
 
 @every_document
 def test_files_that_are_named_exist(document: str) -> None:
-    folders = "partitioner|policies|nodes|orchestrator|isthmus|tests|benchmarks|examples|scripts|docs|deploy"
+    folders = "partitioner|policies|nodes|orchestrator|simulations|isthmus|tests|benchmarks|examples|scripts|docs"
+    folders += "|deploy"
     found = re.findall(rf"(?<![\w./-])((?:{folders})/[\w./-]*\w/?)", (ROOT / document).read_text())
     missing = [name for name in found if not (ROOT / name).exists() and Path(name).name not in MADE_BY_RUN]
     assert [name for name in missing if "NAME" not in name] == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = {"partitioner", "policies", "nodes", "orchestrator", "isthmus"}
+OURS = {"partitioner", "policies", "nodes", "orchestrator", "simulations", "isthmus"}
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 from nodes.worker import parse
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("partitioner", "policies", "nodes", "orchestrator", "isthmus")
+PACKAGES = ("partitioner", "policies", "nodes", "orchestrator", "simulations", "isthmus")
 UV = shutil.which("uv", path=os.pathsep.join([f"{sys.prefix}/bootstrap/bin", f"{sys.prefix}/bin", os.environ["PATH"]]))
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(UV is None, reason="uv is not installed (make setup brings it)")]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("partitioner", "policies", "nodes", "orchestrator", "isthmus")
+PACKAGES = ("partitioner", "policies", "nodes", "orchestrator", "simulations", "isthmus")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 BANNED = re.compile(r"Manager|Helper|Handler|\butils\b|\bcommon\b|\bdo_")
 

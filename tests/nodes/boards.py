@@ -4,9 +4,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import pytest
@@ -58,10 +59,12 @@ def lacking(reason: str) -> NoReturn:
 
 @contextmanager
 def serving(device: Board, server: Path, *arguments: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """An RPC server on the board: its address and process, killed at the end."""
-    command: Sequence[str] = [*device.prefix, str(server), *arguments]
+    """An RPC server on the board: its address and process, killed at the end; its folder is gone then, if not given."""
     environment = {**os.environ, **device.environment}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with TemporaryDirectory() as own, ExitStack() as running:
+        given = arguments if "--folder" in arguments else (*arguments, "--folder", own)
+        command: Sequence[str] = [*device.prefix, str(server), *given]
+        process = running.enter_context(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
         try:
             assert process.stdout is not None
             yield process.stdout.readline().split()[-1], process

@@ -2,15 +2,11 @@
 
 import os
 import signal
-import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
-import numpy as np
 import pytest
 
 from orchestrator.blueprint import pose
@@ -24,47 +20,12 @@ from partitioner.profile import EngineKey, EngineProfile, Profile
 from partitioner.search.answer import answer
 from partitioner.topology import Link, Topology
 from tests.eventually import eventually
-from tests.orchestrator.small_site import WIDE, answer_of, site, two_layers
+from tests.orchestrator.callers import Callers
+from tests.orchestrator.small_site import site, two_layers
 
 pytestmark = pytest.mark.slow
-FEED = {"x": np.linspace(-1, 1, WIDE, dtype=np.float32)[None]}
 ENGINE = EngineKey(node_class="here", backend="onnxruntime")
 TIMES = {"first": 1e-4, "second": 2e-3}
-
-
-class Callers:
-    """Threads that ask one request after the other; whatever is not answered right is noted."""
-
-    def __init__(self, client: Client, count: int) -> None:
-        self.client, self.over = client, Event()
-        self.took_s, self.faults = deque[float](), deque[str]()
-        self.threads = [Thread(target=self._ask) for _ in range(count)]
-        for thread in self.threads:
-            thread.start()
-
-    def _ask(self) -> None:
-        wanted = answer_of(FEED["x"], hidden=64)
-        while not self.over.is_set():
-            began_s = time.monotonic()
-            try:
-                outputs = self.client.infer("two", FEED, timeout_s=20)
-            except Exception as fault:
-                self.faults.append(f"{type(fault).__name__}: {fault}")
-                self.over.wait(0.1)
-                continue
-            self.took_s.append(time.monotonic() - began_s)
-            if not np.allclose(outputs["y"], wanted, atol=1e-3):
-                self.faults.append("a wrong answer")
-
-    def go_on(self, more: int = 50) -> None:
-        before = len(self.took_s)
-        eventually(lambda: len(self.took_s) >= before + more, what=f"{more} more answers", within_s=30)
-        assert not self.faults
-
-    def stop(self) -> None:
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
 
 
 def twins(slowdown: float) -> Topology:
@@ -114,18 +75,18 @@ def test_a_killed_replica_costs_no_request_and_no_epoch_and_comes_back(client: C
     spec, profile, plan = wanted(tmp_path, 2.0, 1)
     client.deploy(spec, profile=profile, plan=manned(plan, {"s2": ("cloud", "twin")}))
     assert crew(client) == ["cloud", "twin"]
-    callers = Callers(client, 3)
+    callers = Callers(client, 3, hidden=64)
     try:
-        callers.go_on()
+        callers.go_on(50)
         for victim in ("twin", "cloud"):
             before = two(client)["epoch"]
             callers.took_s.clear()
             os.kill(client.status()["workers"][victim]["pid"], signal.SIGKILL)
-            callers.go_on()
+            callers.go_on(50)
             assert max(callers.took_s) < 2.0
             eventually(lambda: len(crew(client)) == 2, what=f"{victim} runs it again", within_s=60)
             assert two(client)["epoch"] == before + 1
-            callers.go_on()
+            callers.go_on(50)
         reasons = [one["why"] for one in client.status()["history"] if one["what"] == "open"]
         assert any(why.endswith("can run stage s2 again") for why in reasons)
     finally:
@@ -137,10 +98,10 @@ def test_a_busy_stage_gets_its_second_node_under_load_and_gives_it_back(client: 
     spec, profile, plan = wanted(tmp_path, 300.0, 2)
     client.deploy(spec, profile=profile, plan=plan)
     assert crew(client) == ["cloud"]
-    callers = Callers(client, 6)
+    callers = Callers(client, 6, hidden=64)
     try:
         eventually(lambda: crew(client) == ["cloud", "twin"], what="a second node", within_s=60)
-        callers.go_on()
+        callers.go_on(50)
     finally:
         callers.stop()
     assert not callers.faults

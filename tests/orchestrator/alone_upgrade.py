@@ -4,10 +4,12 @@
 tells another version and speaks the wire before, later to a broken one, then to this one.
 """
 
+import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
 
@@ -25,12 +27,12 @@ from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.load import load
 from partitioner.profile import EngineKey, EngineProfile, Profile
-from tests.eventually import eventually
+from tests.eventually import eventually, processes_naming
 from tests.orchestrator.small_site import WIDE, answer_of, site, two_layers
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("partitioner", "policies", "nodes", "orchestrator", "isthmus")
+PACKAGES = ("partitioner", "policies", "nodes", "orchestrator", "simulations", "isthmus")
 BEFORE = f"0.0.9+wire{VERSION - 1}"
 RATE_S = 0.02
 
@@ -171,3 +173,36 @@ def test_under_load_a_cluster_goes_from_one_version_to_the_next_and_loses_nothin
     eventually(lambda: writers(client) == [BEFORE, code_version()], what="both have written the journal", within_s=30)
     assert client.upgrade(say=said.append).workers == ()
     assert said[-1] == f"everything runs {code_version()} already"
+
+
+def workers_of(installed: Installed) -> list[int]:
+    """Process ids of this cluster's workers, of whatever controller."""
+    return [pid for pid, line in processes_naming(str(installed.folder)).items() if "nodes.worker" in line]
+
+
+def serves_again(client: Client) -> bool:
+    try:
+        return bool(client.status()["deployments"])
+    except ClusterError:
+        return False
+
+
+def test_a_controller_that_dies_midway_costs_nothing_and_the_upgrade_goes_on_when_asked_again(
+    under_load: Load, installed: Installed
+) -> None:
+    client, before = under_load.client, set(workers_of(installed))
+    controller = client.status()["controller"]["pid"]
+    installed.put(ROOT)
+    with ThreadPoolExecutor(1) as asking:
+        midway = asking.submit(client.upgrade)
+        eventually(lambda: set(workers_of(installed)) - before, what="a worker beside another one", every_s=0.005)
+        os.kill(controller, signal.SIGKILL)
+        with pytest.raises(ClusterError, match="the controller is"):
+            midway.result(timeout=60)
+    eventually(lambda: serves_again(client), what="a controller that goes on by the journal", within_s=60)
+    under_load.goes_on()
+    client.upgrade()
+    assert codes(client) == {code_version()}
+    eventually(lambda: not before & set(workers_of(installed)), what="the old workers are gone", within_s=120)
+    under_load.goes_on()
+    assert under_load.check() == {"", code_version()}

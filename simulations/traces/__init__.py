@@ -1,0 +1,1 @@
+"""Recorded and generated courses of links and of arrivals."""
