@@ -139,7 +139,7 @@ def _mahimahi(path: Path, rows: Sequence[tuple[int, list[str]]]) -> LinkTrace:
     bins = round(length_s / BIN_S)
     counted, _ = np.histogram(at_ms / 1e3, bins=bins, range=(0.0, length_s))
     rates = np.asarray(counted * PACKET_BITS / BIN_S, dtype=np.float64)
-    return LinkTrace(path.stem, np.arange(bins) * BIN_S, rates, length_s)
+    return LinkTrace(path.stem, np.asarray(np.arange(bins) * BIN_S, dtype=np.float64), rates, length_s)
 
 
 def _pieced(path: Path, seen: Sequence[Seen]) -> ReadTrace:
