@@ -29,7 +29,7 @@ from tests.lab.conftest import TOPOLOGY, write_spec
 from tests.lab.hosts import TOKEN, Lab, missing
 from tests.lab.told import Told
 
-RATE_PER_S = 10.0
+RATE_PER_S = 15.0
 WHOLE_MODEL_S = {"device": 0.15, "edge": 0.02, "cloud": 0.01}
 STEPS = (10, 100, 2, 100)  # Mbps of the uplink, which begins at 100
 

@@ -1,9 +1,8 @@
 """Three hosts on this machine: a network namespace each, joined by a switch in a namespace of its own.
 
 Each host has its own address, name, home and temporary folder, so that Ray and isthmus find nothing of each other's
-but over the network; Ray's folder has the same path on all of them and is another one on each, as on machines. Needs
-root and iproute2. Nothing of it is left when the block ends, Ctrl-C included: whatever runs in its namespaces is
-killed by process id. What a killed run left behind, the next one clears away.
+but over the network. Needs root and iproute2. Nothing of it is left when the block ends, Ctrl-C included: whatever
+runs in its namespaces is killed by process id. What a killed run left behind, the next one clears away.
 """
 
 import os
@@ -23,10 +22,9 @@ DATA_PORT = 7070  # tensors go to and from this port, so links can be slowed wit
 PREFIX = "isthmus-lab"
 START_TRIES, START_S = 3, 90
 _TOOLS = ("ip", "tc", "unshare")
-# The host's name, its own folder for Ray, and a name server that refuses at once: one that cannot be reached makes each
-# of Ray's processes wait for seconds.
-_ENTER = 'hostname "$0"; mount --bind "$1" "$2"; [ ! -e /etc/resolv.conf ] || mount --bind "$3" /etc/resolv.conf; '
-_ENTER += 'shift 3; exec "$@"'
+# The host's name, and a name server that refuses at once: one that cannot be reached makes each of Ray's processes wait
+# for seconds.
+_ENTER = 'hostname "$0"; [ ! -e /etc/resolv.conf ] || mount --bind "$1" /etc/resolv.conf; shift; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +35,7 @@ class Host:
     address: str
     namespace: str
     home: Path
-    scratch: Path  # what this host sees as Ray's folder
+    scratch: Path  # short, for Ray's sockets
 
 
 def missing() -> str | None:
@@ -60,8 +58,7 @@ class Lab:
 
     def __init__(self, *names: str) -> None:
         self._own = f"{PREFIX}-{os.getpid()}"
-        self._folder = Path(tempfile.mkdtemp(prefix="isl", dir="/tmp"))  # short, for Ray's sockets
-        self._ray = self._folder / "r"
+        self._folder = Path(tempfile.mkdtemp(prefix="isl", dir="/tmp"))
         self._resolver = self._folder / "resolv.conf"
         self.hosts: dict[str, Host] = {}
         for number, name in enumerate(names, 1):
@@ -92,7 +89,7 @@ class Lab:
         return kept | {
             "HOME": str(host.home),
             "PATH": f"{host.home}/bin:{Path(sys.executable).parent}:{os.defpath}",
-            "RAY_TMPDIR": str(self._ray),
+            "RAY_TMPDIR": str(host.scratch),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_enable_worker_prestart": "0",
             "RAY_prestart_worker_first_driver": "0",
@@ -107,7 +104,7 @@ class Lab:
         """Start a command on a host; its input and output are pipes of text."""
         host = self.hosts[name]
         entered = ["ip", "netns", "exec", host.namespace, "unshare", "--uts", "sh", "-c"]
-        entered += [_ENTER, name, str(host.scratch), str(self._ray), str(self._resolver), *command]
+        entered += [_ENTER, name, str(self._resolver), *command]
         pipes: dict[str, object] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process: subprocess.Popen[str] = subprocess.Popen(
             entered, env=self.environ(name) | dict(environ or {}), cwd=host.home, text=True, **(pipes | options)
@@ -159,6 +156,7 @@ class Lab:
 
     def _start_node(self, host: Host, *arguments: str) -> "subprocess.Popen[str]":
         command = ["ray", "start", *arguments, f"--node-ip-address={host.address}", "--num-cpus=1"]
+        command += [f"--temp-dir={host.scratch}"]  # else all write into the head's, and meet there
         command += [f"--labels=isthmus-node={host.name}", "--object-store-memory=100000000", "--disable-usage-stats"]
         with (self._folder / f"{host.name}.ray.log").open("w") as log:
             return self.start(
@@ -203,7 +201,6 @@ class Lab:
         return f"{self._own}-switch"
 
     def _build(self) -> None:
-        self._ray.mkdir()
         self._resolver.write_text("nameserver 127.0.0.1\n")
         _ip("netns", "add", self._switch)
         _ip("-n", self._switch, "link", "add", "name", "lan", "type", "bridge")
