@@ -2,7 +2,8 @@
 
     python -m scripts.readme_bench                      runs every benchmark (minutes)
     python -m scripts.readme_bench --quick              rough figures, to see the table
-    python -m scripts.readme_bench FILE.json …          what `benchmarks/NAME.py --json` printed earlier
+    python -m scripts.readme_bench FILE.json …          what `benchmarks/NAME.py --json` printed earlier; the rows of
+                                                        those that are not named stay
 
 Only figures with a target stand in the table; the others are in each benchmark's own output. A target that is
 missed is shown as missed. It measures nothing itself.
@@ -62,6 +63,21 @@ def table(reports: Iterable[Report]) -> str:
     return "\n".join([*HEAD, *rows, "", *(f"Measured on {machine}." for machine in machines)])
 
 
+def renewed(before: str, reports: Iterable[Report]) -> str:
+    """The table that README.md has, with these reports' rows in place of those that their benchmarks had."""
+    told = list(reports)
+    lines = before.splitlines()
+    rows: dict[str, list[str]] = {}
+    for row in [line for line in lines if line.startswith("| `")]:
+        rows.setdefault(row.split("`")[1], []).append(row)
+    new = table(told).splitlines()
+    for each in told:
+        name = f"{each['benchmark']}.py"
+        rows[name] = [row for row in new if row.startswith(f"| `{name}`")]
+    machines = dict.fromkeys(line for line in (*lines, *new) if line.startswith("Measured on"))
+    return "\n".join([*HEAD, *(row for name in sorted(rows) for row in rows[name]), "", *machines])
+
+
 def _row(benchmark: str, figure: Mapping[str, Any]) -> str:
     sign = "≤" if figure["better"] == "lower" else "≥"
     spread = "" if figure["spread"] is None else " – ".join(_short(end) for end in figure["spread"])
@@ -86,8 +102,12 @@ def main() -> None:
     options = [one for one in sys.argv[1:] if one.startswith("--")]
     files = [Path(one) for one in sys.argv[1:] if not one.startswith("--")]
     try:
-        reports = [read(file.read_text(), str(file)) for file in files] or [run(each, options) for each in runnable()]
-        README.write_text(between_marks(README.read_text(), "bench", table(reports)))
+        text = README.read_text()
+        if files:
+            made = renewed(text, [read(file.read_text(), str(file)) for file in files])
+        else:
+            made = table(run(each, options) for each in runnable())
+        README.write_text(between_marks(text, "bench", made))
     except Unpasteable as refusal:
         sys.exit(f"readme_bench: {refusal}")
 

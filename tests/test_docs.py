@@ -23,7 +23,7 @@ from orchestrator.control import DRIFT, Control
 from orchestrator.routing import Routing
 from orchestrator.spec import DeploymentModel, InputModel, OutputModel
 from orchestrator.topology_spec import LinkModel, NodeModel
-from scripts.readme_bench import table
+from scripts.readme_bench import renewed, table
 from scripts.readme_demo import Unpasteable, between_marks, console_block
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -221,6 +221,17 @@ def test_readme_has_room_for_both_pastes() -> None:
 def test_a_missed_target_is_shown_as_missed() -> None:
     figure = {"name": "hop", "value": 2.5, "unit": "×", "target": 1.35, "better": "lower", "holds": False}
     machine = {"cpu": "a CPU", "cores": 2, "memory_gb": 8, "versions": {"ray": "2.60.0"}}
-    report = {"benchmark": "hop", "machine": machine, "figures": [figure | {"spread": [1.0, 3.0]}]}
+    report: dict[str, Any] = {"benchmark": "hop", "machine": machine, "figures": [figure | {"spread": [1.0, 3.0]}]}
     assert "| `hop.py` | hop | ≤ 1.35 × | 2.5 × | 1 – 3 | **no** |" in table([report])
     assert table([report]).endswith("Measured on a CPU, 2 cores, 8 GB; ray 2.60.0.")
+
+
+def test_rows_of_benchmarks_that_did_not_run_stay() -> None:
+    figure = {"name": "it", "value": 1.0, "unit": "s", "target": 2.0, "better": "lower", "holds": True, "spread": None}
+    machine = {"cpu": "a CPU", "cores": 2, "memory_gb": 8, "versions": {}}
+    first, second, again = (
+        {"benchmark": name, "machine": machine, "figures": [figure | {"value": value}]}
+        for name, value in (("hop", 1.0), ("atlas", 1.5), ("hop", 0.5))
+    )
+    assert renewed(table([second, first]), [again]) == table([second, again])
+    assert renewed(table([first]), [second]) == table([second, first])
