@@ -107,77 +107,124 @@ class Queue:
 class Shared:
     """Everything there advances together, each by an equal share of the rate: a link, or processor sharing.
 
-    Work is in units of which `rate` does so many a second, alone. The rate may change at any time, to 0 as well.
+    Work is in units of which `rate` does so many a second, alone, and each piece may have a speed of its own: of a
+    cell's time every user gets as much, and carries by it what the user's channel does (round robin; proportional fair
+    as well, in the long run). Rates and speeds may change at any time, to 0 as well; what has speed 0 takes no share.
     """
 
-    __slots__ = ("_done", "_due", "_engine", "_number", "_rate", "_since_s", "_turn", "held")
+    __slots__ = ("_done", "_due", "_engine", "_number", "_rate", "_sharing", "_since_s", "_turn", "held")
 
     def __init__(self, engine: Engine, rate: float) -> None:
-        if not 0 <= rate < inf:
-            raise OutOfRange(f"a rate of {rate:g}: from 0")
-        self._engine, self._rate = engine, rate
-        self._due: list[tuple[float, int, list[Any]]] = []  # by what each will have had done when it is through
-        self._done = 0.0  # of any that was there all the while
+        self._engine, self._rate = engine, _rate(rate)
+        self._sharing = 0
+        self._due: list[tuple[float, int, Piece]] = []  # by what each will have had done when it is through
+        self._done = 0.0  # of any that was there all the while, at speed 1
         self._since_s = engine.now_s
         self._number = self._turn = 0
         self.held = Held(engine)
 
-    def submit(self, work: float, done: Done, *given: Any) -> list[Any]:
-        """Have so much work done; what `withdraw` takes."""
+    def submit(self, work: float, done: Done, *given: Any, speed: float = 1.0) -> "Piece":
+        """Have so much work done; what `withdraw` and `change_speed` take."""
         self._advance()
-        self._number += 1
-        entry = [done, given]
-        heappush(self._due, (self._done + work, self._number, entry))
+        piece = Piece(work, _rate(speed), done, given)
         self.held.came += 1
-        self.held.change(1, 0 if self.held.busy else 1)
+        self._share(1 if speed else 0, there=1)
+        self._put(piece)
         self._plan()
-        return entry
+        return piece
 
-    def withdraw(self, entry: list[Any]) -> bool:
+    def withdraw(self, piece: "Piece") -> bool:
         """Take work back; the others go faster from now on. False if it is through."""
-        if entry[0] is None:
+        if piece.done is None:
             return False
         self._advance()
-        entry[0] = None
+        piece.done = None
         self.held.withdrawn += 1
-        self.held.change(-1, -1 if self.held.there == 1 else 0)
+        self._share(-1 if piece.speed else 0, there=-1)
         self._plan()
         return True
 
     def change_rate(self, rate: float) -> None:
         """From now on."""
-        if not 0 <= rate < inf:
-            raise OutOfRange(f"a rate of {rate:g}: from 0")
         self._advance()
-        self._rate = rate
+        self._rate = _rate(rate)
         self._plan()
+
+    def change_speed(self, piece: "Piece", speed: float) -> None:
+        """Of one piece, from now on; nothing happens if it is through."""
+        if piece.done is None or speed == piece.speed:
+            return
+        self._advance()
+        piece.left = self._left(piece)
+        self._share((_rate(speed) > 0) - (piece.speed > 0), there=0)
+        piece.speed = speed
+        self._put(piece)
+        self._plan()
+
+    def left(self, piece: "Piece") -> float:
+        """How much of its work is still to be done; 0 once it is through or was withdrawn."""
+        if piece.done is None:
+            return 0.0
+        self._advance()
+        return self._left(piece)
+
+    def _left(self, piece: "Piece") -> float:
+        return max(0.0, piece.due - self._done) * piece.speed if piece.speed else piece.left
+
+    def _put(self, piece: "Piece") -> None:
+        self._number += 1
+        piece.number, piece.due = self._number, self._done + piece.left / piece.speed if piece.speed else inf
+        heappush(self._due, (piece.due, piece.number, piece))
+
+    def _share(self, more: int, *, there: int) -> None:
+        """So many more share from now on, of so many more there; it is busy while any does."""
+        before, self._sharing = self._sharing, self._sharing + more
+        self.held.change(there, (self._sharing > 0) - (before > 0))
 
     def _advance(self) -> None:
         now_s = self._engine.now_s
-        if self.held.there and now_s > self._since_s:
-            self._done += (now_s - self._since_s) * self._rate / self.held.there
+        if self._sharing and now_s > self._since_s:
+            self._done += (now_s - self._since_s) * self._rate / self._sharing
         self._since_s = now_s
 
     def _plan(self) -> None:
         """Ask for the next one's end; an end asked for before is void."""
         self._turn += 1
-        while self._due and self._due[0][2][0] is None:
-            heappop(self._due)
-        if not self._due:
+        due = self._due
+        while due and (due[0][2].done is None or due[0][2].number != due[0][1]):
+            heappop(due)
+        if not due:
             self._done = 0.0
-        elif self._rate:
-            left = max(self._due[0][0] - self._done, 0.0)
-            self._engine.after(left * self.held.there / self._rate, self._through, self._turn)
+        elif self._rate and due[0][0] < inf:
+            left = max(due[0][0] - self._done, 0.0)
+            self._engine.after(left * self._sharing / self._rate, self._through, self._turn)
 
     def _through(self, turn: int) -> None:
         if turn != self._turn:
             return
         self._advance()
-        due, _, entry = heappop(self._due)
+        due, _, piece = heappop(self._due)
         self._done = due  # to the digit, whatever the clock rounds
-        done, given = entry
-        entry[0] = None
+        done, piece.done = piece.done, None
         self.held.left += 1
-        self.held.change(-1, -1 if self.held.there == 1 else 0)
+        self._share(-1, there=-1)
         self._plan()
-        done(*given)
+        assert done is not None
+        done(*piece.given)
+
+
+class Piece:
+    """Work under way at a `Shared`: what is left of it as of its last change, how fast it goes, whom to call."""
+
+    __slots__ = ("done", "due", "given", "left", "number", "speed")
+
+    def __init__(self, work: float, speed: float, done: Done, given: tuple[Any, ...]) -> None:
+        self.left, self.speed, self.given = work, speed, given
+        self.done: Done | None = done  # None once it is through or withdrawn
+        self.due, self.number = inf, 0
+
+
+def _rate(value: float) -> float:
+    if not 0 <= value < inf:
+        raise OutOfRange(f"a rate of {value:g}: from 0")
+    return value

@@ -125,6 +125,26 @@ def test_shares_are_equal_and_follow_the_rate() -> None:
     assert ended == pytest.approx({"short": 6.0, "long": 21.0})
 
 
+def test_each_goes_at_its_own_speed_in_an_equal_share_of_the_time() -> None:
+    engine, ended = Engine(), dict[str, float]()
+    cell = Shared(engine, 1.0)
+
+    def end(name: str) -> None:
+        ended[name] = engine.now_s
+
+    near = cell.submit(80e6, end, "near", speed=40e6)  # bits, and bits a second alone: 2 s of airtime
+    far = cell.submit(20e6, end, "far", speed=5e6)  # 4 s
+    engine.at(1.0, cell.change_speed, far, 10e6)  # 17.5 Mbit left: 1.75 s
+    engine.at(2.0, cell.change_speed, near, 0.0)  # out of coverage, with 40 Mbit left
+    engine.run(3.0)
+    assert cell.left(near) == pytest.approx(40e6) and cell.left(far) == pytest.approx(2.5e6)
+    engine.at(5.0, cell.change_speed, near, 20e6)
+    engine.run()
+    assert ended == pytest.approx({"far": 3.25, "near": 7.0})
+    cell.held.settle()
+    assert (cell.left(far), cell.held.busy_s, cell.held.there_s) == (0, pytest.approx(5.25), pytest.approx(10.25))
+
+
 @pytest.mark.parametrize("made", [lambda engine: Queue(engine, 2), lambda engine: Shared(engine, 2.0)])
 def test_little_s_law_holds_to_the_digit(made: Callable[[Engine], Queue | Shared]) -> None:
     at_s, draw = poisson(1.5, 4000)
