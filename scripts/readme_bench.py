@@ -64,9 +64,9 @@ def table(reports: Iterable[Report]) -> str:
 
 
 def renewed(before: str, reports: Iterable[Report]) -> str:
-    """The table that README.md has, with these reports' rows in place of those that their benchmarks had."""
+    """The table in this text (README.md), with these reports' rows in place of those that their benchmarks had."""
     told = list(reports)
-    lines = before.splitlines()
+    lines = before.partition("<!-- bench:begin -->")[2].partition("<!-- bench:end -->")[0].splitlines()
     rows: dict[str, list[str]] = {}
     for row in [line for line in lines if line.startswith("| `")]:
         rows.setdefault(row.split("`")[1], []).append(row)

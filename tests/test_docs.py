@@ -233,5 +233,7 @@ def test_rows_of_benchmarks_that_did_not_run_stay() -> None:
         {"benchmark": name, "machine": machine, "figures": [figure | {"value": value}]}
         for name, value in (("hop", 1.0), ("atlas", 1.5), ("hop", 0.5))
     )
-    assert renewed(table([second, first]), [again]) == table([second, again])
-    assert renewed(table([first]), [second]) == table([second, first])
+    readme = "| `key` | what it means |\n<!-- bench:begin -->\n<!-- bench:end -->\n| `verb` | what it does |\n"
+    both = between_marks(readme, "bench", table([second, first]))
+    assert renewed(both, [again]) == table([second, again])
+    assert renewed(between_marks(readme, "bench", table([first])), [second]) == table([second, first])
