@@ -300,7 +300,9 @@ class Router:
                 shaper=self._shaper,
             )
             self._connections[reach.address] = connection
-            watch = asyncio.create_task(look_after(connection, self._awaits), name=f"watch-{reach.address}")
+            watch = asyncio.create_task(
+                look_after(connection, lambda: self._awaits(reach.address)), name=f"watch-{reach.address}"
+            )
             self._watches.add(watch)
             watch.add_done_callback(self._watches.discard)
             return connection
@@ -459,8 +461,9 @@ class Router:
         for name, held in self._deployments.items():
             self._carry_out(name, held.core.worker_found(node, time.monotonic()))
 
-    def _awaits(self) -> bool:
-        return any(held.core.in_hand for held in self._deployments.values())
+    def _awaits(self, address: str) -> bool:
+        """Whether something is in hand that this worker may be needed for; one that was left behind may end."""
+        return any(held.core.in_hand for held in self._deployments.values()) and address in self._needed()
 
     def _lost(self, node: str, reason: str) -> None:
         self.metrics.note_fault("worker_lost")
