@@ -28,6 +28,7 @@ from orchestrator.local_cluster import state_folder
 from orchestrator.routes import Reach
 
 START_S = 40.0
+ENDING_S = 0.5  # in which a process that was killed is gone: its port is closed before that
 MEASURE_BYTES = 1 << 20
 Tell = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
@@ -88,15 +89,16 @@ class Agent:
             return await self._ensure(wanted)
 
     async def _ensure(self, wanted: WorkerWanted) -> WorkerFound:
-        announced = self._announced(wanted.node)
         if wanted.address is not None:
-            address, port = wanted.address, None
-        elif announced is not None:
-            address, port = announced["address"], announced["metrics_port"]
-        else:
-            announced = await self._start(wanted)
-            address, port = announced["address"], announced["metrics_port"]
-        return await self._claimed(wanted, address, port, wanted.node)
+            return await self._claimed(wanted, wanted.address, None, wanted.node)
+        if (announced := self._announced(wanted.node)) is not None:
+            try:
+                return await self._claimed(wanted, announced["address"], announced["metrics_port"], wanted.node)
+            except ClusterError:
+                if not await _is_gone(announced["pid"], ENDING_S):
+                    raise  # it was not just ending when it was asked
+        announced = await self._start(wanted)
+        return await self._claimed(wanted, announced["address"], announced["metrics_port"], wanted.node)
 
     async def beside(self, wanted: WorkerWanted) -> WorkerFound:
         """Start another worker of a node, of the code that is installed now, beside the one that runs, and claim it.
@@ -309,9 +311,15 @@ async def _shut(client: WorkerClient) -> None:
         await client.shutdown()
     except (StreamClosed, NotAuthorised):
         return  # already gone, or another controller's by now
-    deadline_s = time.monotonic() + 5.0
-    while _is_alive(pid) and time.monotonic() < deadline_s:
+    await _is_gone(pid, 5.0)
+
+
+async def _is_gone(pid: int, within_s: float) -> bool:
+    """Whether a process has ended, now or soon."""
+    deadline_s = time.monotonic() + within_s
+    while (is_alive := _is_alive(pid)) and time.monotonic() < deadline_s:
         await asyncio.sleep(0.02)
+    return not is_alive
 
 
 def _daemonise(command: list[str], log: Path) -> int:

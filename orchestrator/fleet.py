@@ -62,7 +62,9 @@ class Fleet:
         self.emulated = emulated
         self._find_agent = find_agent
         self._whereabouts = whereabouts or Whereabouts()
-        self._afar: dict[NodeId, Node] = {}  # spoken to from here while their own hosts' agents can't be had
+        self._afar: dict[
+            NodeId, tuple[Node, Member]
+        ] = {}  # spoken to from here while their own hosts' agents can't be had
         self._members: dict[NodeId, Member] = {}
         self._stayed: dict[tuple[NodeId, str, int], Member] = {}  # node, deployment, epoch
         self._links: dict[tuple[NodeId, NodeId], Link] = {}
@@ -110,15 +112,17 @@ class Fleet:
             await asyncio.wait_for(self._join(node, agent, at=address), REACH_S)
         except (TimeoutError, NodesError, OrchestratorError):
             return False  # why its own host can't be had is told instead
-        self._afar[node.name] = node
+        self._afar[node.name] = node, self._members[node.name]
         return True
 
     async def come_home(self) -> None:
         """Workers that were claimed from afar are spoken to through their own hosts again, where these are back."""
-        for name, node in list(self._afar.items()):
-            member = self._members[name]
+        for name, (node, member) in list(self._afar.items()):
             try:
-                await asyncio.wait_for(self._rejoined(node), REJOIN_S)
+                agent = await asyncio.wait_for(self._reached(node), REACH_S)
+                if name not in self._afar:
+                    continue  # lost meanwhile: whoever brings it back asks its own host
+                await asyncio.wait_for(self._join(node, agent), REACH_S)
                 await member.agent.run("let_go", member.key)
             except (TimeoutError, NodesError, OrchestratorError):
                 continue  # not yet; it answers from afar, or its loss is noticed there
@@ -188,6 +192,7 @@ class Fleet:
         self._stayed |= {(node, *epoch): before for epoch in epochs if (node, *epoch) not in self._stayed}
         self._stayed = {where: member for where, member in self._stayed.items() if member is not to}
         self._members[node] = to
+        self._whereabouts.note(node, to.found.reach.address)
 
     def stayed(self, node: NodeId) -> list[tuple[str, int]]:
         """The epochs that stayed where they were when a node's worker was replaced."""

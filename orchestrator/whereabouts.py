@@ -16,6 +16,7 @@ class Whereabouts:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._addresses: dict[NodeId, str] = {}
+        self._is_kept = True
         if path is not None and path.exists():
             self._addresses = _read(path)
 
@@ -24,9 +25,11 @@ class Whereabouts:
         return self._addresses.get(node)
 
     def note(self, node: NodeId, address: str) -> None:
-        """The node's worker was claimed there."""
+        """The node's worker was claimed there. On a full disk that is kept for the next time something is noted."""
         if self._addresses.get(node) != address:
             self._addresses[node] = address
+            self._is_kept = False
+        if not self._is_kept:
             self._write()
 
     def clear(self) -> None:
@@ -35,10 +38,16 @@ class Whereabouts:
         self._write()
 
     def _write(self) -> None:
-        if self._path is not None:
-            written = self._path.with_name(f".{self._path.name}.new")
+        if self._path is None:
+            return
+        written = self._path.with_name(f".{self._path.name}.new")
+        try:
             written.write_text(json.dumps(self._addresses))
             written.replace(self._path)
+        except OSError:
+            self._is_kept = False  # workers are worth more than the note of where they are
+        else:
+            self._is_kept = True
 
 
 def _read(path: Path) -> dict[NodeId, str]:

@@ -162,3 +162,61 @@ def test_a_torn_file_of_addresses_is_taken_for_none(tmp_path: Path) -> None:
     remembered(kept)
     kept.write_text(kept.read_text()[:-3])
     assert Whereabouts(kept).last("cloud") is None
+
+
+def test_a_full_disk_keeps_no_worker_from_being_claimed_and_is_written_to_later(tmp_path: Path) -> None:
+    kept = tmp_path / "away" / "workers.json"  # its folder is not there: nothing can be written
+    known = Whereabouts(kept)
+    known.note("camera", "10.0.0.1:7070")
+    kept.parent.mkdir()
+    known.note("camera", "10.0.0.1:7070")
+    assert Whereabouts(kept).last("camera") == "10.0.0.1:7070"
+
+
+def test_where_an_upgraded_worker_is_is_kept(tmp_path: Path) -> None:
+    kept, agent = tmp_path / "workers.json", FakeAgent(host="camera")
+    hosts = Hosts()
+    hosts.back |= {"camera": agent, "cloud": agent}
+    fleet = hosts.fleet(Whereabouts(kept))
+    asyncio.run(fleet.bring_up(site(slowdown=1)))
+    old = fleet.member("camera")
+    reach = replace(old.found.reach, address="camera:2")
+    fleet.move("camera", replace(old, found=replace(old.found, reach=reach)), [])
+    assert Whereabouts(kept).last("camera") == "camera:2"
+
+
+def test_a_worker_lost_while_its_host_is_asked_is_left_to_whoever_brings_it_back(tmp_path: Path) -> None:
+    hosts = Hosts()
+    fleet = hosts.fleet(remembered(tmp_path / "workers.json"))
+
+    class Losing(FakeAgent):
+        async def run(self, method: str, *args: Any, **options: Any) -> Any:
+            if method == "answer":
+                fleet.lose("camera")
+                fleet.lose("cloud")
+            return await super().run(method, *args, **options)
+
+    async def story() -> None:
+        await fleet.adopt(site(slowdown=1))
+        hosts.back |= {"camera": Losing(), "cloud": Losing()}
+        await fleet.come_home()
+        assert (dict(fleet.members()), hosts.here.let_go) == ({}, [])
+
+    asyncio.run(story())
+
+
+def test_a_host_without_engines_is_asked_again_and_only_the_agent_here_lets_go(tmp_path: Path) -> None:
+    hosts = Hosts()
+    fleet = hosts.fleet(remembered(tmp_path / "workers.json"))
+    bare = FakeAgent(engines={"cloud": {"onnxruntime": {"missing": "not yet"}}})
+
+    async def story() -> None:
+        await fleet.adopt(site(slowdown=1))
+        hosts.back["cloud"] = bare
+        await fleet.come_home()
+        assert hosts.here.let_go == []
+        bare.engines.clear()
+        await fleet.come_home()
+        assert (hosts.here.let_go, bare.let_go) == (["cloud"], [])
+
+    asyncio.run(story())
