@@ -8,6 +8,7 @@ plans as three would.
 """
 
 import argparse
+import json
 import os
 import random
 import re
@@ -16,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,23 @@ from kit.outage import Asked, Move, move_after, percentile_s, read
 from isthmus.zoo import build
 from tests.lab.conftest import TOPOLOGY, write_spec
 from tests.lab.hosts import TOKEN, Lab, missing
+from tests.lab.journals import copied, journals_below
 from tests.lab.told import Told
 
 RATE_PER_S = 15.0
 WHOLE_MODEL_S = {"device": 0.15, "edge": 0.02, "cloud": 0.01}
-STEPS = (10, 100, 2, 100)  # Mbps of the uplink, which begins at 100
+BEGINS_AT, STEPS = 100, (10, 100, 2, 100)  # Mbps of the uplink
+RTT_S = 1e-3  # of the lab's links, as its topology states
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the uplink's rate: requests of the steady state before it, those since, and the switch it led to."""
+
+    name: str
+    before: list[Asked]
+    asked: list[Asked]
+    move: Move | None
 
 
 class Ground:
@@ -68,32 +82,46 @@ def _past(at_s: float) -> Callable[[], bool]:
 
 def steps(ground: Ground, requests: int) -> list[Figure]:
     """The uplink's rate is stepped while requests come."""
-    each_s = requests / RATE_PER_S / len(STEPS)
-    start_s, moves, after = time.time(), list[Move](), list[float]()
+    each_s = requests / RATE_PER_S / (len(STEPS) + 1)
+    start_s, taken, before_mbps = time.time(), list[Step](), BEGINS_AT
+    ground.wait(each_s)
+    steady = _later_half(ground.asked(start_s))
     for mbps in STEPS:
         cause_s = time.time()
         ground.lab.slow("camera", "mec", mbps)
         ground.wait(each_s)
         asked = ground.asked(cause_s)
         move = move_after(cause_s, ground.told.ask("status")["history"], asked)
-        if move is not None:
-            moves.append(move)
-            settled = [one for one in asked if one.sent_s > move.answered_s]
-            half = settled[len(settled) // 2 :]
-            after.append(percentile_s(settled, 99) / percentile_s(half, 99))
+        taken.append(Step(f"{before_mbps:g} → {mbps:g} Mbps", steady, asked, move))
+        before_mbps, steady = mbps, _later_half(asked)
     asked = ground.asked(start_s)
-    warm = [move.answered_s - move.decided_s for move in moves if move.was_warm]
-    cold = [move.answered_s - move.decided_s for move in moves if not move.was_warm]
-    noticed = [move.decided_s - move.cause_s for move in moves]
     return [
         _failed("steps", asked),
-        figure("steps: switches", len(moves), "switches"),
-        *_times("steps: from the decision to an answer, warm", warm, 0.1),
-        *_times("steps: from the decision to an answer, cold", cold, 1.0),
-        *_times("steps: from the link's change to the decision", noticed, None),
-        *_times("steps: p99 after the switch over p99 once steady", after, None, unit="×"),
+        figure("steps: switches", sum(step.move is not None for step in taken), "switches"),
+        *(told for step in taken if step.move is not None for told in _figures_of(step, step.move)),
         figure("steps: requests sent again", sum(one.attempt > 1 for one in asked), "requests"),
     ]
+
+
+def _figures_of(step: Step, move: Move) -> list[Figure]:
+    how, target = ("warm", 0.1) if move.was_warm else ("cold", 1.0)
+    sent = [one for one in step.asked if one.sent_s >= move.sent_s]
+    steady_s = max(percentile_s(half, 99) for half in (step.before, _later_half(sent)))
+    return [
+        figure(f"{step.name}: from the change to the decision", move.decided_s - move.cause_s, "s"),
+        figure(
+            f"{step.name}: from the decision to a request's going there, {how}",
+            move.sent_s - move.decided_s,
+            "s",
+            target,
+        ),
+        figure(f"{step.name}: from the decision to an answer from there, {how}", move.answered_s - move.decided_s, "s"),
+        figure(f"{step.name}: p99 after the switch", percentile_s(sent, 99), "s", steady_s + RTT_S),
+    ]
+
+
+def _later_half(asked: Sequence[Asked]) -> list[Asked]:
+    return list(asked[len(asked) // 2 :])
 
 
 def _failed(what: str, asked: Sequence[Asked]) -> Figure:
@@ -178,10 +206,20 @@ def headless(ground: Ground, seconds: float) -> list[Figure]:
     ]
 
 
+def _keep(folder: Path, ground: Ground) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, path in enumerate(journals_below(host.home for host in ground.lab.hosts.values())):
+        copied(path, folder / f"{number}-{path.name}")
+    (folder / "requests.json").write_text(json.dumps([asdict(one) for one in ground.asked(0.0)]))
+
+
 def main() -> None:
     """Go through all of it on one lab, and report."""
     parser = argparse.ArgumentParser(description="What users feel when something breaks.")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="leave the controllers' journals and all requests there"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer requests and kills, shorter outages")
     options = parser.parse_args()
     if (reason := missing()) is not None:
@@ -204,6 +242,8 @@ def main() -> None:
             figures += cut(ground, 12 if options.quick else 30)
             figures += headless(ground, 12 if options.quick else 60)
             told.ask("unpace")
+            if options.keep is not None:
+                _keep(options.keep, ground)
             told.ask("shutdown")
     report("recovery", figures, json=options.json)
 

@@ -41,11 +41,16 @@ def check(paths: Iterable[Path]) -> None:
     assert not faults, "\n".join(faults)
 
 
-def _fault_of(path: Path, copy: Path) -> str | None:
+def copied(path: Path, copy: Path) -> None:
+    """Copy a journal that may be in use; what was at `copy` is replaced."""
     copy.unlink(missing_ok=True)
     here = f"{path.resolve().as_uri()}?mode=rw"  # a reader of one in use needs the right to write beside it
     with closing(sqlite3.connect(here, uri=True)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
+
+
+def _fault_of(path: Path, copy: Path) -> str | None:
+    copied(path, copy)
     return fault(path, [_replayed(copy, seed) for seed in SEEDS])
 
 
