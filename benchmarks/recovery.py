@@ -40,19 +40,20 @@ RTT_S = 1e-3  # of the lab's links, as its topology states
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of the uplink's rate: requests of the steady state before it, those since, and the switch it led to."""
+    """A step of the uplink's rate: requests of the steady state before it, those since, and the switch it led to, if any."""
 
     name: str
     before: list[Asked]
     asked: list[Asked]
     move: Move | None
+    excess: float  # in its end
 
 
 class Ground:
     """The lab with a deployment on it and requests flowing."""
 
-    def __init__(self, lab: Lab, told: Told) -> None:
-        self.lab, self.told = lab, told
+    def __init__(self, lab: Lab, told: Told, spec: str) -> None:
+        self.lab, self.told, self._spec = lab, told, spec
 
     def asked(self, since_s: float, until_s: float = float("inf")) -> list[Asked]:
         """Requests due within that time."""
@@ -69,6 +70,10 @@ class Ground:
         except AssertionError:
             return {}
         return facts
+
+    def excess(self, mbps: float) -> float:
+        """What the plan in use takes where the uplink has this rate, over what the best one takes, both as planned."""
+        return float(self.told.ask("excess", "live", self._spec, {"camera mec": mbps}))
 
     def settled(self) -> bool:
         """Whether it runs whole, and something stands by."""
@@ -92,30 +97,30 @@ def steps(ground: Ground, requests: int) -> list[Figure]:
         ground.wait(each_s)
         asked = ground.asked(cause_s)
         move = move_after(cause_s, ground.told.ask("status")["history"], asked)
-        taken.append(Step(f"{before_mbps:g} → {mbps:g} Mbps", steady, asked, move))
+        taken.append(Step(f"{before_mbps:g} → {mbps:g} Mbps", steady, asked, move, ground.excess(mbps)))
         before_mbps, steady = mbps, _later_half(asked)
     asked = ground.asked(start_s)
     return [
         _failed("steps", asked),
         figure("steps: switches", sum(step.move is not None for step in taken), "switches"),
-        *(told for step in taken if step.move is not None for told in _figures_of(step, step.move)),
+        *(told for step in taken for told in _figures_of(step)),
         figure("steps: requests sent again", sum(one.attempt > 1 for one in asked), "requests"),
     ]
 
 
-def _figures_of(step: Step, move: Move) -> list[Figure]:
+def _figures_of(step: Step) -> list[Figure]:
+    excess = figure(f"{step.name}: the plan in use over the best, in the end", step.excess, "×")
+    if (move := step.move) is None:
+        return [excess]
     how, target = ("warm", 0.1) if move.was_warm else ("cold", 1.0)
+    to_request_s, to_answer_s = move.sent_s - move.decided_s, move.answered_s - move.decided_s
     sent = [one for one in step.asked if one.sent_s >= move.sent_s]
     steady_s = max(percentile_s(half, 99) for half in (step.before, _later_half(sent)))
     return [
+        excess,
         figure(f"{step.name}: from the change to the decision", move.decided_s - move.cause_s, "s"),
-        figure(
-            f"{step.name}: from the decision to a request's going there, {how}",
-            move.sent_s - move.decided_s,
-            "s",
-            target,
-        ),
-        figure(f"{step.name}: from the decision to an answer from there, {how}", move.answered_s - move.decided_s, "s"),
+        figure(f"{step.name}: from the decision to a request that goes there, {how}", to_request_s, "s", target),
+        figure(f"{step.name}: from the decision to an answer from there, {how}", to_answer_s, "s"),
         figure(f"{step.name}: p99 after the switch", percentile_s(sent, 99), "s", steady_s + RTT_S),
     ]
 
@@ -235,7 +240,7 @@ def main() -> None:
             told.ask("pretend", WHOLE_MODEL_S)
             told.ask("deploy", spec)
             told.ask("pace", "live", spec, RATE_PER_S)
-            ground = Ground(lab, told)
+            ground = Ground(lab, told, spec)
             told.until(ground.settled, "it runs, and something stands by", within_s=90)
             figures = steps(ground, 800 if options.quick else 10_000)
             figures += kills(ground, 3 if options.quick else 20)

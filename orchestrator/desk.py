@@ -6,15 +6,14 @@ Part of the controller's shell. It answers FindPlan with an event, and draws map
 import asyncio
 from collections.abc import Collection
 
+from orchestrator.answering import found
 from orchestrator.blueprint import Blueprint
-from orchestrator.errors import OrchestratorError, UnknownDeployment
+from orchestrator.errors import UnknownDeployment
 from orchestrator.events import PlanFound, PlanNotFound, PlansMapped
 from orchestrator.instructions import FindPlan
 from orchestrator.knowledge import DeploymentRecord
 from orchestrator.mapping import plan_map
-from orchestrator.replicas import without
-from partitioner.errors import InvalidProblem, PartitionerError
-from partitioner.plan import Infeasible, Plan
+from partitioner.plan import Plan
 
 REMEMBERED = 4  # versions whose models are kept in memory
 
@@ -79,15 +78,8 @@ class Desk:
         blueprint = (self.trials if wanted.version else self.blueprints).get(name)
         if blueprint is None:
             return None
-        try:
-            found = await asyncio.to_thread(blueprint.find, wanted.links, wanted.excluded)
-        except (OrchestratorError, PartitionerError) as error:
-            return PlanNotFound(deployment=name, ticket=wanted.ticket, reason=str(error))
-        if isinstance(found, Infeasible):
-            reason = f"no plan fits: {found.constraint}: {found.detail}"
-            return PlanNotFound(deployment=name, ticket=wanted.ticket, reason=reason)
-        current = None if wanted.version else await asyncio.to_thread(self._price, blueprint, wanted, active)
-        return PlanFound(deployment=name, ticket=wanted.ticket, plan=found, current=current)
+        running = None if active is None else self.plans.get((name, active))
+        return await asyncio.to_thread(found, blueprint, wanted, running)
 
     async def map(self, wanted: FindPlan, *known: Plan) -> PlansMapped | None:
         """Every plan worth knowing for that question; None where there is no map."""
@@ -98,13 +90,3 @@ class Desk:
         if drawn is None:
             return None
         return PlansMapped(deployment=wanted.deployment, ticket=wanted.ticket, plan_map=drawn)
-
-    def _price(self, blueprint: Blueprint, wanted: FindPlan, active: int | None) -> float | None:
-        plan = None if active is None else self.plans.get((wanted.deployment, active))
-        plan = None if plan is None else without(plan, wanted.excluded)
-        if plan is None or any(stage.node in wanted.excluded for stage in plan.stages):
-            return None
-        try:
-            return blueprint.price(plan, wanted.links)
-        except InvalidProblem:
-            return None  # the spec or the model has changed since

@@ -7,6 +7,7 @@ control core asks for a plan whenever a link has changed.
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from math import inf
 
 from orchestrator.blueprint import Blueprint
 from orchestrator.links_seen import LinkEstimate
@@ -29,17 +30,23 @@ LARGE = 5_000  # operators; above, a map would take minutes
 
 
 def plan_map(
-    blueprint: Blueprint, links: Sequence[LinkEstimate], excluded: Sequence[NodeId], known: Iterable[Plan] = ()
+    blueprint: Blueprint,
+    links: Sequence[LinkEstimate],
+    excluded: Sequence[NodeId],
+    known: Iterable[Plan] = (),
+    *,
+    budget_s: float = BUDGET_S,
 ) -> PlanMap | None:
     """Every plan worth knowing under these links and without the excluded nodes, `known` ones among them.
 
     None for what has no map: a fixed plan, another objective than latency, limits, plans that run side by side or come
-    back down the tiers, or a model of more than LARGE operators. Links whose atlas would take too long have no range.
+    back down the tiers, or a model of more than LARGE operators. Links whose atlas would take too long have no range;
+    none would where `budget_s` is infinite, so that what is drawn hangs on no clock.
     """
     problem = blueprint.problem(links, excluded)
     if blueprint.fixed is not None or not _is_mappable(problem):
         return None
-    prices, until_s = price_list(problem), time.monotonic() + BUDGET_S
+    prices, until_s = price_list(problem), time.monotonic() + budget_s
     plans: dict[str, KnownPlan] = {}
     for plan in known:
         _add(plans, prices, plan)
@@ -50,7 +57,7 @@ def plan_map(
         if asked_s > until_s:
             break
     ranges = []
-    for link in links if hardest_s < HARD_S else ():
+    for link in links if hardest_s < HARD_S or budget_s == inf else ():
         if link.source in excluded or link.target in excluded:
             continue
         if time.monotonic() > until_s:

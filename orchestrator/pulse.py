@@ -3,7 +3,8 @@
 Pure. A ping passes a message under way between two of its parts, and waits behind what the kernel already holds.
 On a link that has just become slow that takes longer than any fixed timeout, while a link that is down looks the
 same, but for this: bytes that come back, of whatever kind, prove life; and the ping cannot have arrived before the
-bytes written ahead of it.
+bytes written ahead of it. What is believed of a link that has fallen silent sinks by the second, so what was believed
+when something last came back counts.
 """
 
 from dataclasses import dataclass
@@ -29,10 +30,12 @@ class Pulse:
     _pinged_s: float = -inf
     _since_s: float | None = None  # when the ping was sent since which nothing came
     _allowed_s: float = 0.0
+    _believed_bytes_per_s: float = 0.0  # at the last sign of life
 
-    def looked(self, received_bytes: int, sent_bytes: int) -> None:
-        """The stream's counters now; both only grow."""
+    def looked(self, received_bytes: int, sent_bytes: int, believed_bytes_per_s: float | None = None) -> None:
+        """The stream's counters now, which only grow, and what is believed of its link."""
         if received_bytes != self._received_bytes:
+            self._believed_bytes_per_s = believed_bytes_per_s or 0.0
             self._received_bytes, self._answered_bytes, self._since_s = received_bytes, self._looked_bytes, None
         self._looked_bytes = sent_bytes
 
@@ -46,7 +49,7 @@ class Pulse:
 
     def pinged(self, now_s: float, believed_bytes_per_s: float | None) -> None:
         """A ping was sent; from now on something must come back."""
-        slowest = max(SLOWEST_BYTES_PER_S, (believed_bytes_per_s or 0.0) / DROP)
+        slowest = max(SLOWEST_BYTES_PER_S, max(believed_bytes_per_s or 0.0, self._believed_bytes_per_s) / DROP)
         ahead_s = (self._looked_bytes - self._answered_bytes) / slowest
         self._since_s = self._pinged_s = now_s
         self._allowed_s = min(self.timeout_s + ahead_s, MOST_S)

@@ -21,9 +21,9 @@ def percentile_s(asked: Sequence[Asked], percent: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One switch: when the cause came, it was decided on, requests came that went the new way, and one was answered.
+    """One switch: when the cause came, it was decided on, the next request went there, and one of those was answered.
 
-    All in seconds since 1970. `sent_s` is when the first request after which all go the new way was due.
+    All in seconds since 1970.
     """
 
     cause_s: float
@@ -41,12 +41,8 @@ def move_after(cause_s: float, history: Sequence[Mapping[str, Any]], asked: Sequ
         return None
     opened = [one["at_s"] for one in history if one["what"] == "open" and one["epoch"] == switch["epoch"]]
     decided_s = min([at_s for at_s in opened if at_s > cause_s], default=switch["at_s"])
-    new = [one for one in asked if one.epoch == switch["epoch"] and one.done_s > decided_s]
+    new = [one for one in asked if one.epoch == switch["epoch"] and one.sent_s > decided_s]
     if not new:
         return None
-    last_old_s = max(
-        (one.sent_s for one in asked if one.sent_s < new[-1].sent_s and one.epoch < new[0].epoch), default=0.0
-    )
-    sent_s = min(one.sent_s for one in new if one.sent_s > last_old_s)
-    answered_s = min(one.done_s for one in new)
+    sent_s, answered_s = min(one.sent_s for one in new), min(one.done_s for one in new)
     return Move(cause_s, decided_s, sent_s, answered_s, was_warm=decided_s == switch["at_s"], epoch=switch["epoch"])

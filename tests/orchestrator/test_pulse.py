@@ -75,3 +75,11 @@ def test_what_may_have_been_sent_after_the_last_sign_of_life_is_ahead() -> None:
     pulse.looked(100, 100_000)  # which came first, nobody knows
     pulse.pinged(20.0, 1e6)
     assert pulse.left_s(20.0) == 3.0 + 2.0
+
+
+def test_a_belief_that_sank_with_the_silence_buys_a_dead_stream_no_time() -> None:
+    pulse = Pulse(3.0)
+    pulse.looked(50, 0, 1e6)
+    pulse.looked(50, 100_000, 1e3)
+    pulse.pinged(20.0, 1e3)
+    assert pulse.left_s(20.0) == 3.0 + 2.0
