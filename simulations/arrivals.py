@@ -44,6 +44,24 @@ class Poisson(Arrivals):
         return _scattered(self._per_s, from_s, until_s, self._draw)
 
 
+class Regular(Arrivals):
+    """Requests at equal distances, as a camera's frames; the first anywhere within the first distance."""
+
+    def __init__(self, per_s: float, draw: np.random.Generator) -> None:
+        self._per_s = _positive("requests a second", per_s)
+        self._first = float(draw.random())
+
+    @property
+    def mean_per_s(self) -> float:
+        """As given."""
+        return self._per_s
+
+    def window(self, from_s: float, until_s: float) -> Floats:
+        """Those that fall into it."""
+        begin, end = (np.ceil(at_s * self._per_s - self._first) for at_s in (from_s, until_s))
+        return np.asarray((np.arange(max(begin, 0), max(end, 0)) + self._first) / self._per_s)
+
+
 class Diurnal(Arrivals):
     """A Poisson process whose rate swings about its mean as a cosine: most at `peak_s`, and each `period_s` again."""
 

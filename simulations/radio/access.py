@@ -6,6 +6,7 @@ Interruptions and promotion are as measured on commercial networks, see `Generat
 """
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class Radios:
     """Each user's radio: connected while it is used, idle after IDLE_S of silence, which the next request pays for."""
 
     def __init__(self, users: int, generation: Generation, draw: np.random.Generator) -> None:
-        self._used_s = np.full(users, -np.inf)
+        self._used_s = [-inf] * users
         self._generation, self._draw = generation, draw
         self.woken = 0
 
@@ -78,3 +79,7 @@ class Radios:
         self.woken += is_idle
         self._used_s[user] = now_s + wait_s
         return wait_s
+
+    def used(self, user: int, now_s: float) -> None:
+        """The user's radio has carried something until now."""
+        self._used_s[user] = now_s

@@ -1,0 +1,260 @@
+"""The radio side of a scenario in simulated time: who is served where, and transfers that share cells.
+
+A cell gives its time in equal parts to those who transfer at once, each at the rate that the user's channel gives alone
+(round robin; proportional fair gives the same shares in the long run where channels change alike). Rates change with
+each step of movement, and with the neighbours' load of the step before. A user who is handed over sends nothing for
+the interruption, then the rest at the new cell. Rates and interruptions come from simulations.radio, or from traces.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from simulations.engine import Engine
+from simulations.errors import OutOfRange
+from simulations.mobility import Mobility
+from simulations.radio.access import Generation, Radios, grant_s, slot_wait_s
+from simulations.radio.carrier import Direction
+from simulations.radio.network import RadioNetwork, Station
+from simulations.radio.path_loss import Floats
+from simulations.stations import Piece, Shared
+from simulations.traces.link_trace import LinkTrace
+
+DIRECTIONS: tuple[Direction, Direction] = ("up", "down")
+UNREACHED = 1.0  # bits/s and below: nobody gets anything through, the user is out of coverage
+
+
+class Channel(Protocol):
+    """What gives users their cells and rates."""
+
+    def begin(self) -> tuple[list[int], list[float], list[float]]:
+        """Each user's cell, and rates alone up and down, bits/s."""
+
+    def step(self, span_s: float, load: dict[Direction, Floats]) -> tuple[list[int], list[float], list[float]]:
+        """The same, so much later; `load` is the share of time that each cell was busy in, each way."""
+
+    def wait_s(self, cell: int, direction: Direction) -> float:
+        """What a packet waits before it goes over the air."""
+
+    def usual_wait_s(self, cell: int, direction: Direction) -> float:
+        """The same, on average."""
+
+
+class Positions:
+    """Users of several groups, one after the other."""
+
+    def __init__(self, movers: Sequence[tuple[Mobility, tuple[float, float]]]) -> None:
+        """Each mover with the south-west corner of its area."""
+        self._movers = movers
+
+    @property
+    def at_m(self) -> Floats:
+        """All users' places."""
+        return np.concatenate([mover.at_m + np.asarray(corner) for mover, corner in self._movers])
+
+    def move(self, span_s: float) -> Floats:
+        """Let time pass; the metres that each went."""
+        return np.concatenate([mover.move(span_s) for mover, _ in self._movers])
+
+
+class RadioChannel:
+    """Cells by their radio."""
+
+    def __init__(self, stations: Sequence[Station], places: Positions, draw: np.random.Generator) -> None:
+        self._places, self._draw = places, draw
+        self.network = RadioNetwork(stations, places.at_m, draw)
+        self._waits: dict[tuple[int, Direction], list[float]] = {}
+        self._usual_s: dict[tuple[int, Direction], float] = {}
+
+    def begin(self) -> tuple[list[int], list[float], list[float]]:
+        """Nobody sends yet."""
+        idle = np.zeros(len(self.network.stations))
+        return self._now({"up": idle, "down": idle})
+
+    def step(self, span_s: float, load: dict[Direction, Floats]) -> tuple[list[int], list[float], list[float]]:
+        """Move, hand over, measure."""
+        moved_m = self._places.move(span_s)
+        self.network.move(self._places.at_m, moved_m, span_s)
+        return self._now(load)
+
+    def _now(self, load: dict[Direction, Floats]) -> tuple[list[int], list[float], list[float]]:
+        up, down = (self.network.alone_bits_per_s(way, load[way]).tolist() for way in DIRECTIONS)
+        return self.network.serving.tolist(), up, down
+
+    def wait_s(self, cell: int, direction: Direction) -> float:
+        """A grant up, a slot down; drawn many at a time."""
+        left = self._waits.get((cell, direction))
+        if not left:
+            drawn = grant_s if direction == "up" else slot_wait_s
+            left = drawn(self.network.stations[cell].carrier, 1024, self._draw).tolist()
+            self._waits[cell, direction] = left
+        return left.pop()
+
+
+    def usual_wait_s(self, cell: int, direction: Direction) -> float:
+        """The mean of many."""
+        if (cell, direction) not in self._usual_s:
+            drawn, draw = grant_s if direction == "up" else slot_wait_s, np.random.default_rng(0)
+            self._usual_s[cell, direction] = float(drawn(self.network.stations[cell].carrier, 1024, draw).mean())
+        return self._usual_s[cell, direction]
+
+
+class TracedChannel:
+    """Cells by traces; users stay with the cell that is nearest."""
+
+    def __init__(
+        self, traces: Sequence[tuple[LinkTrace, LinkTrace]], cells_m: Floats, places: Positions, wait_s: float = 0.0
+    ) -> None:
+        self._traces, self._cells_m, self._places, self._wait_s, self._now_s = traces, cells_m, places, wait_s, 0.0
+
+    def begin(self) -> tuple[list[int], list[float], list[float]]:
+        """At the traces' begin."""
+        return self._now()
+
+    def step(self, span_s: float, load: dict[Direction, Floats]) -> tuple[list[int], list[float], list[float]]:
+        """Load changes nothing: a trace holds what was got."""
+        del load
+        self._now_s += span_s
+        self._places.move(span_s)
+        return self._now()
+
+    def _now(self) -> tuple[list[int], list[float], list[float]]:
+        far_m = np.linalg.norm(self._places.at_m[:, None, :] - self._cells_m[None, :, :], axis=2)
+        nearest = np.argmin(far_m, axis=1)
+        rates = np.array([[float(trace.rate(self._now_s)) for trace in pair] for pair in self._traces])
+        return nearest.tolist(), rates[nearest, 0].tolist(), rates[nearest, 1].tolist()
+
+    def wait_s(self, cell: int, direction: Direction) -> float:
+        """Nothing beyond what the trace's networks took."""
+        del cell, direction
+        return self._wait_s
+
+    def usual_wait_s(self, cell: int, direction: Direction) -> float:
+        """The same."""
+        return self.wait_s(cell, direction)
+
+
+class Transfer:
+    """Bits of one user on their way over the air. `began_s`: when the first went, `user` whose they are."""
+
+    __slots__ = ("began_s", "bits", "cell", "direction", "done", "given", "piece", "sent_bits", "user", "withdrawn")
+
+    def __init__(self, user: int, direction: Direction, bits: float, done: Callable[..., None], given: Any) -> None:
+        self.user, self.direction, self.bits, self.done, self.given = user, direction, bits, done, given
+        self.began_s, self.cell, self.withdrawn, self.sent_bits = 0.0, -1, False, bits
+        self.piece: Piece | None = None
+
+
+class Air:
+    """All cells' transfers. `cell_of` is each user's cell; `on_handover(user, old, new)` is called with each change."""
+
+    def __init__(
+        self, engine: Engine, channel: Channel, cells: int, generation: Generation, draw: np.random.Generator
+    ) -> None:
+        self._engine, self._channel, self._generation = engine, channel, generation
+        self.cell_of, up, down = channel.begin()
+        self.alone: dict[Direction, list[float]] = {"up": up, "down": down}
+        self.shared: dict[Direction, list[Shared]] = {
+            way: [Shared(engine, 1.0) for _ in range(cells)] for way in DIRECTIONS
+        }
+        self._active: dict[Transfer, None] = {}
+        self._busy_s = {way: np.zeros(cells) for way in DIRECTIONS}
+        self.radios = Radios(len(self.cell_of), generation, draw)
+        self.handovers = 0
+        self.on_handover: Callable[[int, int, int], None] = _nothing
+
+    def send(self, user: int, direction: Direction, bits: float, done: Callable[..., None], *given: Any) -> "Transfer":
+        """Have so many bits of a user go up or down; `done(transfer, *given)` when the last has arrived."""
+        transfer = Transfer(user, direction, bits, done, given)
+        now_s = self._engine.now_s
+        wait_s = self.radios.use(user, now_s) + self._channel.wait_s(self.cell_of[user], direction)
+        if wait_s:
+            self._engine.after(wait_s, self._begin, transfer)
+        else:
+            self._begin(transfer)
+        return transfer
+
+    def withdraw(self, transfer: Transfer) -> None:
+        """Nobody wants these bits any more."""
+        transfer.withdrawn = True
+        if transfer.piece is not None:
+            self.shared[transfer.direction][transfer.cell].withdraw(transfer.piece)
+            self._active.pop(transfer, None)
+
+    def _begin(self, transfer: Transfer) -> None:
+        if transfer.withdrawn:
+            return
+        if not transfer.began_s:
+            transfer.began_s = self._engine.now_s
+        user, way = transfer.user, transfer.direction
+        transfer.cell = self.cell_of[user]
+        rate = self.alone[way][user]
+        self._active[transfer] = None
+        transfer.piece = self.shared[way][transfer.cell].submit(
+            transfer.bits, self._through, transfer, speed=rate if rate > UNREACHED else 0.0
+        )
+
+    def _through(self, transfer: Transfer) -> None:
+        del self._active[transfer]
+        transfer.piece = None
+        self.radios.used(transfer.user, self._engine.now_s)
+        transfer.done(transfer, *transfer.given)
+
+    def step(self, span_s: float) -> None:
+        """Let users move, and give each transfer its new rate; those handed over go on at their new cell."""
+        load = {way: self._load(way, span_s) for way in DIRECTIONS}
+        before = self.cell_of
+        self.cell_of, up, down = self._channel.step(span_s, load)
+        self.alone = {"up": up, "down": down}
+        if before != self.cell_of:
+            for user, (old, new) in enumerate(zip(before, self.cell_of, strict=True)):
+                if old != new:
+                    self.handovers += 1
+                    self.on_handover(user, old, new)
+        for transfer in list(self._active):
+            if transfer.cell != self.cell_of[transfer.user]:
+                self._hand_over(transfer)
+            elif transfer.piece is not None:
+                rate = self.alone[transfer.direction][transfer.user]
+                self.shared[transfer.direction][transfer.cell].change_speed(
+                    transfer.piece, rate if rate > UNREACHED else 0.0
+                )
+
+    def _hand_over(self, transfer: Transfer) -> None:
+        station = self.shared[transfer.direction][transfer.cell]
+        assert transfer.piece is not None
+        transfer.bits = station.left(transfer.piece)
+        station.withdraw(transfer.piece)
+        transfer.piece = None
+        del self._active[transfer]
+        self._engine.after(self._generation.handover_s, self._begin, transfer)
+
+    def _load(self, way: Direction, span_s: float) -> Floats:
+        """The share of the last span in which each cell was busy this way."""
+        for station in self.shared[way]:
+            station.held.settle()
+        busy_s = np.array([station.held.busy_s for station in self.shared[way]])
+        load = np.minimum((busy_s - self._busy_s[way]) / span_s, 1.0)
+        self._busy_s[way] = busy_s
+        return np.asarray(load)
+
+    def usual_wait_s(self, cell: int, way: Direction) -> float:
+        """What a packet waits on average before it goes over the air."""
+        return self._channel.usual_wait_s(cell, way)
+
+    def free_bits_per_s(self, user: int, way: Direction) -> float:
+        """What one more transfer of this user would get now."""
+        return self.alone[way][user] / (self.shared[way][self.cell_of[user]].held.there + 1)
+
+
+def _nothing(user: int, old: int, new: int) -> None:
+    del user, old, new
+
+
+def check_reached(alone: dict[Direction, list[float]], names: Sequence[str]) -> None:
+    """OutOfRange if a user gets nothing through at the begin, whoever else is there."""
+    for way, rates in alone.items():
+        for name, rate in zip(names, rates, strict=True):
+            if rate <= UNREACHED:
+                raise OutOfRange(f"{name}: out of coverage {way}: no cell reaches it")

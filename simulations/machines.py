@@ -1,0 +1,155 @@
+"""Machines that run stages: a queue before each stage, as live (nodes.batching), and so many runs at once.
+
+A batch of b takes what one takes, times the machine's batch curve: as measured for the whole model, else b. Whose turn
+it is among a machine's stages goes by arrival. A machine that is lost forgets what it had.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nodes.batching import Batcher, BatchRules, Refuse, Run, Wait
+from simulations.engine import Engine
+from simulations.stations import Held
+
+Key = tuple[int, str]  # of a stage: the epoch, everywhere unique, and its name
+
+
+class Work:
+    """One attempt's turn at one stage."""
+
+    __slots__ = ("arrived_s", "attempt", "began_s", "key", "seconds", "ticket")
+
+    def __init__(self, key: Key, seconds: float, attempt: Any = None) -> None:
+        self.key, self.seconds, self.attempt = key, seconds, attempt
+        self.ticket, self.arrived_s, self.began_s = 0, 0.0, -1.0
+
+
+class Machine:
+    """One machine under simulated time."""
+
+    def __init__(
+        self, engine: Engine, name: str, servers: int, rules: BatchRules, curve: Mapping[int, float] | None = None
+    ) -> None:
+        """`served` and `refused` are called with work that is done, or that its deadline has overtaken."""
+        self.name, self.held, self.is_up = name, Held(engine), True
+        self.served: Callable[[Work], None] = _ignored
+        self.refused: Callable[[Work], None] = _ignored
+        self._engine, self._servers, self._free, self._rules = engine, servers, servers, rules
+        self._curve = dict(curve or {})
+        self._queues: dict[Key, Batcher] = {}
+        self._turns: deque[Key] = deque()
+        self._waiting: dict[int, Work] = {}
+        self._ticket = self._life = 0
+
+    def submit(self, work: Work, deadline_s: float | None = None) -> bool:
+        """Queue a request's turn; False if the queue is full, and nothing will be called."""
+        queue = self._queues.get(work.key)
+        if queue is None:
+            queue = self._queues[work.key] = Batcher(self._rules)
+        self._ticket += 1
+        work.ticket, work.arrived_s = self._ticket, self._engine.now_s
+        self.held.came += 1
+        if queue.add(work.ticket, work.arrived_s, deadline_s=deadline_s) is not None:
+            self.held.refused += 1
+            return False
+        self._waiting[work.ticket] = work
+        self._turns.append(work.key)
+        self.held.change(1, 0)
+        if self._free:
+            self._go_on()
+        return True
+
+    def withdraw(self, work: Work) -> bool:
+        """Take a turn back; False if it has begun or is over."""
+        if self._waiting.pop(work.ticket, None) is None:
+            return False
+        self._queues[work.key].remove(work.ticket)
+        self.held.withdrawn += 1
+        self.held.change(-1, 0)
+        return True
+
+    def fall(self) -> None:
+        """The machine is lost with all that is there; nobody is called."""
+        self.is_up = False
+        self._life += 1
+        self.held.withdrawn += self.held.there
+        self.held.change(-self.held.there, -self.held.busy)
+        self._free = self._servers
+        self._queues.clear()
+        self._turns.clear()
+        self._waiting.clear()
+
+    def rise(self) -> None:
+        """It is back, empty."""
+        self.is_up = True
+
+    def forget(self, epoch: int) -> None:
+        """An epoch's stages are unloaded."""
+        self._queues = {key: queue for key, queue in self._queues.items() if key[0] != epoch or len(queue)}
+
+    def _go_on(self) -> None:
+        """Begin what can be begun; each turn is looked at once."""
+        for _ in range(len(self._turns)):
+            if not self._free:
+                return
+            key = self._turns.popleft()
+            queue = self._queues.get(key)
+            if queue is None or not len(queue):
+                continue
+            decision = queue.decide(self._engine.now_s)
+            if isinstance(decision, Run):
+                self._begin([self._waiting.pop(ticket) for ticket in decision.tickets])
+            elif isinstance(decision, Refuse):
+                self._refuse(self._waiting.pop(decision.ticket))
+                self._turns.appendleft(key)
+            elif isinstance(decision, Wait) and decision.until_s is not None:
+                self._turns.append(key)
+                self._engine.at(max(decision.until_s, self._engine.now_s), self._look_again, self._life)
+
+    def _look_again(self, life: int) -> None:
+        if life == self._life and self._free:
+            self._go_on()
+
+    def _refuse(self, work: Work) -> None:
+        self.held.refused += 1
+        self.held.change(-1, 0)
+        self.refused(work)
+
+    def _begin(self, batch: list[Work]) -> None:
+        now_s = self._engine.now_s
+        for work in batch:
+            work.began_s = now_s
+        self._free -= 1
+        self.held.change(0, 1)
+        seconds = max(work.seconds for work in batch)
+        if len(batch) > 1:
+            seconds *= self.batch_factor(len(batch))
+        self._engine.after(seconds, self._end, batch, self._life)
+
+    def batch_factor(self, size: int) -> float:
+        """What a batch of that size takes over one of 1: measured, in between linear, else the size itself."""
+        if size in self._curve and 1 in self._curve:
+            return self._curve[size] / self._curve[1]
+        below = max((rows for rows in self._curve if rows < size), default=0)
+        if not below or 1 not in self._curve:
+            return float(size)
+        above = min((rows for rows in self._curve if rows > size), default=0)
+        low = self._curve[below]
+        per_row = (self._curve[above] - low) / (above - below) if above else low / below
+        return (low + per_row * (size - below)) / self._curve[1]
+
+    def _end(self, batch: list[Work], life: int) -> None:
+        if life != self._life:
+            return
+        self._free += 1
+        self.held.change(-len(batch), -1)
+        self.held.left += len(batch)
+        for work in batch:
+            self.served(work)
+        if self._turns and self._free:
+            self._go_on()
+
+
+def _ignored(work: Work) -> None:
+    del work

@@ -1,0 +1,309 @@
+"""Users' routers: the live routing core for each user, and what it wants done in simulated time.
+
+Each user routes its own requests, as a live client does, so that nobody is overtaken by somebody else's. A gateway tells
+all users of a cell what the deployment's controller tells routers; a user who is handed over to another cell switches to
+that cell's deployment, while what it has in hand goes on where it is. As live, nothing is looked at more often than
+TICK_S (budgets that end, attempts that were overtaken, pauses that are over).
+"""
+
+from collections import deque
+from collections.abc import Callable
+from math import log
+
+from orchestrator.actions import Action, Cancel, Deliver, FailRequest, Send
+from orchestrator.detour import Pace, way
+from orchestrator.links_seen import LinkEstimate
+from orchestrator.routing import FULL, Routing
+from partitioner.plan import Plan
+from partitioner.topology import NodeId
+from policies.routing import Way as Met
+from simulations.requests import Attempt, Fabric
+from simulations.ways import Way, way_of
+
+TICK_S = 0.05
+LOOK_S = 1.0  # an attempt is not overdue before (stragglers.LEAST_S)
+NOTICE_S = 0.1  # from a worker's death to the word of it: its streams break
+EPOCHS = 1_000_000  # numbers of one deployment's epochs
+FINE = 20  # rates that differ by less than a twentieth steer alike
+
+
+class Request:
+    """One request in hand, and what its outcome will be told of."""
+
+    __slots__ = ("attempt", "began_s", "budget_s", "deadline_s", "epoch", "is_over", "name", "user", "tries")
+
+    def __init__(self, name: str, user: "User", began_s: float, deadline_s: float, budget_s: float) -> None:
+        self.name, self.user, self.began_s, self.deadline_s, self.budget_s = name, user, began_s, deadline_s, budget_s
+        self.attempt: Attempt | None = None
+        self.is_over, self.epoch, self.tries = False, 0, 0
+
+
+class User:
+    """One user: its routing core, and what it has in hand by name."""
+
+    __slots__ = ("core", "device", "group", "in_hand", "known", "learned", "number", "post")
+
+    def __init__(self, number: int, group: int, device: NodeId) -> None:
+        self.number, self.group, self.device = number, group, device
+        self.core = Routing()
+        self.in_hand: dict[str, Request] = {}
+        self.post: Post | None = None
+        self.known: dict[int, Post] = {}  # epochs it was told of
+        self.learned: object = None
+
+
+class Post:
+    """The gateway of one deployment: its users, the epoch that they use and those that stand by."""
+
+    def __init__(self, name: str, index: int, outputs: tuple[str, ...], routers: "Routers") -> None:
+        self.name, self._first, self._outputs, self._routers = name, index * EPOCHS, outputs, routers
+        self.users: dict[int, User] = {}
+        self.current: int | None = None
+        self.offered: dict[int, None] = {}
+        self.ways: dict[int, Way] = {}
+        self.paces: dict[int, Pace | None] = {}
+        self.in_flight: dict[int, int] = {}
+        self._draining: dict[int, Callable[[], None]] = {}
+        self.seen: dict[tuple[str, str], LinkEstimate] = {}
+        self._met: dict[tuple[int, int], dict[int, Met]] = {}
+
+    def join(self, user: User) -> None:
+        """A user is here now, and was elsewhere or nowhere before."""
+        now_s, before = self._routers.now_s, user.post
+        user.post = self
+        self.users[user.number] = user
+        if self.current is not None:
+            self._switch(user, now_s)
+            for number in self.offered:
+                self._tell(user, user.core.offer(self.ways[number].routes, now_s))
+        if before is not None:
+            del before.users[user.number]
+            for number in [number for number, post in user.known.items() if post is before]:
+                del user.known[number]
+                self._tell(user, user.core.drain(number, now_s))
+
+    def switch(self, epoch: int, plan: Plan, pace: Pace | None, leaves: int | None, gain: tuple[float, float]) -> None:
+        """As shell.Gateway."""
+        number = self._hear_of(epoch, plan, pace)
+        self.current = number
+        self.offered.pop(number, None)
+        now_s = self._routers.now_s
+        for user in list(self.users.values()):
+            self._switch(user, now_s)
+            if leaves is not None and user.in_hand and gain[1] < gain[0]:
+                self._tell(user, user.core.hurry(self._first + leaves, gain[0], gain[1], now_s))
+
+    def _switch(self, user: User, now_s: float) -> None:
+        assert self.current is not None
+        user.known[self.current] = self
+        user.learned = None
+        self._tell(user, user.core.switch(self.ways[self.current].routes, now_s, lost=self._routers.lost_nodes))
+
+    def offer(self, epoch: int, plan: Plan, pace: Pace | None) -> None:
+        """As shell.Gateway."""
+        number = self._hear_of(epoch, plan, pace)
+        self.offered[number] = None
+        now_s = self._routers.now_s
+        for user in self.users.values():
+            user.known[number] = self
+            user.learned = None
+            self._tell(user, user.core.offer(self.ways[number].routes, now_s, lost=self._routers.lost_nodes))
+
+    def _hear_of(self, epoch: int, plan: Plan, pace: Pace | None) -> int:
+        number = self._first + epoch
+        if number not in self.ways:
+            self.ways[number] = way_of(plan, number, self._outputs)
+            self.in_flight[number] = 0
+        self.paces[number] = pace
+        self._draining.pop(number, None)
+        self._met.clear()
+        return number
+
+    def drain(self, epoch: int, drained: Callable[[], None]) -> None:
+        """As shell.Gateway."""
+        number, now_s = self._first + epoch, self._routers.now_s
+        self.offered.pop(number, None)
+        self._draining[number] = drained
+        for user in [user for user in self._routers.users if number in user.known]:
+            del user.known[number]
+            self._tell(user, user.core.drain(number, now_s))
+        self.left(number, 0)
+
+    def drop(self, epoch: int) -> None:
+        """As shell.Gateway."""
+        number = self._first + epoch
+        self.ways.pop(number, None)
+        self.paces.pop(number, None)
+        for machine in self._routers.fabric.machines.values():
+            machine.forget(number)
+
+    def renew(self, epoch: int, pace: Pace | None) -> None:
+        """As shell.Gateway."""
+        if self._first + epoch in self.ways:
+            self.paces[self._first + epoch] = pace
+            self._met.clear()
+
+    def left(self, number: int, less: int = 1) -> None:
+        """An attempt is in this epoch no more."""
+        self.in_flight[number] -= less
+        if number in self._draining and not self.in_flight[number]:
+            self._draining.pop(number)()
+
+    def steer(self, user: User, up_bits_per_s: float) -> None:
+        """Have the user's next request go where it is answered first, by what it sees of its own link up."""
+        if not self.offered:
+            return
+        fine = int(log(max(up_bits_per_s, 1.0)) * FINE)
+        key = (fine, self._routers.looks)
+        ways = self._met.get(key)
+        if ways is None:
+            ways = self._met[key] = self._ways_at(user, up_bits_per_s)
+        if ways is not user.learned:
+            user.learned = ways
+            user.core.learn(ways)
+
+    def _ways_at(self, user: User, up_bits_per_s: float) -> dict[int, Met]:
+        """What a request meets in each epoch, for a user whose radio gives so much up."""
+        if len(self._met) > 10_000:
+            self._met.clear()
+        seen = {ends: link for ends, link in self.seen.items() if ends[0] == user.device}
+        usual = self._routers.usual_bits_per_s(self, user)
+        mine = {
+            ends: LinkEstimate(
+                source=ends[0], target=ends[1], propagation_s=link.propagation_s,
+                bytes_per_s=1 / (1 / link.bytes_per_s + 8 / up_bits_per_s - 8 / usual) if usual else link.bytes_per_s,
+            )
+            for ends, link in seen.items()
+        }  # fmt: skip
+        found = {number: way(number, self.paces.get(number), mine) for number in (self.current, *self.offered) if number}
+        return {number: one for number, one in found.items() if one is not None}
+
+    def _tell(self, user: User, actions: tuple[Action, ...]) -> None:
+        self._routers.carry_out(user, actions)
+
+
+class Routers:
+    """All users' routers over one fabric. `on_end(request, kind)` hears of each request's end ("" for an answer)."""
+
+    def __init__(self, fabric: Fabric, users: list[User], on_end: Callable[[Request, str], None]) -> None:
+        self.fabric, self.users, self._on_end = fabric, users, on_end
+        self.posts: list[Post] = []
+        self.lost_nodes: list[NodeId] = []
+        self.looks = 0  # grows with each look at the links
+        self._number = 0
+        self._timers: dict[float, deque[tuple[float, Request]]] = {}
+        self.usual_bits_per_s: Callable[[Post, User], float] = lambda post, user: 0.0
+        for machine in fabric.machines.values():
+            machine.served, machine.refused = fabric.served, self._overtaken
+        fabric.engine.after(TICK_S, self._tick)
+
+    @property
+    def now_s(self) -> float:
+        """Simulated time."""
+        return self.fabric.engine.now_s
+
+    def ask(self, user: User, deadline_s: float, budget_s: float) -> None:
+        """A user asks."""
+        self._number += 1
+        now_s = self.fabric.engine.now_s
+        request = Request(str(self._number), user, now_s, deadline_s, budget_s)
+        user.in_hand[request.name] = request
+        post = user.post
+        if post is not None and post.offered:
+            post.steer(user, self.fabric.air.alone["up"][user.number])
+        self.carry_out(user, user.core.submit(request.name, now_s, budget_s))
+        if not request.is_over:
+            self._watch(request, min(budget_s, LOOK_S))
+
+    def _watch(self, request: Request, span_s: float) -> None:
+        timers = self._timers.get(span_s)
+        if timers is None:
+            timers = self._timers[span_s] = deque()
+        timers.append((self.fabric.engine.now_s + span_s, request))
+
+    def _tick(self) -> None:
+        now_s = self.fabric.engine.now_s
+        for timers in list(self._timers.values()):
+            while timers and timers[0][0] <= now_s:
+                _, request = timers.popleft()
+                if not request.is_over:
+                    core = request.user.core
+                    due_s = core.next_deadline_s
+                    if due_s is not None and due_s <= now_s:
+                        self.carry_out(request.user, core.tick(now_s))
+                    if not request.is_over:
+                        self._watch(request, TICK_S)
+        self.fabric.engine.after(TICK_S, self._tick)
+
+    def carry_out(self, user: User, actions: tuple[Action, ...]) -> None:
+        """Do what a routing core wants done."""
+        for action in actions:
+            if isinstance(action, Send):
+                self._send(user, action)
+            elif isinstance(action, Deliver):
+                self._end(user.in_hand[action.request], "")
+            elif isinstance(action, Cancel):
+                self._recall(user.in_hand[action.request])
+            elif isinstance(action, FailRequest):
+                self._end(user.in_hand[action.request], action.kind)
+
+    def _send(self, user: User, send: Send) -> None:
+        request = user.in_hand[send.request]
+        post = self.posts[send.epoch // EPOCHS]
+        post.in_flight[send.epoch] += 1
+        request.epoch, request.tries = send.epoch, send.attempt
+        request.attempt = Attempt(
+            self, send.attempt, user.number, user.device, post.ways[send.epoch], send.way, send.budget_s
+        )
+        request.attempt.request = request
+        self.fabric.begin(request.attempt)
+
+    def _recall(self, request: Request) -> None:
+        if request.attempt is not None:
+            self.fabric.withdraw(request.attempt)
+            request.attempt = None
+            self.posts[request.epoch // EPOCHS].left(request.epoch)
+
+    def _end(self, request: Request, kind: str) -> None:
+        request.is_over = True
+        del request.user.in_hand[request.name]
+        self._on_end(request, kind)
+        if not kind:
+            self.posts[request.epoch // EPOCHS].left(request.epoch)
+
+    def came_back(self, attempt: Attempt) -> None:
+        """All of an attempt's outputs are at its user."""
+        request: Request = attempt.request
+        user = request.user
+        outputs = attempt.way.routes.outputs
+        self.carry_out(user, user.core.answer(request.name, attempt.number, outputs, self.fabric.engine.now_s))
+
+    def refused(self, attempt: Attempt, node: NodeId, stage: str) -> None:
+        """A machine's queue is full."""
+        request: Request = attempt.request
+        said = request.user.core.error(
+            request.name, attempt.number, f"{node}: queue full", self.now_s, kind=FULL, stage=stage
+        )
+        self.carry_out(request.user, said)
+        if not request.is_over:
+            self._watch(request, TICK_S)
+
+    def _overtaken(self, work: object) -> None:
+        """Its budget ended while it waited: the core's own tick tells the user."""
+        work.attempt.under_way = None  # type: ignore[attr-defined]
+
+    def lost(self, attempt: Attempt, node: NodeId) -> None:
+        """An attempt met a machine that is gone, or that no way leads to."""
+        request: Request = attempt.request
+        said = request.user.core.unsent(request.name, attempt.number, node, f"{node} cannot be reached", self.now_s)
+        self.carry_out(request.user, said)
+
+    def lose(self, node: NodeId) -> None:
+        """A machine is gone: its streams break, and every router hears of it."""
+        self.lost_nodes.append(node)
+        for user in self.users:
+            self.carry_out(user, user.core.worker_lost(node, self.now_s, others=True))
+
+    def find(self, node: NodeId) -> None:
+        """It is back, with nothing loaded."""
+        self.lost_nodes = [lost for lost in self.lost_nodes if lost != node]

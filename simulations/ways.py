@@ -1,0 +1,65 @@
+"""What a request of an epoch does, step by step: runs on machines, and messages between places. Compiled from a plan."""
+
+from dataclasses import dataclass
+
+from orchestrator.replicas_routing import Crew, Routes
+from orchestrator.routes import entry, onward, returned
+from partitioner.plan import Crossing, Plan
+from partitioner.topology import NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A stage on one of its machines: `place` is its number among the plan's stages."""
+
+    stage: str
+    node: NodeId
+    seconds: float
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Bits from one machine to another; `fixed_s`: coding and software at both ends, whatever the link."""
+
+    source: NodeId
+    target: NodeId
+    bits: float
+    fixed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """An epoch's steps in a request's order; `number` is the epoch's, unique among all deployments."""
+
+    number: int
+    steps: tuple[Run | Message, ...]
+    routes: Routes
+    sent_bytes: int
+
+
+def way_of(plan: Plan, number: int, outputs: tuple[str, ...]) -> Way:
+    """The steps of a plan whose stages run one after the other."""
+    steps: list[Run | Message] = [_message(entry(plan))]
+    for place, stage in enumerate(plan.stages):
+        steps.append(Run(stage.name, stage.node, stage.seconds, place))
+        for crossing in (onward(plan, stage), returned(plan, stage)):
+            if crossing is not None:
+                steps.append(_message(crossing))
+    nodes = tuple(dict.fromkeys(node for stage in plan.stages for node in (stage.node, *stage.replicas)))
+    has_replicas = any(stage.replicas for stage in plan.stages)
+    crews = tuple(
+        Crew(stage=stage.name, nodes=(stage.node, *stage.replicas), seconds=stage.seconds)
+        for stage in (plan.stages if has_replicas else ())
+    )
+    sent = sum(step.bits for step in steps if isinstance(step, Message) and step.source != step.target)
+    return Way(
+        number=number,
+        steps=tuple(steps),
+        routes=Routes(epoch=number, nodes=nodes, outputs=outputs, crews=crews),
+        sent_bytes=round(sent / 8),
+    )
+
+
+def _message(crossing: Crossing) -> Message:
+    return Message(crossing.source, crossing.target, crossing.nbytes * 8.0, crossing.codec_s + crossing.software_s)
