@@ -40,7 +40,7 @@ RTT_S = 1e-3  # of the lab's links, as its topology states
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of the uplink's rate: requests of the steady state before it, those since, and the switch it led to, if any."""
+    """A step of the uplink: requests of the steady state before it, those since, and the switch it led to, if any."""
 
     name: str
     before: list[Asked]

@@ -16,6 +16,7 @@ from simulations.errors import OutOfRange
 from simulations.mobility import Mobility
 from simulations.radio.access import Generation, Radios, grant_s, slot_wait_s
 from simulations.radio.carrier import Direction
+from simulations.radio.energy import PHONE
 from simulations.radio.network import RadioNetwork, Station
 from simulations.radio.path_loss import Floats
 from simulations.stations import Piece, Shared
@@ -91,7 +92,6 @@ class RadioChannel:
             self._waits[cell, direction] = left
         return left.pop()
 
-
     def usual_wait_s(self, cell: int, direction: Direction) -> float:
         """The mean of many."""
         if (cell, direction) not in self._usual_s:
@@ -161,7 +161,8 @@ class Air:
         self._active: dict[Transfer, None] = {}
         self._busy_s = {way: np.zeros(cells) for way in DIRECTIONS}
         self.radios = Radios(len(self.cell_of), generation, draw)
-        self.handovers = 0
+        self.handovers, self.radio_j = 0, 0.0
+        self._power = {way: PHONE["LTE" if generation.name == "LTE" else "NSA", way] for way in DIRECTIONS}
         self.on_handover: Callable[[int, int, int], None] = _nothing
 
     def send(self, user: int, direction: Direction, bits: float, done: Callable[..., None], *given: Any) -> "Transfer":
@@ -198,7 +199,9 @@ class Air:
     def _through(self, transfer: Transfer) -> None:
         del self._active[transfer]
         transfer.piece = None
-        self.radios.used(transfer.user, self._engine.now_s)
+        now_s = self._engine.now_s
+        self.radios.used(transfer.user, now_s)
+        self.radio_j += self._power[transfer.direction].joules(transfer.sent_bits, now_s - transfer.began_s)
         transfer.done(transfer, *transfer.given)
 
     def step(self, span_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from heapq import merge
+from itertools import pairwise
 
 import numpy as np
 
@@ -83,19 +84,23 @@ def _source(asking: Asking, draw: np.random.Generator) -> Arrivals:
         case "on-off":
             return OnOff(asking.per_s, draw, on_s=asking.on_s, off_s=asking.off_s)
         case "diurnal":
-            return Diurnal(
-                asking.per_s, draw, swing=asking.swing, period_s=asking.period_s, peak_s=asking.peak_s
-            )
+            return Diurnal(asking.per_s, draw, swing=asking.swing, period_s=asking.period_s, peak_s=asking.peak_s)
         case "recorded":
             assert asking.file is not None
             read: Recorded = read_arrivals(asking.file)
             return read
 
 
+def mean_per_s(group: Group) -> float:
+    """Requests a second of one user, over a long time."""
+    mean = _source(group.asking, np.random.default_rng(0)).mean_per_s
+    return mean / group.count if group.asking.kind == "recorded" else mean
+
+
 def edges_s(scenario: Scenario) -> Iterator[tuple[float, float]]:
     """Windows of at most WINDOW_S that end where a group's rate changes."""
     cuts = sorted({0.0, scenario.duration_s, *(one.at_s for one in scenario.changes if one.group is not None)})
-    for begin_s, end_s in zip(cuts, cuts[1:], strict=False):
+    for begin_s, end_s in pairwise(cuts):
         at_s = begin_s
         while at_s < end_s:
             yield at_s, min(at_s + WINDOW_S, end_s)

@@ -11,7 +11,8 @@ from simulations.air import Air, Transfer
 from simulations.backhaul import Backhaul, Line
 from simulations.engine import Engine
 from simulations.machines import Machine, Work
-from simulations.stations import Piece, Queue
+from simulations.sightings import Sightings
+from simulations.stations import Queue
 from simulations.ways import Message, Run, Way
 
 
@@ -19,8 +20,23 @@ class Attempt:
     """One attempt of one request; the four sums are seconds of the hops so far."""
 
     __slots__ = (
-        "at", "budget_s", "cell", "compute_s", "device", "is_over", "number", "owner", "queue_s", "radio_s",
-        "request", "since_s", "transfer_s", "under_way", "user", "way", "crew",
+        "at",
+        "budget_s",
+        "cell",
+        "compute_s",
+        "crew",
+        "device",
+        "is_over",
+        "number",
+        "owner",
+        "queue_s",
+        "radio_s",
+        "request",
+        "since_s",
+        "transfer_s",
+        "under_way",
+        "user",
+        "way",
     )  # fmt: skip
 
     def __init__(
@@ -31,6 +47,11 @@ class Attempt:
         self.radio_s = self.queue_s = self.compute_s = self.transfer_s = 0.0
         self.under_way: Any = None  # what would have to be withdrawn, and from where
         self.request: Any = None
+
+    @property
+    def hops(self) -> tuple[float, float, float, float]:
+        """Seconds of radio, queues, compute and wires."""
+        return self.radio_s, self.queue_s, self.compute_s, self.transfer_s
 
 
 class Fabric:
@@ -50,8 +71,7 @@ class Fabric:
         self.engine, self.air, self.backhaul, self.machines = engine, air, backhaul, machines
         self._cells, self._core_s, self._stretch = cells, core_s, stretch
         self.devices: dict[int, Queue] = {}
-        self.up_samples: list[list[tuple[float, float]]] = [[] for _ in cells]  # bits and seconds, by cell
-        self.down_samples: list[list[tuple[float, float]]] = [[] for _ in cells]
+        self.seen_up, self.seen_down = [Sightings() for _ in cells], [Sightings() for _ in cells]
 
     def begin(self, attempt: Attempt) -> None:
         """Carry out an attempt's first step and, each after the other, the rest."""
@@ -153,7 +173,7 @@ class Fabric:
         now_s = self.engine.now_s
         attempt.under_way = None
         attempt.radio_s += now_s - attempt.since_s + self._core_s
-        self.up_samples[transfer.cell].append((transfer.sent_bits, now_s - transfer.began_s))
+        self.seen_up[transfer.cell].add(now_s, transfer.sent_bits, now_s - transfer.began_s)
         attempt.since_s = now_s + self._core_s
         cell = self._cells[self.air.cell_of[attempt.user]]
         self.engine.after(self._core_s, self._wires, attempt, cell, target, transfer.sent_bits, target)
@@ -201,7 +221,5 @@ class Fabric:
         now_s = self.engine.now_s
         attempt.under_way = None
         attempt.radio_s += now_s - attempt.since_s
-        self.down_samples[transfer.cell].append((transfer.sent_bits, now_s - transfer.began_s))
+        self.seen_down[transfer.cell].add(now_s, transfer.sent_bits, now_s - transfer.began_s)
         self._next(attempt)
-
-

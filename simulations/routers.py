@@ -1,9 +1,9 @@
 """Users' routers: the live routing core for each user, and what it wants done in simulated time.
 
-Each user routes its own requests, as a live client does, so that nobody is overtaken by somebody else's. A gateway tells
-all users of a cell what the deployment's controller tells routers; a user who is handed over to another cell switches to
-that cell's deployment, while what it has in hand goes on where it is. As live, nothing is looked at more often than
-TICK_S (budgets that end, attempts that were overtaken, pauses that are over).
+Each user routes its own requests, as a live client does, so that nobody is overtaken by somebody else's. A gateway
+tells all users of a cell what the deployment's controller tells routers; a user who is handed over to another cell
+switches to that cell's deployment, while what it has in hand goes on where it is. As live, nothing is looked at more
+often than TICK_S (budgets that end, attempts that were overtaken, pauses that are over).
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ FINE = 20  # rates that differ by less than a twentieth steer alike
 class Request:
     """One request in hand, and what its outcome will be told of."""
 
-    __slots__ = ("attempt", "began_s", "budget_s", "deadline_s", "epoch", "is_over", "name", "user", "tries")
+    __slots__ = ("attempt", "began_s", "budget_s", "deadline_s", "epoch", "is_over", "name", "tries", "user")
 
     def __init__(self, name: str, user: "User", began_s: float, deadline_s: float, budget_s: float) -> None:
         self.name, self.user, self.began_s, self.deadline_s, self.budget_s = name, user, began_s, deadline_s, budget_s
@@ -175,7 +175,9 @@ class Post:
             )
             for ends, link in seen.items()
         }  # fmt: skip
-        found = {number: way(number, self.paces.get(number), mine) for number in (self.current, *self.offered) if number}
+        found = {
+            number: way(number, self.paces.get(number), mine) for number in (self.current, *self.offered) if number
+        }
         return {number: one for number, one in found.items() if one is not None}
 
     def _tell(self, user: User, actions: tuple[Action, ...]) -> None:

@@ -6,7 +6,6 @@ requests is told through `Gateway`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
@@ -51,22 +50,12 @@ from orchestrator.wishes import guessed_links, room_of
 from partitioner.plan import Plan
 from simulations.engine import Engine
 from simulations.errors import SimulationsError
+from simulations.results import Note
 
 ROUTER = "gateway"
 SEARCH_S, MAP_S = 0.05, 0.2  # a plan, and a map of plans (benchmarks/atlas.py, benchmarks/planner.py)
 LOAD_S, DROP_S = 0.3, 0.01  # a stage whose weights are on the node's disk (benchmarks/recovery.py: cold switches)
 TELL_S = 0.005  # from the controller to a router: it holds a long poll
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One decision: when, what, about which epoch, and why."""
-
-    at_s: float
-    deployment: str
-    what: str
-    epoch: int | None
-    why: str
 
 
 class Gateway(Protocol):
@@ -137,6 +126,11 @@ class Shell:
         self._notes, self._is_static = notes, is_static
         self._plans: dict[int, Plan] = {}
         self._kind = kind
+
+    @property
+    def plan(self) -> Plan:
+        """What runs. KeyError before anything does."""
+        return self._plans[self.control.deployments()[self.name].active or 0]
 
     def deploy(self) -> None:
         """Ask for the deployment, and let its gateway join."""

@@ -9,6 +9,8 @@ from math import log
 
 import numpy as np
 
+from simulations.requests import Attempt
+
 LEAST_S, GROWTH, BINS = 1e-6, 1e-3, 26_000  # up to 195,000 s
 _SCALE = 1 / log(1 + GROWTH)
 
@@ -42,12 +44,12 @@ class Histogram:
         at = int(np.searchsorted(reached, max(share * self.count, 1), side="left"))
         return float(LEAST_S * (1 + GROWTH) ** (at + 0.5))
 
-    def cdf(self) -> tuple[list[float], list[float]]:
+    def cdf(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Seconds and the share that does not exceed them, where anything is."""
         bins = np.frombuffer(self._bins, dtype=np.int64)
         there = np.flatnonzero(bins)
         shares = np.cumsum(bins[there]) / max(self.count, 1)
-        return (LEAST_S * (1 + GROWTH) ** (there + 1.0)).tolist(), shares.tolist()
+        return tuple((LEAST_S * (1 + GROWTH) ** (there + 1.0)).tolist()), tuple(shares.tolist())
 
 
 @dataclass(slots=True)
@@ -66,6 +68,19 @@ class Tally:
     other_s: float = 0.0  # waiting at the router, and attempts in vain
     sent_bytes: float = 0.0
     tries: int = 0
+
+    def answer(self, latency_s: float, is_late: bool, attempt: Attempt) -> None:
+        """A request that was answered by this attempt."""
+        self.answered += 1
+        self.late += is_late
+        self.latency.add(latency_s)
+        radio_s, queue_s, compute_s, transfer_s = attempt.hops
+        self.radio_s += radio_s
+        self.queue_s += queue_s
+        self.compute_s += compute_s
+        self.transfer_s += transfer_s
+        self.other_s += latency_s - radio_s - queue_s - compute_s - transfer_s
+        self.sent_bytes += attempt.way.sent_bytes
 
     def fail(self, kind: str) -> None:
         """A request that was not answered."""

@@ -23,7 +23,8 @@ def drawn(wavering: Wavering, length_s: float, draw: np.random.Generator) -> Lin
         rates = np.where(_silent(wavering, steps, draw), 0.0, rates)
         if not rates.any():
             rates[0] = wavering.mean_bits_per_s
-    return LinkTrace("drawn", np.arange(steps) * STEP_S, rates, steps * STEP_S)
+    at_s = np.asarray(np.arange(steps) * STEP_S, dtype=np.float64)
+    return LinkTrace("drawn", at_s, np.asarray(rates, dtype=np.float64), steps * STEP_S)
 
 
 def _silent(wavering: Wavering, steps: int, draw: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a request of an epoch does, step by step: runs on machines, and messages between places. Compiled from a plan."""
+"""What a request of an epoch does, step by step: runs on machines, and messages between them. Compiled from a plan."""
 
 from dataclasses import dataclass
 

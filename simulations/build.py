@@ -1,0 +1,91 @@
+"""Builds the parts of a replication from a scenario's values and its lots. It runs nothing."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from partitioner.load import Model
+from partitioner.profile import Profile
+from partitioner.topology import Tier
+from simulations import crowd
+from simulations.air import Air, Channel, Positions, RadioChannel, TracedChannel
+from simulations.draws import Draws
+from simulations.engine import Engine
+from simulations.machines import Machine
+from simulations.routers import User
+from simulations.scenario import Cell, Scenario, Wavering
+from simulations.traces.link_trace import LinkTrace
+from simulations.wavering import drawn
+
+Read = dict[str, tuple[Model, Profile]]  # graphs and profiles of the pipelines, by name
+
+
+def air(scenario: Scenario, engine: Engine, draws: Draws) -> Air:
+    """Users at their places, served by cells."""
+    channel = _channel(scenario, crowd.positions(scenario, draws), draws)
+    return Air(engine, channel, len(scenario.cells), scenario.generation, draws.of("waking"))
+
+
+def _channel(scenario: Scenario, places: Positions, draws: Draws) -> Channel:
+    stations = [cell.station for cell in scenario.cells if cell.station is not None]
+    if stations:
+        return RadioChannel(stations, places, draws.of("radio"))
+    traces = [_traces(cell, scenario.duration_s, draws) for cell in scenario.cells]
+    return TracedChannel(traces, np.array([cell.at_m for cell in scenario.cells]), places)
+
+
+def _traces(cell: Cell, length_s: float, draws: Draws) -> tuple[LinkTrace, LinkTrace]:
+    assert cell.traced is not None
+    up, down = (
+        drawn(trace, length_s, draws.of(f"trace {way}", cell.name)) if isinstance(trace, Wavering) else trace
+        for way, trace in (("up", cell.traced.up), ("down", cell.traced.down))
+    )
+    return up, down
+
+
+def machines(scenario: Scenario, engine: Engine, read: Read) -> dict[str, Machine]:
+    """All that are no devices, by name."""
+    return {
+        one.node.name: Machine(engine, one.node.name, one.servers, one.rules, _curve(one.profiled_as, read))
+        for one in scenario.machines
+        if one.node.tier is not Tier.DEVICE
+    }
+
+
+def _curve(like: str, read: Read) -> dict[int, float]:
+    """Seconds of batches of the first pipeline that was measured in batches on that class of node."""
+    for _, profile in read.values():
+        for key, engine in profile.engines.items():
+            if key.node_class == like and engine.batch_s:
+                return dict(engine.batch_s)
+    return {}
+
+
+def stretch(scenario: Scenario, draws: Draws) -> Callable[[], float] | None:
+    """What each run's seconds are multiplied by, log-normal about 1; None for always 1."""
+    variation = max(pipeline.variation for pipeline in scenario.pipelines)
+    if not variation:
+        return None
+    draw, sigma2 = draws.of("service"), float(np.log1p(variation**2))
+    left: list[float] = []
+
+    def next_one() -> float:
+        if not left:
+            left.extend(draw.lognormal(-sigma2 / 2, sigma2**0.5, 4096).tolist())
+        return left.pop()
+
+    return next_one
+
+
+def users(scenario: Scenario) -> list[User]:
+    """All users, group after group, numbered from 0."""
+    found: list[User] = []
+    for number, group in enumerate(scenario.groups):
+        found += [User(len(found) + one, number, group.device) for one in range(group.count)]
+    return found
+
+
+def first_users(scenario: Scenario) -> list[int]:
+    """The number of each group's first user."""
+    counts = [group.count for group in scenario.groups]
+    return [sum(counts[:number]) for number in range(len(counts))]

@@ -1,0 +1,146 @@
+"""The deployments of a replication with their control cores, and what these are told of links and machines.
+
+One deployment a cell and kind of user. Controllers that share nothing but nodes decide alone what one controller of all
+would decide: what becomes of one deployment hangs on no other.
+"""
+
+from statistics import median
+
+from orchestrator.control import Control
+from orchestrator.links_seen import LinkEstimate
+from partitioner.plan import Plan
+from partitioner.topology import NodeId, Tier
+from simulations.air import DIRECTIONS
+from simulations.build import Read
+from simulations.deployments import Leg, blueprint_of, links_from
+from simulations.errors import SimulationsError
+from simulations.radio.carrier import Direction
+from simulations.requests import Fabric
+from simulations.results import Note
+from simulations.routers import Post, Routers, User
+from simulations.scenario import Pipeline, Scenario
+from simulations.shell import Planner, Shell
+
+UP_S = 5.0  # before the first request, in which deployments come up
+MOVED = 0.05  # a link that is this much faster or slower than was told is told of again
+PROBED_STD, PROBED = 0.2, 32  # how sure probes are, and how many users are asked
+
+Place = tuple[int, int]  # a cell's number, a kind of user's
+
+
+class Posts:
+    """All deployments of a scenario."""
+
+    def __init__(self, scenario: Scenario, fabric: Fabric, routers: Routers, read: Read) -> None:
+        """Nothing has come up yet."""
+        self.notes: list[Note] = []
+        self._scenario, self._fabric, self._routers = scenario, fabric, routers
+        self.kinds = list(dict.fromkeys((group.pipeline, group.device) for group in scenario.groups))
+        self._kind_of = [self.kinds.index((group.pipeline, group.device)) for group in scenario.groups]
+        self._edge = {one.node.name: one for one in scenario.machines if one.node.tier is not Tier.DEVICE}
+        self._planner, self._posts, self.shells = Planner(), dict[Place, Post](), dict[Place, Shell]()
+        self._told: dict[Place, dict[tuple[str, str], LinkEstimate]] = {}
+        routers.usual_bits_per_s = lambda post, user: self._seen_up(fabric.air.cell_of[user.number])
+        pipelines = {one.name: one for one in scenario.pipelines}
+        for cell in range(len(scenario.cells)):
+            legs = self._leg(cell)[0]
+            for kind, (pipeline, _) in enumerate(self.kinds):
+                self._add(cell, kind, pipelines[pipeline], read, legs)
+
+    def _add(self, cell: int, kind: int, pipeline: Pipeline, read: Read, leg: Leg) -> None:
+        scenario, policy = self._scenario, self._scenario.policy
+        links = self._links(cell, kind, leg)
+        blueprint = blueprint_of(scenario, pipeline, read[pipeline.name], self.kinds[kind][1], links)
+        name = f"{pipeline.name}@{scenario.cells[cell].name}"
+        post = Post(name, len(self._routers.posts), read[pipeline.name][0].graph.outputs, self._routers)
+        self._routers.posts.append(post)
+        self._posts[cell, kind] = post
+        post.seen = {link.ends: link for link in links}
+        self._told[cell, kind] = dict(post.seen)
+        self.shells[cell, kind] = Shell(
+            self._fabric.engine,
+            Control(min_gain=policy.min_gain, min_dwell_s=policy.min_dwell_s, drift=policy.drift),
+            name,
+            blueprint,
+            self._planner,
+            post,
+            self.notes,
+            kind=(kind, tuple(node.name for node in blueprint.spec.topology.nodes)),
+            is_static=policy.kind != "adaptive",
+        )
+
+    def deploy(self, users: list[User]) -> None:
+        """Bring everything up, by time 0, and let each user join its cell's. SimulationsError for what did not."""
+        for shell in self.shells.values():
+            shell.deploy()
+        self._fabric.engine.run(0.0)
+        for post in self._posts.values():
+            if post.current is None:
+                raise SimulationsError(f"{post.name} did not come up within {UP_S:g} s")
+        for user in users:
+            self.move(user, self._fabric.air.cell_of[user.number])
+
+    def move(self, user: User, cell: int) -> None:
+        """The user is served by this cell from now on."""
+        self._posts[cell, self._kind_of[user.group]].join(user)
+
+    def plan_at(self, user: User) -> Plan:
+        """What the user's requests do now."""
+        cell = self._fabric.air.cell_of[user.number]
+        return self.shells[cell, self._kind_of[user.group]].plan
+
+    def look(self) -> None:
+        """Tell the control cores what has changed, and that time has passed."""
+        self._routers.looks += 1
+        for cell in range(len(self._scenario.cells)):
+            leg, std = self._leg(cell)
+            for kind in range(len(self.kinds)):
+                shell, post, told = self.shells[cell, kind], self._posts[cell, kind], self._told[cell, kind]
+                for link in self._links(cell, kind, leg):
+                    post.seen[link.ends] = link
+                    if _differs(told.get(link.ends), link):
+                        told[link.ends] = link
+                        shell.saw(link, 1, std if self.kinds[kind][1] in link.ends else 0.0)
+                shell.tick()
+
+    def _leg(self, cell: int) -> tuple[Leg, float]:
+        """What the radio gives here: as transfers of late did, else as probes would; and the less sure of both ways."""
+        (up, up_std), (down, down_std) = (self._seen(cell, way) for way in DIRECTIONS)
+        air, core_s = self._fabric.air, self._scenario.core_s
+        up_s, down_s = (core_s + air.usual_wait_s(cell, way) for way in DIRECTIONS)
+        return Leg(up_bits_per_s=up, down_bits_per_s=down, up_s=up_s, down_s=down_s), max(up_std, down_std)
+
+    def _seen(self, cell: int, way: Direction) -> tuple[float, float]:
+        sightings = self._fabric.seen_up[cell] if way == "up" else self._fabric.seen_down[cell]
+        if (seen := sightings.look(self._fabric.engine.now_s)) is not None:
+            return seen
+        air = self._fabric.air
+        here = [user for user, at in enumerate(air.cell_of) if at == cell][:PROBED]
+        rates = [air.free_bits_per_s(user, way) for user in here] or air.alone[way][:PROBED]
+        return float(median(rates)), PROBED_STD
+
+    def _seen_up(self, cell: int) -> float:
+        return self._seen(cell, "up")[0]
+
+    def _links(self, cell: int, kind: int, leg: Leg) -> tuple[LinkEstimate, ...]:
+        name, device = self._scenario.cells[cell].name, self.kinds[kind][1]
+        return links_from(self._fabric.backhaul, name, device, self._edge, leg)
+
+    def lost(self, node: NodeId) -> None:
+        """A machine is gone, as everybody knows by now."""
+        self._routers.lose(node)
+        for shell in self.shells.values():
+            shell.lost(node)
+
+    def found(self, node: NodeId) -> None:
+        """It is back."""
+        self._routers.find(node)
+        for shell in self.shells.values():
+            shell.joined(node)
+
+
+def _differs(before: LinkEstimate | None, after: LinkEstimate) -> bool:
+    if before is None:
+        return True
+    low, high = sorted((before.bytes_per_s, after.bytes_per_s))
+    return high > low * (1 + MOVED) or abs(after.propagation_s - before.propagation_s) > 5e-4
