@@ -7,6 +7,7 @@ control core asks for a plan whenever a link has changed.
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import inf
 
 from orchestrator.blueprint import Blueprint
@@ -70,6 +71,18 @@ def plan_map(
             _add(plans, prices, entry.plan)
         ranges.append(LinkRange(source=link.source, target=link.target, low_bytes_per_s=low, high_bytes_per_s=high))
     return PlanMap(plans=tuple(plans.values()), links=tuple(links), ranges=tuple(ranges))
+
+
+def with_plans(drawn: PlanMap, blueprint: Blueprint, plans: Iterable[Plan]) -> PlanMap:
+    """A map that knows these plans, too, under the links that it was drawn for."""
+    known = {fingerprint(one.plan): one for one in drawn.plans}
+    fresh = [plan for plan in plans if fingerprint(plan) not in known]
+    if not fresh:
+        return drawn
+    prices = price_list(blueprint.problem(drawn.links))
+    for plan in fresh:
+        _add(known, prices, plan)
+    return replace(drawn, plans=tuple(known.values()))
 
 
 def _is_mappable(problem: Problem) -> bool:

@@ -23,15 +23,26 @@ Ends = tuple[str, str]
 class Line:
     """One direction of one wire, and the bytes that it has carried."""
 
-    __slots__ = ("carried_bytes", "is_up", "propagation_s", "rate_bits_per_s", "shared", "wire")
+    __slots__ = ("_looked", "carried_bytes", "is_up", "others", "propagation_s", "rate_bits_per_s", "shared", "wire")
 
     def __init__(self, engine: Engine, wire: Wire) -> None:
         self.wire, self.propagation_s, self.rate_bits_per_s = wire, wire.propagation_s, wire.bits_per_s
         self.shared, self.is_up, self.carried_bytes = Shared(engine, wire.bits_per_s), True, 0.0
+        self.others = 0.0  # transfers that were there on average, as of the last look
+        self._looked = (engine.now_s, 0.0)
 
+    def look(self, now_s: float) -> None:
+        """See how many transfers were there since the last look."""
+        held, (before_s, before) = self.shared.held, self._looked
+        held.settle()
+        if now_s > before_s:
+            self.others = (held.there_s - before) / (now_s - before_s)
+            self._looked = now_s, held.there_s
+
+    @property
     def free_bits_per_s(self) -> float:
-        """What one more transfer would get of it now."""
-        return self.rate_bits_per_s / (self.shared.held.there + 1) if self.is_up else 0.0
+        """What one more transfer gets of it, with as many others as there were of late."""
+        return self.rate_bits_per_s / (self.others + 1) if self.is_up else 0.0
 
 
 class Backhaul:

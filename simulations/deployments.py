@@ -57,7 +57,7 @@ def links_from(
 def _link(ends: tuple[str, str], way: tuple[Line, ...], bits_per_s: float | None, delay_s: float) -> LinkEstimate:
     """Stored and forwarded: seconds a byte add up over the way."""
     s_per_byte = 0.0 if bits_per_s is None else 8 / max(bits_per_s, 8 * LEAST_BYTES_PER_S)
-    s_per_byte += sum(8 / max(line.free_bits_per_s(), 8 * LEAST_BYTES_PER_S) for line in way)
+    s_per_byte += sum(8 / max(line.free_bits_per_s, 8 * LEAST_BYTES_PER_S) for line in way)
     rate = 1 / s_per_byte if s_per_byte else LOCAL_BYTES_PER_S
     propagation_s = delay_s + sum(line.propagation_s for line in way)
     return LinkEstimate(source=ends[0], target=ends[1], bytes_per_s=rate, propagation_s=propagation_s)

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from partitioner.plan import Plan
+from simulations.air import UNREACHED
 from simulations.crowd import mean_per_s
 from simulations.scenario import Scenario
 
@@ -20,6 +21,8 @@ def foreseen(scenario: Scenario, users: Iterable[tuple[int, str, Plan, float, fl
     per_s = [mean_per_s(group) for group in scenario.groups]
     servers = {machine.node.name: machine.servers for machine in scenario.machines}
     for group, cell, plan, up, down in users:
+        if min(up, down) <= UNREACHED:
+            continue  # out of coverage, which is another matter
         device, rate = scenario.groups[group].device, per_s[group]
         here_s = sum(stage.seconds for stage in plan.stages if stage.node == device)
         own = f"users {scenario.groups[group].name}: their own device {device}"
@@ -29,9 +32,9 @@ def foreseen(scenario: Scenario, users: Iterable[tuple[int, str, Plan, float, fl
                 load[f"node {stage.node}"] += rate * stage.seconds / servers[stage.node]
         for crossing in plan.crossings:
             if crossing.source == device != crossing.target:
-                load[f"cell {cell}, up"] += rate * crossing.nbytes * 8 / max(up, 1.0)
+                load[f"cell {cell}, up"] += rate * crossing.nbytes * 8 / up
             elif crossing.target == device != crossing.source:
-                load[f"cell {cell}, down"] += rate * crossing.nbytes * 8 / max(down, 1.0)
+                load[f"cell {cell}, down"] += rate * crossing.nbytes * 8 / down
     return tuple(
         f"{name}: ρ = {rho:.2f}, its queue grows as long as that lasts" for name, rho in load.items() if rho >= STABLE
     )

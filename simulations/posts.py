@@ -4,6 +4,7 @@ One deployment a cell and kind of user. Controllers that share nothing but nodes
 would decide: what becomes of one deployment hangs on no other.
 """
 
+from dataclasses import replace
 from statistics import median
 
 from orchestrator.control import Control
@@ -16,13 +17,14 @@ from simulations.deployments import Leg, blueprint_of, links_from
 from simulations.errors import SimulationsError
 from simulations.radio.carrier import Direction
 from simulations.requests import Fabric
-from simulations.results import Note
+from simulations.results import Notes
 from simulations.routers import Post, Routers, User
 from simulations.scenario import Pipeline, Scenario
-from simulations.shell import Planner, Shell
+from simulations.shell import Planner, Shell, on_grid
 
 UP_S = 5.0  # before the first request, in which deployments come up
 MOVED = 0.05  # a link that is this much faster or slower than was told is told of again
+STEPS, BACK_STEPS = 24, 6  # in a decade, of rates that are told, forth and back: equal questions are solved once
 PROBED_STD, PROBED = 0.2, 32  # how sure probes are, and how many users are asked
 
 Place = tuple[int, int]  # a cell's number, a kind of user's
@@ -33,14 +35,14 @@ class Posts:
 
     def __init__(self, scenario: Scenario, fabric: Fabric, routers: Routers, read: Read) -> None:
         """Nothing has come up yet."""
-        self.notes: list[Note] = []
+        self.notes = Notes()
         self._scenario, self._fabric, self._routers = scenario, fabric, routers
         self.kinds = list(dict.fromkeys((group.pipeline, group.device) for group in scenario.groups))
         self._kind_of = [self.kinds.index((group.pipeline, group.device)) for group in scenario.groups]
         self._edge = {one.node.name: one for one in scenario.machines if one.node.tier is not Tier.DEVICE}
         self._planner, self._posts, self.shells = Planner(), dict[Place, Post](), dict[Place, Shell]()
         self._told: dict[Place, dict[tuple[str, str], LinkEstimate]] = {}
-        routers.usual_bits_per_s = lambda post, user: self._seen_up(fabric.air.cell_of[user.number])
+        self._gone: dict[tuple[int, NodeId], None] = {}  # what a cell does not reach, as everybody there knows
         pipelines = {one.name: one for one in scenario.pipelines}
         for cell in range(len(scenario.cells)):
             legs = self._leg(cell)[0]
@@ -55,7 +57,7 @@ class Posts:
         post = Post(name, len(self._routers.posts), read[pipeline.name][0].graph.outputs, self._routers)
         self._routers.posts.append(post)
         self._posts[cell, kind] = post
-        post.seen = {link.ends: link for link in links}
+        post.seen, post.usual_bits_per_s = {link.ends: link for link in links}, max(leg.up_bits_per_s, 1.0)
         self._told[cell, kind] = dict(post.seen)
         self.shells[cell, kind] = Shell(
             self._fabric.engine,
@@ -92,15 +94,21 @@ class Posts:
     def look(self) -> None:
         """Tell the control cores what has changed, and that time has passed."""
         self._routers.looks += 1
+        for line in self._fabric.backhaul.lines.values():
+            line.look(self._fabric.engine.now_s)
         for cell in range(len(self._scenario.cells)):
             leg, std = self._leg(cell)
             for kind in range(len(self.kinds)):
                 shell, post, told = self.shells[cell, kind], self._posts[cell, kind], self._told[cell, kind]
+                post.usual_bits_per_s = max(leg.up_bits_per_s, 1.0)
+                device = self.kinds[kind][1]
                 for link in self._links(cell, kind, leg):
                     post.seen[link.ends] = link
                     if _differs(told.get(link.ends), link):
                         told[link.ends] = link
-                        shell.saw(link, 1, std if self.kinds[kind][1] in link.ends else 0.0)
+                        steps = BACK_STEPS if link.target == device else STEPS
+                        rounded = replace(link, bytes_per_s=on_grid(link.bytes_per_s, steps))
+                        shell.saw(rounded, 1, std if device in link.ends else 0.0)
                 shell.tick()
 
     def _leg(self, cell: int) -> tuple[Leg, float]:
@@ -119,24 +127,41 @@ class Posts:
         rates = [air.free_bits_per_s(user, way) for user in here] or air.alone[way][:PROBED]
         return float(median(rates)), PROBED_STD
 
-    def _seen_up(self, cell: int) -> float:
-        return self._seen(cell, "up")[0]
-
     def _links(self, cell: int, kind: int, leg: Leg) -> tuple[LinkEstimate, ...]:
         name, device = self._scenario.cells[cell].name, self.kinds[kind][1]
         return links_from(self._fabric.backhaul, name, device, self._edge, leg)
 
-    def lost(self, node: NodeId) -> None:
-        """A machine is gone, as everybody knows by now."""
-        self._routers.lose(node)
-        for shell in self.shells.values():
-            shell.lost(node)
+    def reach(self, notice_s: float) -> None:
+        """Machines or wires have changed: what a cell reaches no more is known to be lost `notice_s` from now, unless
+        it is back by then; what it reaches again is known at once.
+        """
+        for cell in range(len(self._scenario.cells)):
+            for node in self._edge:
+                is_gone = (cell, node) in self._gone
+                if is_gone == self._reaches(cell, node):
+                    if is_gone:
+                        self._found(cell, node)
+                    else:
+                        self._fabric.engine.after(notice_s, self._lost, cell, node)
 
-    def found(self, node: NodeId) -> None:
-        """It is back."""
-        self._routers.find(node)
-        for shell in self.shells.values():
-            shell.joined(node)
+    def _reaches(self, cell: int, node: NodeId) -> bool:
+        name, way = self._scenario.cells[cell].name, self._fabric.backhaul.way
+        is_linked = way(name, node) is not None and way(node, name) is not None
+        return is_linked and self._fabric.machines[node].is_up
+
+    def _lost(self, cell: int, node: NodeId) -> None:
+        if (cell, node) in self._gone or self._reaches(cell, node):
+            return
+        self._gone[cell, node] = None
+        for kind in range(len(self.kinds)):
+            self._posts[cell, kind].lose(node)
+            self.shells[cell, kind].lost(node)
+
+    def _found(self, cell: int, node: NodeId) -> None:
+        del self._gone[cell, node]
+        for kind in range(len(self.kinds)):
+            self._posts[cell, kind].find(node)
+            self.shells[cell, kind].joined(node)
 
 
 def _differs(before: LinkEstimate | None, after: LinkEstimate) -> bool:

@@ -5,10 +5,13 @@
 "mec.utilisation", "cell.up_load").
 """
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from simulations.scenario import Scenario
+
+KEPT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,22 @@ class Note:
     what: str  # "open", "prepare", "switch", "keep" or "fail"
     epoch: int | None
     why: str
+
+
+class Notes:
+    """Decisions as they come: those that did something, and the newest KEPT of those that left all as it was."""
+
+    def __init__(self) -> None:
+        self._done: list[Note] = []
+        self._kept: deque[Note] = deque(maxlen=KEPT)
+
+    def add(self, note: Note) -> None:
+        """One more."""
+        (self._kept if note.what == "keep" else self._done).append(note)
+
+    def told(self) -> tuple[Note, ...]:
+        """In the order of time."""
+        return tuple(sorted([*self._done, *self._kept], key=lambda note: note.at_s))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ often than TICK_S (budgets that end, attempts that were overtaken, pauses that a
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from math import log
 
 from orchestrator.actions import Action, Cancel, Deliver, FailRequest, Send
@@ -22,8 +23,9 @@ from simulations.ways import Way, way_of
 
 TICK_S = 0.05
 LOOK_S = 1.0  # an attempt is not overdue before (stragglers.LEAST_S)
-NOTICE_S = 0.1  # from a worker's death to the word of it: its streams break
 EPOCHS = 1_000_000  # numbers of one deployment's epochs
+ERROR_S = 0.01  # until a worker's word comes back that it lacks an epoch
+LEAST_S = 1e-12  # a byte, on the best of links
 FINE = 20  # rates that differ by less than a twentieth steer alike
 
 
@@ -63,8 +65,11 @@ class Post:
         self.ways: dict[int, Way] = {}
         self.paces: dict[int, Pace | None] = {}
         self.in_flight: dict[int, int] = {}
+        self.gone: dict[int, None] = {}  # unloaded, whatever users were told
         self._draining: dict[int, Callable[[], None]] = {}
-        self.seen: dict[tuple[str, str], LinkEstimate] = {}
+        self._lost: dict[NodeId, None] = {}
+        self.seen: dict[tuple[str, str], LinkEstimate] = {}  # as users here see them, in the median
+        self.usual_bits_per_s = 1.0  # what the radio gives them up
         self._met: dict[tuple[int, int], dict[int, Met]] = {}
 
     def join(self, user: User) -> None:
@@ -76,6 +81,8 @@ class Post:
             self._switch(user, now_s)
             for number in self.offered:
                 self._tell(user, user.core.offer(self.ways[number].routes, now_s))
+        for node in self._lost:
+            self._tell(user, user.core.worker_lost(node, now_s, others=True))
         if before is not None:
             del before.users[user.number]
             for number in [number for number, post in user.known.items() if post is before]:
@@ -97,7 +104,7 @@ class Post:
         assert self.current is not None
         user.known[self.current] = self
         user.learned = None
-        self._tell(user, user.core.switch(self.ways[self.current].routes, now_s, lost=self._routers.lost_nodes))
+        self._tell(user, user.core.switch(self.ways[self.current].routes, now_s, lost=self._lost))
 
     def offer(self, epoch: int, plan: Plan, pace: Pace | None) -> None:
         """As shell.Gateway."""
@@ -107,7 +114,7 @@ class Post:
         for user in self.users.values():
             user.known[number] = self
             user.learned = None
-            self._tell(user, user.core.offer(self.ways[number].routes, now_s, lost=self._routers.lost_nodes))
+            self._tell(user, user.core.offer(self.ways[number].routes, now_s, lost=self._lost))
 
     def _hear_of(self, epoch: int, plan: Plan, pace: Pace | None) -> int:
         number = self._first + epoch
@@ -132,8 +139,8 @@ class Post:
     def drop(self, epoch: int) -> None:
         """As shell.Gateway."""
         number = self._first + epoch
-        self.ways.pop(number, None)
-        self.paces.pop(number, None)
+        self.gone[number] = None
+        self.offered.pop(number, None)
         for machine in self._routers.fabric.machines.values():
             machine.forget(number)
 
@@ -142,6 +149,16 @@ class Post:
         if self._first + epoch in self.ways:
             self.paces[self._first + epoch] = pace
             self._met.clear()
+
+    def lose(self, node: NodeId) -> None:
+        """A machine is gone, or cut off: streams to it are dead, and every router here notices."""
+        self._lost[node] = None
+        for user in list(self.users.values()):
+            self._tell(user, user.core.worker_lost(node, self._routers.now_s, others=True))
+
+    def find(self, node: NodeId) -> None:
+        """It can be reached again; whether it still has anything loaded, its controller says."""
+        del self._lost[node]
 
     def left(self, number: int, less: int = 1) -> None:
         """An attempt is in this epoch no more."""
@@ -166,15 +183,12 @@ class Post:
         """What a request meets in each epoch, for a user whose radio gives so much up."""
         if len(self._met) > 10_000:
             self._met.clear()
-        seen = {ends: link for ends, link in self.seen.items() if ends[0] == user.device}
-        usual = self._routers.usual_bits_per_s(self, user)
+        more_s = 8 / max(up_bits_per_s, 1.0) - 8 / self.usual_bits_per_s  # a byte, than for others here
         mine = {
-            ends: LinkEstimate(
-                source=ends[0], target=ends[1], propagation_s=link.propagation_s,
-                bytes_per_s=1 / (1 / link.bytes_per_s + 8 / up_bits_per_s - 8 / usual) if usual else link.bytes_per_s,
-            )
-            for ends, link in seen.items()
-        }  # fmt: skip
+            ends: replace(link, bytes_per_s=1 / max(1 / link.bytes_per_s + more_s, LEAST_S))
+            for ends, link in self.seen.items()
+            if ends[0] == user.device
+        }
         found = {
             number: way(number, self.paces.get(number), mine) for number in (self.current, *self.offered) if number
         }
@@ -190,11 +204,9 @@ class Routers:
     def __init__(self, fabric: Fabric, users: list[User], on_end: Callable[[Request, str], None]) -> None:
         self.fabric, self.users, self._on_end = fabric, users, on_end
         self.posts: list[Post] = []
-        self.lost_nodes: list[NodeId] = []
         self.looks = 0  # grows with each look at the links
         self._number = 0
         self._timers: dict[float, deque[tuple[float, Request]]] = {}
-        self.usual_bits_per_s: Callable[[Post, User], float] = lambda post, user: 0.0
         for machine in fabric.machines.values():
             machine.served, machine.refused = fabric.served, self._overtaken
         fabric.engine.after(TICK_S, self._tick)
@@ -258,7 +270,14 @@ class Routers:
             self, send.attempt, user.number, user.device, post.ways[send.epoch], send.way, send.budget_s
         )
         request.attempt.request = request
-        self.fabric.begin(request.attempt)
+        if send.epoch in post.gone:
+            self.fabric.engine.after(ERROR_S, self._unknown, user, send.epoch)
+        else:
+            self.fabric.begin(request.attempt)
+
+    def _unknown(self, user: User, epoch: int) -> None:
+        """A worker says that it has no such epoch."""
+        self.carry_out(user, user.core.epoch_lost(epoch, f"epoch {epoch} is not there any more", self.now_s))
 
     def _recall(self, request: Request) -> None:
         if request.attempt is not None:
@@ -299,13 +318,3 @@ class Routers:
         request: Request = attempt.request
         said = request.user.core.unsent(request.name, attempt.number, node, f"{node} cannot be reached", self.now_s)
         self.carry_out(request.user, said)
-
-    def lose(self, node: NodeId) -> None:
-        """A machine is gone: its streams break, and every router hears of it."""
-        self.lost_nodes.append(node)
-        for user in self.users:
-            self.carry_out(user, user.core.worker_lost(node, self.now_s, others=True))
-
-    def find(self, node: NodeId) -> None:
-        """It is back, with nothing loaded."""
-        self.lost_nodes = [lost for lost in self.lost_nodes if lost != node]

@@ -6,7 +6,8 @@ requests is told through `Gateway`.
 """
 
 from collections.abc import Callable
-from math import inf
+from dataclasses import replace
+from math import inf, log10
 from typing import Protocol
 
 from orchestrator.answering import found
@@ -44,17 +45,18 @@ from orchestrator.instructions import (
     SwitchRouters,
 )
 from orchestrator.links_seen import LinkEstimate
-from orchestrator.mapping import plan_map
+from orchestrator.mapping import plan_map, with_plans
 from orchestrator.plan_map import PlanMap
 from orchestrator.wishes import guessed_links, room_of
 from partitioner.plan import Plan
 from simulations.engine import Engine
 from simulations.errors import SimulationsError
-from simulations.results import Note
+from simulations.results import Note, Notes
 
 ROUTER = "gateway"
 SEARCH_S, MAP_S = 0.05, 0.2  # a plan, and a map of plans (benchmarks/atlas.py, benchmarks/planner.py)
 LOAD_S, DROP_S = 0.3, 0.01  # a stage whose weights are on the node's disk (benchmarks/recovery.py: cold switches)
+MAP_STEPS, BACK_STEPS = 3, 1  # in a decade of a link's rate, forth and back: maps are drawn for about these
 TELL_S = 0.005  # from the controller to a router: it holds a long poll
 
 
@@ -97,11 +99,22 @@ class Planner:
         return PlanFound(deployment=wanted.deployment, ticket=wanted.ticket, plan=answer.plan, current=answer.current)
 
     def map(self, key: object, blueprint: Blueprint, wanted: FindPlan, known: tuple[Plan, ...]) -> PlanMap | None:
-        """Every plan worth knowing, as live but with no limit of time."""
-        asked = (key, wanted.links, wanted.excluded, repr(known))
+        """Every plan worth knowing, as live but with no limit of time, drawn for links of about these rates."""
+        source = blueprint.spec.source
+        links = tuple(
+            replace(link, bytes_per_s=on_grid(link.bytes_per_s, BACK_STEPS if link.target == source else MAP_STEPS))
+            for link in wanted.links
+        )
+        asked = (key, links, wanted.excluded)
         if asked not in self._maps:
-            self._maps[asked] = plan_map(blueprint, wanted.links, wanted.excluded, known, budget_s=inf)
-        return self._maps[asked]
+            self._maps[asked] = plan_map(blueprint, links, wanted.excluded, budget_s=inf)
+        drawn = self._maps[asked]
+        return None if drawn is None else with_plans(drawn, blueprint, known)
+
+
+def on_grid(rate: float, steps: int) -> float:
+    """The nearest of so many rates in a decade, at equal ratios."""
+    return float(10 ** (round(log10(rate) * steps) / steps))
 
 
 class Shell:
@@ -115,7 +128,7 @@ class Shell:
         blueprint: Blueprint,
         planner: Planner,
         gateway: Gateway,
-        notes: list[Note],
+        notes: Notes,
         *,
         kind: object = None,
         is_static: bool = False,
@@ -238,4 +251,4 @@ class Shell:
         self.handle(EpochDrained(deployment=self.name, router=ROUTER, epoch=epoch))
 
     def _note(self, what: str, epoch: int | None, why: str) -> None:
-        self._notes.append(Note(self._engine.now_s, self.name, what, epoch, why))
+        self._notes.add(Note(self._engine.now_s, self.name, what, epoch, why))

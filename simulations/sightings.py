@@ -7,7 +7,7 @@ error with it; what is older than WINDOW_S, or beyond the newest MOST, does not 
 from collections import deque
 from statistics import median, quantiles
 
-WINDOW_S, MOST = 10.0, 32
+WINDOW_S, MOST = 10.0, 256
 SPREAD_OF_NORMAL = 1.349  # between the quartiles, over the standard deviation
 MEDIAN_OVER_MEAN = 1.2533  # standard error of a median over that of a mean, for a normal (√(π/2))
 

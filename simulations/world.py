@@ -15,7 +15,7 @@ from simulations.models import read_pipeline
 from simulations.posts import UP_S, Posts
 from simulations.requests import Fabric
 from simulations.results import Outcome
-from simulations.routers import NOTICE_S, Request, Routers
+from simulations.routers import Request, Routers
 from simulations.scenario import Change, Scenario
 from simulations.series import Series, every_s
 from simulations.stations import Queue
@@ -23,6 +23,7 @@ from simulations.tally import Tally
 
 Progress = Callable[[float], None]
 Row = tuple[int, str, float, float, str, int, float, float, float, float, int, int]
+BROKEN_S, SILENT_S = 0.1, 4.0  # until a worker's death is noticed: its streams break; and until a cut cable is
 COLUMNS = (
     "user", "group", "began_s", "latency_s", "failed", "epoch", "radio_s", "queue_s", "compute_s", "transfer_s",
     "sent_bytes", "tries",
@@ -136,13 +137,13 @@ class World:
         if change.wire is not None:
             rate, delay_s = change.bits_per_s, change.propagation_s
             self.backhaul.change(change.wire, bits_per_s=rate, propagation_s=delay_s, is_up=change.is_up)
+            self.posts.reach(SILENT_S)
         elif change.node is not None and change.is_up != self.machines[change.node].is_up:
             if change.is_up:
                 self.machines[change.node].rise()
-                self.posts.found(change.node)
             else:
                 self.machines[change.node].fall()
-                self.engine.after(NOTICE_S, self.posts.lost, change.node)
+            self.posts.reach(BROKEN_S)
         elif change.group is not None:
             names = [group.name for group in self.scenario.groups]
             self._asks[names.index(change.group)].change(change.times)
@@ -183,7 +184,7 @@ class World:
         return Outcome(
             replication=self._replication,
             figures=figures,
-            notes=tuple(self.posts.notes),
+            notes=self.posts.notes.told(),
             series={name: tuple(column) for name, column in self._series.columns.items()},
             latency_cdf={name: tally.latency.cdf() for name, tally in tallies.items()},
             requests=self._requests,
