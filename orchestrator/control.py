@@ -260,24 +260,35 @@ class Control:
             yield from self._ask(deployment, drifted)
 
     def _keep_ready(self, deployment: DeploymentRecord) -> Iterator[Instruction]:
-        """Bring up, one after the other, what should stand by; let go of what should not."""
+        """Bring up, one after the other, what should stand by; let go of what should not, but no sooner than what is
+        wanted in its place is ready, where there is room: routers may be sending there.
+        """
         active = deployment.epoch(deployment.active)
         if not deployment.is_idle or active is None or active.lost_stage is not None:
             return
         wanted = self._wanted(deployment, active)
-        spare = [epoch for epoch in deployment.epochs if epoch.standby]
-        for epoch in spare:
-            state, is_whole = epoch.story.state, epoch.lost_stage is None
-            is_wanted = epoch.number == deployment.kept or serves(deployment, epoch, wanted)
-            if state in ("loading", "standby") and not (is_whole and is_wanted):
-                yield from [drain(deployment, epoch)] if state == "standby" and epoch.routers else drop(epoch)
-            elif state == "loading" and epoch.is_ready:
-                yield stand_by(deployment, epoch, deployment.routers)
+        spare = [epoch for epoch in deployment.epochs if epoch.standby and epoch.story.state in ("loading", "standby")]
+        fit = [epoch for epoch in spare if epoch.lost_stage is None and self._is_wanted(deployment, epoch, wanted)]
+        for epoch in [epoch for epoch in fit if epoch.story.state == "loading" and epoch.is_ready]:
+            yield stand_by(deployment, epoch, deployment.routers)
+        for epoch in [epoch for epoch in spare if epoch not in fit and not self._stays(deployment, epoch, wanted)]:
+            is_known = epoch.story.state == "standby" and epoch.routers
+            yield from [drain(deployment, epoch)] if is_known else drop(epoch)
         kept = [epoch for epoch in deployment.epochs if epoch.standby or epoch.story.state == "draining"]
         held = [fingerprint(epoch.plan) for epoch in kept if epoch.story.state in ("loading", "standby", "draining")]
         missing = [plan for plan in wanted if fingerprint(plan) not in held]
         if missing and not any(epoch.story.state == "loading" for epoch in deployment.epochs):
             yield from bring_up(self._known, deployment, missing[0], "in case it is needed", standby=True)
+
+    def _is_wanted(self, deployment: DeploymentRecord, epoch: EpochRecord, wanted: tuple[Plan, ...]) -> bool:
+        return epoch.number == deployment.kept or serves(deployment, epoch, wanted)
+
+    def _stays(self, deployment: DeploymentRecord, epoch: EpochRecord, wanted: tuple[Plan, ...]) -> bool:
+        """Whether it is ready while what is wanted instead is not all so, and there is room for both."""
+        ready = [fingerprint(one.plan) for one in deployment.epochs if one.story.state == "standby"]
+        is_lacking = any(fingerprint(plan) not in ready for plan in wanted)
+        is_ready = epoch.story.state == "standby" and epoch.lost_stage is None
+        return is_ready and is_lacking and is_affordable(deployment, epoch.plan, *wanted)
 
     def _wanted(self, deployment: DeploymentRecord, active: EpochRecord) -> tuple[Plan, ...]:
         """What should stand by; remembered, as it follows from what seldom changes."""

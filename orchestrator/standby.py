@@ -44,11 +44,12 @@ def standbys(
     return tuple(wishes[index].plan for index in granted)
 
 
-def is_affordable(deployment: DeploymentRecord, plan: Plan) -> bool:
-    """Whether there is room for this plan's weights beside those of the epoch in use."""
+def is_affordable(deployment: DeploymentRecord, *plans: Plan) -> bool:
+    """Whether there is room for all these plans' weights beside those of the epoch in use."""
     active = deployment.epoch(deployment.active)
     room = {} if active is None else _room_bytes(deployment, active.plan)
-    return affordable([weights_by_node(plan)], room_bytes=room, most=1) == (0,)
+    wishes = [weights_by_node(plan) for plan in plans]
+    return len(affordable(wishes, room_bytes=room, most=len(wishes))) == len(wishes)
 
 
 def _room_bytes(deployment: DeploymentRecord, active: Plan) -> dict[NodeId, int]:

@@ -139,6 +139,29 @@ def test_two_switches_are_ten_seconds_apart() -> None:
     assert SwitchRouters in [type(one) for one in slowed(cluster, 100, for_s=0.2)]
 
 
+def redrawn(standby_bytes: int) -> Cluster:
+    """DEVICE stands by beside SPLIT, and a new map wants it on another engine, which is yet to be loaded."""
+    cluster = mapped(SPLIT, DEVICE, room=(NodeRoom(node="camera", standby_bytes=standby_bytes),))
+    cluster.settle()
+    assert states(cluster) == {1: "active", 2: "standby"}
+    stages = tuple(replace(stage, backend="openvino") for stage in DEVICE.plan.stages)
+    faster = replace(DEVICE, plan=replace(DEVICE.plan, stages=stages))
+    cluster.tell(PlansMapped(deployment="classify", ticket=1, plan_map=plan_map_of(SPLIT, faster)))
+    return cluster
+
+
+def test_what_stood_by_is_let_go_of_once_what_is_wanted_instead_is_ready() -> None:
+    cluster = redrawn(standby_bytes=300)
+    assert states(cluster) == {1: "active", 2: "standby", 3: "loading"}
+    cluster.settle()
+    assert states(cluster) == {1: "active", 3: "standby"}
+
+
+def test_what_is_not_wanted_any_more_makes_room_where_there_is_too_little() -> None:
+    cluster = redrawn(standby_bytes=150)
+    assert states(cluster)[2] != "standby"
+
+
 def test_what_has_no_room_does_not_stand_by() -> None:
     cluster = mapped(SPLIT, DEVICE, room=(NodeRoom(node="camera", standby_bytes=99),))
     assert cluster.kinds() == []
