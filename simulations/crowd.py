@@ -1,6 +1,6 @@
 """The users of a scenario: where they are, how they move, and when they ask."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import merge
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from simulations.air import Positions
 from simulations.arrivals import Arrivals, Diurnal, OnOff, Poisson, Recorded, Regular, read_arrivals
 from simulations.draws import Draws
 from simulations.mobility import Mobility, Path, RandomWaypoint, Standing, StreetGrid
-from simulations.scenario import Asking, Group, Moving, Scenario
+from simulations.scenario import Asking, Change, Group, Moving, Scenario
 
 WINDOW_S = 30.0  # for which arrivals are drawn at once
 
@@ -41,10 +41,11 @@ def _path(moving: Moving, users: int) -> Path:
 
 
 class Asks:
-    """When the users of one group ask. Its rate may be multiplied at any time: then its own time runs faster."""
+    """When the users of one group ask. Where its rate is multiplied, its own time runs faster."""
 
-    def __init__(self, group: Group, first_user: int, draws: Draws) -> None:
-        self._first, self._count, self._times = first_user, group.count, 1.0
+    def __init__(self, group: Group, first_user: int, draws: Draws, changes: Iterable[Change] = ()) -> None:
+        self._first, self._count = first_user, group.count
+        self._changes = [(0.0, 1.0), *((one.at_s, one.times) for one in changes if one.group == group.name)]
         self._own_s = 0.0  # the group's own time at the end of the last window
         is_shared = group.asking.kind == "recorded"
         self._dealt = 0
@@ -54,17 +55,14 @@ class Asks:
         ]
         self._is_shared = is_shared
 
-    def change(self, times: float) -> None:
-        """From the next window on."""
-        self._times = times
-
     def window(self, from_s: float, until_s: float) -> list[tuple[float, int]]:
-        """Times and users, ascending; windows follow each other."""
-        begin_s, end_s = self._own_s, self._own_s + (until_s - from_s) * self._times
+        """Times and users, ascending; windows follow each other, and the rate changes only between them."""
+        times = next(times for at_s, times in reversed(self._changes) if at_s <= from_s)
+        begin_s, end_s = self._own_s, self._own_s + (until_s - from_s) * times
         self._own_s = end_s
         found: list[tuple[float, int]] = []
         for number, source in enumerate(self._sources):
-            at_s = from_s + (source.window(begin_s, end_s) - begin_s) / self._times
+            at_s = from_s + (source.window(begin_s, end_s) - begin_s) / times
             if self._is_shared:
                 users = self._first + (self._dealt + np.arange(len(at_s))) % self._count
                 self._dealt += len(at_s)

@@ -1,7 +1,7 @@
 """The deployments of a replication with their control cores, and what these are told of links and machines.
 
-One deployment a cell and kind of user. Controllers that share nothing but nodes decide alone what one controller of all
-would decide: what becomes of one deployment hangs on no other.
+One deployment a cell and kind of user, each with a control core of its own: "the device" is another one in each cell,
+and what a core decides of one deployment hangs on nothing but its links and nodes.
 """
 
 from dataclasses import replace
@@ -84,7 +84,11 @@ class Posts:
 
     def move(self, user: User, cell: int) -> None:
         """The user is served by this cell from now on."""
-        self._posts[cell, self._kind_of[user.group]].join(user)
+        self.post(cell, user).join(user)
+
+    def post(self, cell: int, user: User) -> Post:
+        """Where users like this one ask while this cell serves them."""
+        return self._posts[cell, self._kind_of[user.group]]
 
     def plan_at(self, user: User) -> Plan:
         """What the user's requests do now."""

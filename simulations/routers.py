@@ -22,6 +22,7 @@ from simulations.requests import Attempt, Fabric
 from simulations.ways import Way, way_of
 
 TICK_S = 0.05
+AGAIN_S = 0.5  # between two looks at a user who waits, as what its core knows of delays may have changed
 LOOK_S = 1.0  # an attempt is not overdue before (stragglers.LEAST_S)
 EPOCHS = 1_000_000  # numbers of one deployment's epochs
 ERROR_S = 0.01  # until a worker's word comes back that it lacks an epoch
@@ -43,7 +44,7 @@ class Request:
 class User:
     """One user: its routing core, and what it has in hand by name."""
 
-    __slots__ = ("core", "device", "group", "in_hand", "known", "learned", "number", "post")
+    __slots__ = ("core", "device", "group", "in_hand", "is_watched", "known", "learned", "number", "post")
 
     def __init__(self, number: int, group: int, device: NodeId) -> None:
         self.number, self.group, self.device = number, group, device
@@ -52,6 +53,7 @@ class User:
         self.post: Post | None = None
         self.known: dict[int, Post] = {}  # epochs it was told of
         self.learned: object = None
+        self.is_watched = False
 
 
 class Post:
@@ -206,7 +208,7 @@ class Routers:
         self.posts: list[Post] = []
         self.looks = 0  # grows with each look at the links
         self._number = 0
-        self._timers: dict[float, deque[tuple[float, Request]]] = {}
+        self._young: dict[float, deque[tuple[float, Request]]] = {}  # by how long they are left alone
         for machine in fabric.machines.values():
             machine.served, machine.refused = fabric.served, self._overtaken
         fabric.engine.after(TICK_S, self._tick)
@@ -230,24 +232,31 @@ class Routers:
             self._watch(request, min(budget_s, LOOK_S))
 
     def _watch(self, request: Request, span_s: float) -> None:
-        timers = self._timers.get(span_s)
-        if timers is None:
-            timers = self._timers[span_s] = deque()
-        timers.append((self.fabric.engine.now_s + span_s, request))
+        """Have a look at its user after that time, if it is still there then."""
+        waiting = self._young.get(span_s)
+        if waiting is None:
+            waiting = self._young[span_s] = deque()
+        waiting.append((self.fabric.engine.now_s + span_s, request))
 
     def _tick(self) -> None:
         now_s = self.fabric.engine.now_s
-        for timers in list(self._timers.values()):
-            while timers and timers[0][0] <= now_s:
-                _, request = timers.popleft()
-                if not request.is_over:
-                    core = request.user.core
-                    due_s = core.next_deadline_s
-                    if due_s is not None and due_s <= now_s:
-                        self.carry_out(request.user, core.tick(now_s))
-                    if not request.is_over:
-                        self._watch(request, TICK_S)
+        for waiting in list(self._young.values()):
+            while waiting and waiting[0][0] <= now_s:
+                _, request = waiting.popleft()
+                if not request.is_over and not request.user.is_watched:
+                    self._look_after(request.user)
         self.fabric.engine.after(TICK_S, self._tick)
+
+    def _look_after(self, user: User) -> None:
+        """As long as it has something in hand: let its core do what is due."""
+        now_s, core = self.fabric.engine.now_s, user.core
+        due_s = core.next_deadline_s
+        if due_s is not None and due_s <= now_s:
+            self.carry_out(user, core.tick(now_s))
+            due_s = core.next_deadline_s
+        user.is_watched = due_s is not None
+        if due_s is not None:
+            self.fabric.engine.at(min(max(due_s, now_s + TICK_S), now_s + AGAIN_S), self._look_after, user)
 
     def carry_out(self, user: User, actions: tuple[Action, ...]) -> None:
         """Do what a routing core wants done."""

@@ -61,7 +61,8 @@ class World:
         self._overloads = self._foreseen()
         firsts = build.first_users(scenario)
         self._asks = [
-            crowd.Asks(group, first, self._draws) for group, first in zip(scenario.groups, firsts, strict=True)
+            crowd.Asks(group, first, self._draws, scenario.changes)
+            for group, first in zip(scenario.groups, firsts, strict=True)
         ]
         self._windows = crowd.edges_s(scenario)
         for change in scenario.changes:
@@ -134,6 +135,7 @@ class World:
     # What happens once
 
     def _change(self, change: Change) -> None:
+        """Of a wire or a machine; those of groups are in their arrivals."""
         if change.wire is not None:
             rate, delay_s = change.bits_per_s, change.propagation_s
             self.backhaul.change(change.wire, bits_per_s=rate, propagation_s=delay_s, is_up=change.is_up)
@@ -144,9 +146,6 @@ class World:
             else:
                 self.machines[change.node].fall()
             self.posts.reach(BROKEN_S)
-        elif change.group is not None:
-            names = [group.name for group in self.scenario.groups]
-            self._asks[names.index(change.group)].change(change.times)
 
     def _ended(self, request: Request, kind: str) -> None:
         user, attempt, latency_s = request.user, request.attempt, self.engine.now_s - request.began_s
