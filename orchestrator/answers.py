@@ -10,6 +10,7 @@ from nodes.errors import BadInput
 from nodes.framing import HopTiming
 from orchestrator.actions import Deliver, FailRequest
 from orchestrator.errors import RequestFailed, RequestTimeout, Unavailable
+from orchestrator.request_log import Ended, RequestLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,33 +30,40 @@ class Answer:
 
 @dataclass(slots=True)
 class Waiting:
-    """A request in hand: its inputs are kept until it ends, its outputs by attempt."""
+    """A request in hand: its inputs are kept until it ends, its outputs by attempt; its end is noted in the `log`."""
 
     feeds: Mapping[str, Array]
     future: "asyncio.Future[Answer]"
     started_s: float
     traced: bool
+    deployment: str = ""
+    log: RequestLog = field(default_factory=RequestLog)
     outputs: dict[int, dict[str, Array]] = field(default_factory=dict)
     hops: dict[int, tuple[HopTiming, ...]] = field(default_factory=dict)
 
     def deliver(self, deliver: Deliver, version: int) -> None:
         """Give the caller this attempt's outputs, from this version of the deployment, unless it has gone."""
+        answer = Answer(
+            outputs=self.outputs[deliver.attempt],
+            latency_s=time.monotonic() - self.started_s,
+            epoch=deliver.epoch,
+            attempt=deliver.attempt,
+            hops=self.hops.get(deliver.attempt, ()),
+            version=version,
+        )
+        self._note(answer.latency_s, answer.epoch, answer.attempt, "", answer.hops)
         if not self.future.done():
-            self.future.set_result(
-                Answer(
-                    outputs=self.outputs[deliver.attempt],
-                    latency_s=time.monotonic() - self.started_s,
-                    epoch=deliver.epoch,
-                    attempt=deliver.attempt,
-                    hops=self.hops.get(deliver.attempt, ()),
-                    version=version,
-                )
-            )
+            self.future.set_result(answer)
 
     def fail(self, failed: FailRequest) -> None:
         """Raise at the caller what says best whose fault it was, unless it has gone."""
+        self._note(time.monotonic() - self.started_s, 0, 0, failed.kind, ())
         if not self.future.done():
             self.future.set_exception(failure_of(failed.kind, failed.error))
+
+    def _note(self, took_s: float, epoch: int, attempt: int, failed: str, hops: tuple[HopTiming, ...]) -> None:
+        nbytes = sum(array.nbytes for array in self.feeds.values())
+        self.log.note(Ended(self.deployment, time.time() - took_s, took_s, epoch, attempt, failed, nbytes, hops))
 
 
 def weight(answer: Answer) -> int:

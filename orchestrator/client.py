@@ -26,6 +26,7 @@ from orchestrator.errors import ClusterError, UnknownDeployment
 from orchestrator.following import Following
 from orchestrator.model_file import files_of, prepare
 from orchestrator.network import origin_of
+from orchestrator.request_log import Ended
 from orchestrator.rollout_terms import RolloutTerms
 from orchestrator.router import Answer
 from orchestrator.samples import load_samples
@@ -203,6 +204,14 @@ class Client:
         self.join(name)
         work = self._router.infer(name, inputs, budget_s=timeout_s, trace=trace, request_id=request_id, key=key)
         return self._start(work)
+
+    def requests(self) -> tuple[Ended, ...]:
+        """What became of this client's newest requests, in the order in which they ended."""
+        return tuple(self._router.log)
+
+    def write_requests(self, path: Path) -> int:
+        """Keep them in a file, a JSON line each; how many. JournalError if the disk refuses."""
+        return self._router.log.write(path)
 
     def join(self, name: str) -> None:
         """Get a deployment's routes now rather than at the first request. UnknownDeployment if there is none."""

@@ -27,6 +27,7 @@ from orchestrator.errors import RequestFailed, UnknownDeployment
 from orchestrator.links_seen import LinkEstimate as SeenLink
 from orchestrator.once import Once
 from orchestrator.remembered import Remembered
+from orchestrator.request_log import RequestLog
 from orchestrator.router_faults import Faulty, node_of
 from orchestrator.router_feeds import check_feeds
 from orchestrator.router_frames import cancel_frame, inputs_frame
@@ -79,7 +80,7 @@ class Router:
         remembered: Remembered[Answer] | None = None,
     ) -> None:
         self.name = name or f"router-{uuid4().hex[:12]}"
-        self.metrics = RouterMetrics()
+        self.metrics, self.log = RouterMetrics(), RequestLog()
         self._on_drained, self._on_suspect = on_drained, on_suspect
         self._once = Once(Remembered[Answer]() if remembered is None else remembered, weight, self.metrics)
         self._deployments: dict[str, _Deployment] = {}
@@ -224,7 +225,7 @@ class Router:
         request = uuid4().hex
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         now_s = time.monotonic()
-        held.waiting[request] = Waiting(feeds, future, now_s, trace)
+        held.waiting[request] = Waiting(feeds, future, now_s, trace, deployment, self.log)
         self._steer(held, now_s)
         self._carry_out(deployment, held.core.submit(request, now_s, budget_s, key=key))
         self._copy(held, request, key, feeds, now_s)

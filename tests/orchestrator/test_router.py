@@ -66,6 +66,10 @@ def test_a_request_through_two_stages_is_answered_and_traced(workers: WorkerSite
         assert [hop.stage for hop in answer.hops] == ["s1", "s2"]
         assert np.allclose(answer.outputs["y"], answer_of(FEED["x"]), atol=1e-3)
         assert router.in_hand("traced") == 0
+        (ended,) = router.log
+        assert (ended.deployment, ended.epoch, ended.attempts, ended.failed) == ("traced", 1, 1, "")
+        assert (ended.latency_s, ended.hops) == (answer.latency_s, answer.hops)
+        assert ended.sent_bytes == FEED["x"].nbytes
 
     workers.do(story())
 
@@ -110,6 +114,7 @@ def test_a_budget_that_runs_out_fails_the_request_in_time(workers: WorkerSite, r
         await router.switch(routes)
         with pytest.raises(RequestTimeout):
             await asyncio.wait_for(router.infer("slow", FEED, budget_s=0.3), 5)
+        assert [(one.failed, one.hops) for one in router.log] == [("timeout", ())]
         await workers.fleet.call("camera", "shape", routes.shaped, routes.paths)
 
     workers.do(story())
