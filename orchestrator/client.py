@@ -209,9 +209,11 @@ class Client:
         """What became of this client's newest requests, in the order in which they ended."""
         return tuple(self._router.log)
 
-    def write_requests(self, path: Path) -> int:
-        """Keep them in a file, a JSON line each; how many. JournalError if the disk refuses."""
-        return self._router.log.write(path)
+    def write_requests(self, path: Path, *, since_s: float = 0.0) -> int:
+        """Keep those since then (seconds since 1970) in a file, a JSON line each; how many. JournalError if the disk
+        refuses.
+        """
+        return self._router.log.write(path, since_s=since_s)
 
     def join(self, name: str) -> None:
         """Get a deployment's routes now rather than at the first request. UnknownDeployment if there is none."""

@@ -49,12 +49,15 @@ class RequestLog:
     def __len__(self) -> int:
         return len(self._ended)
 
-    def write(self, path: Path) -> int:
-        """Keep them, a JSON line each; how many. JournalError if the disk refuses; the file is whole or not there."""
+    def write(self, path: Path, *, since_s: float = 0.0) -> int:
+        """Keep those that arrived since then (seconds since 1970), a JSON line each; how many.
+
+        JournalError if the disk refuses; the file is whole or not there.
+        """
         fresh, count = path.with_name(f"{path.name}.new"), 0
         try:
             with fresh.open("w", encoding="utf-8") as file:
-                for ended in self:
+                for ended in (one for one in self if one.arrived_s >= since_s):
                     plain = ended._asdict() | {"hops": [hop._asdict() for hop in ended.hops]}
                     file.write(json.dumps(plain) + "\n")
                     count += 1
