@@ -20,7 +20,8 @@ from simulations.radio.shadowing import Shadows
 USER_DBM = 23.0
 NOISE_DBM_PER_HZ = -174.0
 USER_NOISE_DB, STATION_NOISE_DB = 9.0, 5.0
-HYSTERESIS_DB, TRIGGER_S = 3.0, 0.16  # another station must be so much stronger, for so long (event A3, TS 38.331)
+HYSTERESIS_DB, TRIGGER_S = 3.0, 0.64  # another station must be so much stronger, for so long (event A3, TS 38.331)
+FILTER_K, MEASURED_EVERY_S = 13, 0.2  # what users measure is smoothed: a share of 2^(-k/4) of each (TS 38.331, 5.5.3.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,8 @@ class RadioNetwork:
         self._shadows = Shadows(stations[0].environment, (len(at_m), len(stations)), draw)
         self._better_s = np.zeros(len(at_m))
         self.loss_db = self._losses(at_m)
-        self.serving: NDArray[np.int64] = np.argmax(self._power_dbm - self.loss_db, axis=1)
+        self._heard_dbm = self._power_dbm - self.loss_db  # as users have it, smoothed
+        self.serving: NDArray[np.int64] = np.argmax(self._heard_dbm, axis=1)
 
     def _losses(self, at_m: Floats) -> Floats:
         ground_m = np.hypot(*(at_m[:, None, :] - self._masts_m[None, :, :]).transpose(2, 0, 1))
@@ -83,7 +85,8 @@ class RadioNetwork:
         """Users are here now, after so many metres and seconds; those who were handed over to another station."""
         self._shadows.move(moved_m)
         self.loss_db = self._losses(at_m)
-        heard_dbm = self._power_dbm - self.loss_db
+        kept = (1 - 2 ** (-FILTER_K / 4)) ** (span_s / MEASURED_EVERY_S)
+        self._heard_dbm = heard_dbm = kept * self._heard_dbm + (1 - kept) * (self._power_dbm - self.loss_db)
         best, users = np.argmax(heard_dbm, axis=1), np.arange(len(at_m))
         is_better = heard_dbm[users, best] > heard_dbm[users, self.serving] + HYSTERESIS_DB
         self._better_s = np.where(is_better, self._better_s + span_s, 0.0)

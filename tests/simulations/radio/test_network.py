@@ -75,16 +75,32 @@ def test_rates_reach_the_best_scheme_near_and_nothing_out_of_coverage() -> None:
     assert made.alone_bits_per_s("down", np.zeros(1))[1] == 0 < near
 
 
+def hearing(made: RadioNetwork, west_db: float, east_db: float) -> None:
+    """From now on these are the losses of both stations."""
+    made._losses = lambda _at_m: np.array([[west_db, east_db]])  # type: ignore[method-assign]
+
+
 def test_a_handover_comes_once_another_is_stronger_by_enough_for_long_enough() -> None:
     at_m = along(100.0)
     made = network(at_m)
-    made.serving[:] = 0
-    made._losses = lambda _at_m: np.array([[100.0, 100.0 - HYSTERESIS_DB - 0.1]])  # type: ignore[method-assign]
+    hearing(made, 100.0, 100.0 - HYSTERESIS_DB - 0.1)
+    made.move(at_m, np.zeros(1), 1e3)  # so long that what is measured counts alone
+    made.serving[:], made._better_s[:] = 0, 0.0
     step_s = TRIGGER_S / 2
     assert made.move(at_m, np.zeros(1), step_s).tolist() == []
     assert made.move(at_m, np.zeros(1), step_s).tolist() == [0] and made.serving.tolist() == [1]
-    made._losses = lambda _at_m: np.array([[100.0, 100.0 + HYSTERESIS_DB - 0.1]])  # type: ignore[method-assign]
+    hearing(made, 100.0, 100.0 + HYSTERESIS_DB - 0.1)
     assert all(made.move(at_m, np.zeros(1), 1.0).size == 0 for _ in range(5))
+
+
+def test_what_is_heard_for_a_moment_only_hands_nobody_over() -> None:
+    at_m = along(100.0)
+    made = network(at_m)
+    hearing(made, 100.0, 110.0)
+    made.move(at_m, np.zeros(1), 1e3)
+    hearing(made, 100.0, 88.0)
+    assert made.move(at_m, np.zeros(1), TRIGGER_S).size == 0  # 12 dB better now, by far less as smoothed
+    assert made.move(at_m, np.zeros(1), 1e3).tolist() == [0]
 
 
 def test_many_users_are_served_by_whom_they_hear_best() -> None:
