@@ -7,6 +7,7 @@ the interruption, then the rest at the new cell. Rates and interruptions come fr
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +35,9 @@ class Channel(Protocol):
 
     def step(self, span_s: float, load: dict[Direction, Floats]) -> tuple[list[int], list[float], list[float]]:
         """The same, so much later; `load` is the share of time that each cell was busy in, each way."""
+
+    def parts_up(self) -> list[float]:
+        """Of its cell's band, the part that each user has its rate up in."""
 
     def wait_s(self, cell: int, direction: Direction) -> float:
         """What a packet waits before it goes over the air."""
@@ -83,6 +87,10 @@ class RadioChannel:
         up, down = (self.network.alone_bits_per_s(way, load[way]).tolist() for way in DIRECTIONS)
         return self.network.serving.tolist(), up, down
 
+    def parts_up(self) -> list[float]:
+        """Who is far off sends in a part of the band."""
+        return self.network.parts_up.tolist()
+
     def wait_s(self, cell: int, direction: Direction) -> float:
         """A grant up, a slot down; drawn many at a time."""
         left = self._waits.get((cell, direction))
@@ -125,6 +133,10 @@ class TracedChannel:
         rates = np.array([[float(trace.rate(self._now_s)) for trace in pair] for pair in self._traces])
         return nearest.tolist(), rates[nearest, 0].tolist(), rates[nearest, 1].tolist()
 
+    def parts_up(self) -> list[float]:
+        """A trace's rate is the whole of it."""
+        return [1.0] * len(self._places.at_m)
+
     def wait_s(self, cell: int, direction: Direction) -> float:
         """Nothing beyond what the trace's networks took."""
         del cell, direction
@@ -136,13 +148,16 @@ class TracedChannel:
 
 
 class Transfer:
-    """Bits of one user on their way over the air. `began_s`: when the first went, `user` whose they are."""
+    """Bits of one user on their way over the air. `began_s`: when the first went, inf while none has.
+
+    `user` is whose they are; `bits` were left when it began at its present cell; `sent_bits` is all of it.
+    """
 
     __slots__ = ("began_s", "bits", "cell", "direction", "done", "given", "piece", "sent_bits", "user", "withdrawn")
 
     def __init__(self, user: int, direction: Direction, bits: float, done: Callable[..., None], given: Any) -> None:
         self.user, self.direction, self.bits, self.done, self.given = user, direction, bits, done, given
-        self.began_s, self.cell, self.withdrawn, self.sent_bits = 0.0, -1, False, bits
+        self.began_s, self.cell, self.withdrawn, self.sent_bits = inf, -1, False, bits
         self.piece: Piece | None = None
 
 
@@ -155,10 +170,12 @@ class Air:
         self._engine, self._channel, self._generation = engine, channel, generation
         self.cell_of, up, down = channel.begin()
         self.alone: dict[Direction, list[float]] = {"up": up, "down": down}
+        self.parts_up = channel.parts_up()
         self.shared: dict[Direction, list[Shared]] = {
             way: [Shared(engine, 1.0) for _ in range(cells)] for way in DIRECTIONS
         }
         self._active: dict[Transfer, None] = {}
+        self._silent_s: dict[int, float] = {}  # until when users who were handed over last send nothing
         self._busy_s = {way: np.zeros(cells) for way in DIRECTIONS}
         self.radios = Radios(len(self.cell_of), generation, draw)
         self.handovers, self.radio_j = 0, 0.0
@@ -177,52 +194,68 @@ class Air:
         return transfer
 
     def withdraw(self, transfer: Transfer) -> None:
-        """Nobody wants these bits any more."""
+        """Nobody wants these bits any more; what has been sent of them has cost its energy."""
         transfer.withdrawn = True
         if transfer.piece is not None:
-            self.shared[transfer.direction][transfer.cell].withdraw(transfer.piece)
-            self._active.pop(transfer, None)
+            station = self.shared[transfer.direction][transfer.cell]
+            transfer.bits = station.left(transfer.piece)
+            station.withdraw(transfer.piece)
+            del self._active[transfer]
+            transfer.piece = None
+        if transfer.began_s < inf:
+            self._spend(transfer, transfer.sent_bits - transfer.bits)
 
     def _begin(self, transfer: Transfer) -> None:
         if transfer.withdrawn:
             return
-        if not transfer.began_s:
-            transfer.began_s = self._engine.now_s
-        user, way = transfer.user, transfer.direction
+        user, way, now_s = transfer.user, transfer.direction, self._engine.now_s
+        if self._silent_s.get(user, now_s) > now_s:
+            self._engine.at(self._silent_s[user], self._begin, transfer)
+            return
+        transfer.began_s = min(transfer.began_s, now_s)
         transfer.cell = self.cell_of[user]
         rate = self.alone[way][user]
         self._active[transfer] = None
         transfer.piece = self.shared[way][transfer.cell].submit(
-            transfer.bits, self._through, transfer, speed=rate if rate > UNREACHED else 0.0
+            transfer.bits,
+            self._through,
+            transfer,
+            speed=rate if rate > UNREACHED else 0.0,
+            part=self._part(transfer),
         )
 
     def _through(self, transfer: Transfer) -> None:
         del self._active[transfer]
         transfer.piece = None
+        self._spend(transfer, transfer.sent_bits)
+        transfer.done(transfer, *transfer.given)
+
+    def _spend(self, transfer: Transfer, bits: float) -> None:
+        """The user's radio has carried so many bits until now."""
         now_s = self._engine.now_s
         self.radios.used(transfer.user, now_s)
-        self.radio_j += self._power[transfer.direction].joules(transfer.sent_bits, now_s - transfer.began_s)
-        transfer.done(transfer, *transfer.given)
+        if now_s > transfer.began_s:
+            self.radio_j += self._power[transfer.direction].joules(bits, now_s - transfer.began_s)
 
     def step(self, span_s: float) -> None:
         """Let users move, and give each transfer its new rate; those handed over go on at their new cell."""
         load = {way: self._load(way, span_s) for way in DIRECTIONS}
         before = self.cell_of
         self.cell_of, up, down = self._channel.step(span_s, load)
-        self.alone = {"up": up, "down": down}
+        self.alone, self.parts_up = {"up": up, "down": down}, self._channel.parts_up()
         if before != self.cell_of:
             for user, (old, new) in enumerate(zip(before, self.cell_of, strict=True)):
                 if old != new:
                     self.handovers += 1
+                    self._silent_s[user] = self._engine.now_s + self._generation.handover_s
                     self.on_handover(user, old, new)
         for transfer in list(self._active):
             if transfer.cell != self.cell_of[transfer.user]:
                 self._hand_over(transfer)
             elif transfer.piece is not None:
-                rate = self.alone[transfer.direction][transfer.user]
-                self.shared[transfer.direction][transfer.cell].change_speed(
-                    transfer.piece, rate if rate > UNREACHED else 0.0
-                )
+                rate, part = self.alone[transfer.direction][transfer.user], self._part(transfer)
+                station = self.shared[transfer.direction][transfer.cell]
+                station.change_speed(transfer.piece, rate if rate > UNREACHED else 0.0, part)
 
     def _hand_over(self, transfer: Transfer) -> None:
         station = self.shared[transfer.direction][transfer.cell]
@@ -231,13 +264,17 @@ class Air:
         station.withdraw(transfer.piece)
         transfer.piece = None
         del self._active[transfer]
-        self._engine.after(self._generation.handover_s, self._begin, transfer)
+        self._begin(transfer)
+
+    def _part(self, transfer: Transfer) -> float:
+        """Of the band, that the user can use."""
+        return self.parts_up[transfer.user] if transfer.direction == "up" else 1.0
 
     def _load(self, way: Direction, span_s: float) -> Floats:
-        """The share of the last span in which each cell was busy this way."""
+        """The share of each cell, over the last span, that was used this way."""
         for station in self.shared[way]:
-            station.held.settle()
-        busy_s = np.array([station.held.busy_s for station in self.shared[way]])
+            station.settle()
+        busy_s = np.array([station.used_s for station in self.shared[way]])
         load = np.minimum((busy_s - self._busy_s[way]) / span_s, 1.0)
         self._busy_s[way] = busy_s
         return np.asarray(load)
@@ -248,7 +285,8 @@ class Air:
 
     def free_bits_per_s(self, user: int, way: Direction) -> float:
         """What one more transfer of this user would get now."""
-        return self.alone[way][user] / (self.shared[way][self.cell_of[user]].held.there + 1)
+        part = self.parts_up[user] if way == "up" else 1.0
+        return self.alone[way][user] / max(self.shared[way][self.cell_of[user]].parts + part, 1.0)
 
 
 def _nothing(user: int, old: int, new: int) -> None:

@@ -57,7 +57,7 @@ class Posts:
         post = Post(name, len(self._routers.posts), read[pipeline.name][0].graph.outputs, self._routers)
         self._routers.posts.append(post)
         self._posts[cell, kind] = post
-        post.seen, post.usual_bits_per_s = {link.ends: link for link in links}, max(leg.up_bits_per_s, 1.0)
+        post.sees(links, leg.up_bits_per_s)
         self._told[cell, kind] = dict(post.seen)
         self.shells[cell, kind] = Shell(
             self._fabric.engine,
@@ -97,22 +97,21 @@ class Posts:
 
     def look(self) -> None:
         """Tell the control cores what has changed, and that time has passed."""
-        self._routers.looks += 1
         for line in self._fabric.backhaul.lines.values():
             line.look(self._fabric.engine.now_s)
         for cell in range(len(self._scenario.cells)):
             leg, std = self._leg(cell)
             for kind in range(len(self.kinds)):
                 shell, post, told = self.shells[cell, kind], self._posts[cell, kind], self._told[cell, kind]
-                post.usual_bits_per_s = max(leg.up_bits_per_s, 1.0)
                 device = self.kinds[kind][1]
-                for link in self._links(cell, kind, leg):
-                    post.seen[link.ends] = link
-                    if _differs(told.get(link.ends), link):
-                        told[link.ends] = link
-                        steps = BACK_STEPS if link.target == device else STEPS
-                        rounded = replace(link, bytes_per_s=on_grid(link.bytes_per_s, steps))
-                        shell.saw(rounded, 1, std if device in link.ends else 0.0)
+                changed = [link for link in self._links(cell, kind, leg) if _differs(told.get(link.ends), link)]
+                if changed:
+                    post.sees(changed, leg.up_bits_per_s)
+                for link in changed:
+                    told[link.ends] = link
+                    steps = BACK_STEPS if link.target == device else STEPS
+                    rounded = replace(link, bytes_per_s=on_grid(link.bytes_per_s, steps))
+                    shell.saw(rounded, 1, std if device in link.ends else 0.0)
                 shell.tick()
 
     def _leg(self, cell: int) -> tuple[Leg, float]:

@@ -7,9 +7,9 @@ often than TICK_S (budgets that end, attempts that were overtaken, pauses that a
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from math import log
+from math import exp, log
 
 from orchestrator.actions import Action, Cancel, Deliver, FailRequest, Send
 from orchestrator.detour import Pace, way
@@ -27,7 +27,7 @@ LOOK_S = 1.0  # an attempt is not overdue before (stragglers.LEAST_S)
 EPOCHS = 1_000_000  # numbers of one deployment's epochs
 ERROR_S = 0.01  # until a worker's word comes back that it lacks an epoch
 LEAST_S = 1e-12  # a byte, on the best of links
-FINE = 20  # rates that differ by less than a twentieth steer alike
+FINE = 10  # rates that differ by less than a tenth steer alike
 
 
 class Request:
@@ -72,7 +72,7 @@ class Post:
         self._lost: dict[NodeId, None] = {}
         self.seen: dict[tuple[str, str], LinkEstimate] = {}  # as users here see them, in the median
         self.usual_bits_per_s = 1.0  # what the radio gives them up
-        self._met: dict[tuple[int, int], dict[int, Met]] = {}
+        self._met: dict[int, dict[int, Met]] = {}
 
     def join(self, user: User) -> None:
         """A user is here now, and was elsewhere or nowhere before."""
@@ -168,23 +168,26 @@ class Post:
         if number in self._draining and not self.in_flight[number]:
             self._draining.pop(number)()
 
+    def sees(self, links: Iterable[LinkEstimate], usual_bits_per_s: float) -> None:
+        """Links have changed, or what the radio gives users here."""
+        self.seen |= {link.ends: link for link in links}
+        self.usual_bits_per_s = max(usual_bits_per_s, 1.0)
+        self._met.clear()
+
     def steer(self, user: User, up_bits_per_s: float) -> None:
         """Have the user's next request go where it is answered first, by what it sees of its own link up."""
         if not self.offered:
             return
-        fine = int(log(max(up_bits_per_s, 1.0)) * FINE)
-        key = (fine, self._routers.looks)
-        ways = self._met.get(key)
+        step = int(log(up_bits_per_s) * FINE) if up_bits_per_s > 1 else 0
+        ways = self._met.get(step)
         if ways is None:
-            ways = self._met[key] = self._ways_at(user, up_bits_per_s)
+            ways = self._met[step] = self._ways_at(user, exp((step + 0.5) / FINE))
         if ways is not user.learned:
             user.learned = ways
             user.core.learn(ways)
 
     def _ways_at(self, user: User, up_bits_per_s: float) -> dict[int, Met]:
         """What a request meets in each epoch, for a user whose radio gives so much up."""
-        if len(self._met) > 10_000:
-            self._met.clear()
         more_s = 8 / max(up_bits_per_s, 1.0) - 8 / self.usual_bits_per_s  # a byte, than for others here
         mine = {
             ends: replace(link, bytes_per_s=1 / max(1 / link.bytes_per_s + more_s, LEAST_S))
@@ -206,7 +209,6 @@ class Routers:
     def __init__(self, fabric: Fabric, users: list[User], on_end: Callable[[Request, str], None]) -> None:
         self.fabric, self.users, self._on_end = fabric, users, on_end
         self.posts: list[Post] = []
-        self.looks = 0  # grows with each look at the links
         self._number = 0
         self._young: dict[float, deque[tuple[float, Request]]] = {}  # by how long they are left alone
         for machine in fabric.machines.values():

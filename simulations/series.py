@@ -24,19 +24,25 @@ class Series:
     _before: dict[str, float] = field(default_factory=dict)
 
     def sample(
-        self, at_s: float, span_s: float, tally: Tally, air: Air, machines: dict[str, Machine], backhaul: Backhaul
+        self,
+        at_s: float,
+        span_s: float,
+        tallies: list[Tally],
+        air: Air,
+        machines: dict[str, Machine],
+        backhaul: Backhaul,
     ) -> None:
         """Note how things stand."""
-        answered = self._more("answered", tally.answered)
-        mean_s = self._more("latency", tally.latency.total_s) / answered if answered else float("nan")
-        failed = self._more("failed", sum(tally.failed.values()))
+        answered = self._more("answered", sum(tally.answered for tally in tallies))
+        total_s = self._more("latency", sum(tally.latency.total_s for tally in tallies))
+        mean_s = total_s / answered if answered else float("nan")
+        failed = self._more("failed", sum(sum(tally.failed.values()) for tally in tallies))
         found = {"at_s": at_s, "answered_per_s": answered / span_s, "latency_mean_s": mean_s}
         found |= {"failed_per_s": failed / span_s}
         for number, cell in enumerate(self.cells):
             for way, stations in air.shared.items():
-                held = stations[number].held
-                held.settle()
-                found[f"{cell}.{way}_load"] = self._more(f"{cell}.{way}", held.busy_s) / span_s
+                stations[number].settle()
+                found[f"{cell}.{way}_load"] = self._more(f"{cell}.{way}", stations[number].used_s) / span_s
             rates = [air.alone["up"][user] for user, at in enumerate(air.cell_of) if at == number]
             found[f"{cell}.users"] = float(len(rates))
             found[f"{cell}.up_bits_per_s"] = sum(rates) / len(rates) if rates else float("nan")

@@ -110,25 +110,30 @@ class Shared:
     Work is in units of which `rate` does so many a second, alone, and each piece may have a speed of its own: of a
     cell's time every user gets as much, and carries by it what the user's channel does (round robin; proportional fair
     as well, in the long run). Rates and speeds may change at any time, to 0 as well; what has speed 0 takes no share.
+    A piece that can use a `part` of the rate only, at its speed, leaves the rest to others: as long as all parts
+    together are no more than the whole, nobody waits for anybody.
     """
 
-    __slots__ = ("_done", "_due", "_engine", "_number", "_rate", "_sharing", "_since_s", "_turn", "held")
+    __slots__ = (
+        "_done", "_due", "_engine", "_number", "_parts", "_rate", "_sharing", "_since_s", "_turn", "held", "used_s",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine, rate: float) -> None:
         self._engine, self._rate = engine, _rate(rate)
-        self._sharing = 0
+        self._sharing, self._parts = 0, 0.0
+        self.used_s = 0.0  # the integral of the part of it that is used
         self._due: list[tuple[float, int, Piece]] = []  # by what each will have had done when it is through
         self._done = 0.0  # of any that was there all the while, at speed 1
         self._since_s = engine.now_s
         self._number = self._turn = 0
         self.held = Held(engine)
 
-    def submit(self, work: float, done: Done, *given: Any, speed: float = 1.0) -> "Piece":
+    def submit(self, work: float, done: Done, *given: Any, speed: float = 1.0, part: float = 1.0) -> "Piece":
         """Have so much work done; what `withdraw` and `change_speed` take."""
         self._advance()
-        piece = Piece(work, _rate(speed), done, given)
+        piece = Piece(work, _rate(speed), part, done, given)
         self.held.came += 1
-        self._share(1 if speed else 0, there=1)
+        self._share(1 if speed else 0, part, there=1)
         self._put(piece)
         self._plan()
         return piece
@@ -140,7 +145,7 @@ class Shared:
         self._advance()
         piece.done = None
         self.held.withdrawn += 1
-        self._share(-1 if piece.speed else 0, there=-1)
+        self._share(-1 if piece.speed else 0, piece.part, there=-1)
         self._plan()
         return True
 
@@ -150,14 +155,15 @@ class Shared:
         self._rate = _rate(rate)
         self._plan()
 
-    def change_speed(self, piece: "Piece", speed: float) -> None:
+    def change_speed(self, piece: "Piece", speed: float, part: float = 1.0) -> None:
         """Of one piece, from now on; nothing happens if it is through."""
-        if piece.done is None or speed == piece.speed:
+        if piece.done is None or (speed == piece.speed and part == piece.part):
             return
         self._advance()
         piece.left = self._left(piece)
-        self._share((_rate(speed) > 0) - (piece.speed > 0), there=0)
-        piece.speed = speed
+        self._share(-1 if piece.speed else 0, piece.part, there=0)
+        self._share(1 if _rate(speed) else 0, part, there=0)
+        piece.speed, piece.part = speed, part
         self._put(piece)
         self._plan()
 
@@ -176,16 +182,29 @@ class Shared:
         piece.number, piece.due = self._number, self._done + piece.left / piece.speed if piece.speed else inf
         heappush(self._due, (piece.due, piece.number, piece))
 
-    def _share(self, more: int, *, there: int) -> None:
-        """So many more share from now on, of so many more there; it is busy while any does."""
+    def _share(self, more: int, part: float, *, there: int) -> None:
+        """One more or less shares from now on, or none, of so many more there; it is busy while any does."""
         before, self._sharing = self._sharing, self._sharing + more
+        self._parts = self._parts + more * part if self._sharing else 0.0
         self.held.change(there, (self._sharing > 0) - (before > 0))
 
     def _advance(self) -> None:
         now_s = self._engine.now_s
         if self._sharing and now_s > self._since_s:
-            self._done += (now_s - self._since_s) * self._rate / self._sharing
+            span_s = now_s - self._since_s
+            self._done += span_s * self._rate / max(self._parts, 1.0)
+            self.used_s += span_s * min(self._parts, 1.0)
         self._since_s = now_s
+
+    @property
+    def parts(self) -> float:
+        """Of it, what is asked for at once; above 1 all wait for each other."""
+        return self._parts
+
+    def settle(self) -> None:
+        """Count until now."""
+        self._advance()
+        self.held.settle()
 
     def _plan(self) -> None:
         """Ask for the next one's end; an end asked for before is void."""
@@ -197,7 +216,7 @@ class Shared:
             self._done = 0.0
         elif self._rate and due[0][0] < inf:
             left = max(due[0][0] - self._done, 0.0)
-            self._engine.after(left * self._sharing / self._rate, self._through, self._turn)
+            self._engine.after(left * max(self._parts, 1.0) / self._rate, self._through, self._turn)
 
     def _through(self, turn: int) -> None:
         if turn != self._turn:
@@ -207,7 +226,7 @@ class Shared:
         self._done = due  # to the digit, whatever the clock rounds
         done, piece.done = piece.done, None
         self.held.left += 1
-        self._share(-1, there=-1)
+        self._share(-1, piece.part, there=-1)
         self._plan()
         assert done is not None
         done(*piece.given)
@@ -216,10 +235,10 @@ class Shared:
 class Piece:
     """Work under way at a `Shared`: what is left of it as of its last change, how fast it goes, whom to call."""
 
-    __slots__ = ("done", "due", "given", "left", "number", "speed")
+    __slots__ = ("done", "due", "given", "left", "number", "part", "speed")
 
-    def __init__(self, work: float, speed: float, done: Done, given: tuple[Any, ...]) -> None:
-        self.left, self.speed, self.given = work, speed, given
+    def __init__(self, work: float, speed: float, part: float, done: Done, given: tuple[Any, ...]) -> None:
+        self.left, self.speed, self.part, self.given = work, speed, part, given
         self.done: Done | None = done  # None once it is through or withdrawn
         self.due, self.number = inf, 0
 

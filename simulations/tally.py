@@ -12,6 +12,9 @@ import numpy as np
 from simulations.requests import Attempt
 
 LEAST_S, GROWTH, BINS = 1e-6, 1e-3, 26_000  # up to 195,000 s
+SUMS = (
+    "asked", "answered", "late", "radio_s", "queue_s", "compute_s", "transfer_s", "other_s", "sent_bytes", "tries",
+)  # fmt: skip
 _SCALE = 1 / log(1 + GROWTH)
 
 
@@ -30,6 +33,14 @@ class Histogram:
         self._bins[at if at < BINS else BINS - 1] += 1
         self.count += 1
         self.total_s += seconds
+
+    def add_all(self, other: "Histogram") -> None:
+        """Everything that is in another one."""
+        for at, many in enumerate(other._bins):
+            if many:
+                self._bins[at] += many
+        self.count += other.count
+        self.total_s += other.total_s
 
     @property
     def mean_s(self) -> float:
@@ -81,6 +92,14 @@ class Tally:
         self.transfer_s += transfer_s
         self.other_s += latency_s - radio_s - queue_s - compute_s - transfer_s
         self.sent_bytes += attempt.way.sent_bytes
+
+    def add_all(self, other: "Tally") -> None:
+        """Everything that another one has counted."""
+        self.latency.add_all(other.latency)
+        for kind, many in other.failed.items():
+            self.failed[kind] = self.failed.get(kind, 0) + many
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def fail(self, kind: str) -> None:
         """A request that was not answered."""

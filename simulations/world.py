@@ -45,7 +45,6 @@ class World:
         stretch = build.stretch(scenario, self._draws)
         self.fabric = Fabric(self.engine, self.air, self.backhaul, self.machines, self._cells, scenario.core_s, stretch)
         self.users = build.users(scenario)
-        self.all = Tally()
         self.groups = [Tally() for _ in scenario.groups]
         self.routers = Routers(self.fabric, self.users, self._ended)
         self.posts = Posts(scenario, self.fabric, self.routers, read)
@@ -104,7 +103,7 @@ class World:
 
     def _sample(self) -> None:
         span_s = every_s(self.scenario.duration_s)
-        self._series.sample(self.engine.now_s, span_s, self.all, self.air, self.machines, self.backhaul)
+        self._series.sample(self.engine.now_s, span_s, self.groups, self.air, self.machines, self.backhaul)
         self.engine.after(span_s, self._sample)
 
     def _feed(self, window: list[tuple[float, int]], at: int) -> None:
@@ -116,7 +115,6 @@ class World:
                 user = users[window[at][1]]
                 group = groups[user.group]
                 if now_s >= warmup_s:
-                    self.all.asked += 1
                     self.groups[user.group].asked += 1
                 self._requests += 1
                 self.routers.ask(user, group.deadline_s, group.budget_s)
@@ -150,12 +148,12 @@ class World:
     def _ended(self, request: Request, kind: str) -> None:
         user, attempt, latency_s = request.user, request.attempt, self.engine.now_s - request.began_s
         if request.began_s >= self.scenario.warmup_s:
-            for tally in (self.all, self.groups[user.group]):
-                tally.tries += request.tries
-                if kind or attempt is None:
-                    tally.fail(kind)
-                else:
-                    tally.answer(latency_s, latency_s > request.deadline_s, attempt)
+            tally = self.groups[user.group]
+            tally.tries += request.tries
+            if kind or attempt is None:
+                tally.fail(kind)
+            else:
+                tally.answer(latency_s, latency_s > request.deadline_s, attempt)
         if self.on_row is not None:
             hops = (0.0, 0.0, 0.0, 0.0) if attempt is None else attempt.hops
             sent = 0 if attempt is None else attempt.way.sent_bytes
@@ -167,7 +165,7 @@ class World:
     def _outcome(self) -> Outcome:
         scenario = self.scenario
         span_s = scenario.duration_s - scenario.warmup_s
-        tallies = {"all": self.all} | {group.name: self.groups[at] for at, group in enumerate(scenario.groups)}
+        tallies = {"all": self.all()} | {group.name: self.groups[at] for at, group in enumerate(scenario.groups)}
         figures = {
             f"{'' if name == 'all' else f'{name}.'}{key}": value
             for name, tally in tallies.items()
@@ -191,6 +189,13 @@ class World:
             overloads=self._overloads,
         )
 
+    def all(self) -> Tally:
+        """All groups together."""
+        together = Tally()
+        for tally in self.groups:
+            together.add_all(tally)
+        return together
+
     def _loads(self) -> dict[str, float]:
         """Switches, handovers, and how busy everything was over the whole time."""
         span_s = self.scenario.duration_s
@@ -207,6 +212,6 @@ class World:
                 found[f"{spec.node.name}.refused"] = float(held.refused)
         for number, cell in enumerate(self._cells):
             for way, stations in self.air.shared.items():
-                stations[number].held.settle()
-                found[f"{cell}.{way}_load"] = stations[number].held.busy_s / span_s
+                stations[number].settle()
+                found[f"{cell}.{way}_load"] = stations[number].used_s / span_s
         return found

@@ -1,8 +1,8 @@
 """Which station serves whom, and how fast: losses, interference by load, and handovers, for all users at once.
 
-Shapes are users × stations. A station gives its whole band to one user at a time, in turn, so noise counts over all of
-it, and a user's rate alone is divided by how many want it at once (stations.Shared). Powers are dBm, rates bits a
-second for a user alone.
+Shapes are users × stations. A station gives its band to one user at a time, in turn, so noise counts over all of it;
+only who is far off sends in a part of it, beside others. A user's rate alone is divided by how many want it at once
+(stations.Shared). Powers are dBm, rates bits a second for a user alone.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ USER_DBM = 23.0
 NOISE_DBM_PER_HZ = -174.0
 USER_NOISE_DB, STATION_NOISE_DB = 9.0, 5.0
 HYSTERESIS_DB, TRIGGER_S = 3.0, 0.64  # another station must be so much stronger, for so long (event A3, TS 38.331)
+PARTS = (1.0, 0.25, 0.0625, 0.02)  # of the band, in which a user may send: 2 % of 100 MHz are 5 of 273 blocks
 FILTER_K, MEASURED_EVERY_S = 13, 0.2  # what users measure is smoothed: a share of 2^(-k/4) of each (TS 38.331, 5.5.3.2)
 
 
@@ -65,6 +66,7 @@ class RadioNetwork:
         self._same_band = (ghz[:, None] == ghz[None, :]) & ~np.eye(len(stations), dtype=bool)
         self._shadows = Shadows(stations[0].environment, (len(at_m), len(stations)), draw)
         self._better_s = np.zeros(len(at_m))
+        self.parts_up = np.ones(len(at_m))
         self.loss_db = self._losses(at_m)
         self._heard_dbm = self._power_dbm - self.loss_db  # as users have it, smoothed
         self.serving: NDArray[np.int64] = np.argmax(self._heard_dbm, axis=1)
@@ -119,12 +121,22 @@ class RadioNetwork:
         return np.asarray(10 * np.log10(heard_mw[users, self.serving] / (others_mw + noise_mw)[self.serving]))
 
     def alone_bits_per_s(self, direction: Direction, load: Floats) -> Floats:
-        """What each user would get of its station alone, in that direction's slots; 0 out of coverage."""
-        sinr_db, rates = self.sinr_db(direction, load), np.zeros(len(self.serving))
+        """What each user would get of its station alone, in that direction's slots; 0 out of coverage.
+
+        A user's power is its own to concentrate: going up it takes the part of the band in which it gets most, which
+        is noted in `parts_up`; the rest is left to others.
+        """
+        sinr_db, rates, parts = self.sinr_db(direction, load), np.zeros(len(self.serving)), np.ones(len(self.serving))
         for number, station in enumerate(self.stations):
             here = self.serving == number
             schemes, carrier = station.schemes(direction), station.carrier
-            bits = schemes.bits_per_symbol(schemes.best(sinr_db[here]), sinr_db[here])
             symbols = carrier.blocks * carrier.block_rate(direction) * carrier.share(direction)
-            rates[here] = bits * symbols * station.layers(direction)
+            tried = np.array(PARTS if direction == "up" else PARTS[:1])[:, None]
+            dense_db = sinr_db[here] - 10 * np.log10(tried)
+            bits = tried * schemes.bits_per_symbol(schemes.best(dense_db), dense_db)
+            best = np.argmax(bits, axis=0)
+            rates[here] = np.take_along_axis(bits, best[None, :], axis=0)[0] * symbols * station.layers(direction)
+            parts[here] = tried[best, 0]
+        if direction == "up":
+            self.parts_up = parts
         return rates

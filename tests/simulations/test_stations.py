@@ -197,3 +197,20 @@ def test_stations_that_cannot_be_are_refused() -> None:
         Queue(Engine(), 0)
     with pytest.raises(OutOfRange, match="a rate of -1: from 0"):
         Shared(Engine(), -1.0)
+
+
+def test_who_can_use_a_part_only_leaves_the_rest_to_others() -> None:
+    engine, through = Engine(), list[tuple[str, float]]()
+    band = Shared(engine, 1.0)
+
+    def note(name: str) -> None:
+        through.append((name, engine.now_s))
+
+    band.submit(10.0, note, "far", speed=1.0, part=0.1)
+    band.submit(90.0, note, "near", speed=10.0, part=0.9)
+    engine.run(5.0)
+    band.submit(35.0, note, "third", speed=10.0, part=1.0)  # now there are two wholes of it: all go half as fast
+    engine.run()
+    assert through == [("third", pytest.approx(12.0)), ("near", pytest.approx(12.5)), ("far", pytest.approx(13.5))]
+    band.settle()
+    assert band.used_s == pytest.approx(12.5 + 1.0 * 0.1)

@@ -75,6 +75,21 @@ def test_rates_reach_the_best_scheme_near_and_nothing_out_of_coverage() -> None:
     assert made.alone_bits_per_s("down", np.zeros(1))[1] == 0 < near
 
 
+def test_who_is_far_off_sends_in_less_of_the_band_and_is_still_heard() -> None:
+    at_m = along(60.0, 700.0)
+    made = without_shadows(network(at_m, station("west", 0.0)), at_m)
+    made.loss_db[:, 0] = 85.0, 132.0
+    idle = np.zeros(1)
+    far_db = made.sinr_db("up", idle)[1]
+    schemes = made.stations[0].up_schemes
+    whole = float(schemes.bits_per_symbol(schemes.best([far_db]), [far_db])[0])
+    near, far = made.alone_bits_per_s("up", idle)
+    assert whole == 0 < far < near / 10
+    peak = peak_bits_per_s(MID, "up", layers=1, bits_per_symbol=6) * MID.up_share
+    assert near == pytest.approx(peak, rel=0.01)
+    assert made.parts_up.tolist() == [1.0, 0.02]
+
+
 def hearing(made: RadioNetwork, west_db: float, east_db: float) -> None:
     """From now on these are the losses of both stations."""
     made._losses = lambda _at_m: np.array([[west_db, east_db]])  # type: ignore[method-assign]
