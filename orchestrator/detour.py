@@ -12,7 +12,7 @@ from nodes.links import LinkEstimate as StreamEstimate
 from orchestrator.links_seen import LinkEstimate
 from partitioner.errors import InvalidProblem
 from partitioner.latency_form import LatencyForm
-from policies.routing import Way, least_completion
+from policies.routing import Way, soonest_way
 
 LOYALTY = 0.3  # of what a request takes in the epoch in use: what another must save
 Ends = tuple[str, str]
@@ -41,10 +41,11 @@ def soonest(
     """
     if not epochs:
         raise ValueError("a request needs at least one epoch to go to")
-    known = [replace(ways[epoch], in_hand=in_hand.get(epoch, 0)) for epoch in epochs if epoch in ways]
-    if epochs[0] not in ways or len(known) < 2:
+    known = [epoch for epoch in epochs if epoch in ways]
+    if len(known) < 2 or known[0] != epochs[0]:
         return epochs[0]
-    return int(least_completion(ways=known, loyalty=loyalty).to)
+    met = [replace(ways[epoch], in_hand=in_hand.get(epoch, 0)) for epoch in known]
+    return int(soonest_way(ways=met, loyalty=loyalty).name)
 
 
 def seen_links(estimates: Mapping[Ends, StreamEstimate]) -> dict[Ends, LinkEstimate]:

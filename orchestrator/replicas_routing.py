@@ -6,13 +6,13 @@ how long the way is. Both are forgotten in some seconds, so that a replica that 
 know nothing of this: a request carries its way along. Whether a request is sent at all is routing.py's to say.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import exp, inf
 
 from partitioner.topology import NodeId
-from policies.routing import Way, least_completion
+from policies.routing import Way, soonest_way
 
 LEARNING = 0.25  # of each new figure in the mean
 FORGET_S = 5.0  # after so long without an answer, a third is left of what was learned of a replica
@@ -82,40 +82,40 @@ class Replicas:
     """What a router knows of the replicas of all epochs of one deployment; `there` counts what is under way in each."""
 
     def __init__(self) -> None:
-        self.there = Counter[int]()
+        self.there: defaultdict[int, int] = defaultdict(int)
         self._known: dict[tuple[int, int, NodeId], _Replica] = {}  # epoch, number of the stage, node
         self._out: list[tuple[int, NodeId]] = []
 
     def are_enough(self, routes: Routes, lost: Collection[NodeId]) -> bool:
         """Whether each stage has a node left."""
-        return all(any(self._is_in(routes.epoch, node, lost) for node in crew.nodes) for crew in routes.crews)
+        return all([self._able(routes.epoch, crew, lost) for crew in routes.crews])
 
     def way(self, routes: Routes, lost: Collection[NodeId], now_s: float) -> tuple[NodeId, ...]:
         """The node of each stage where one more request is predicted to be through first; () without replicas.
 
         Of a stage whose nodes have all failed just now any may be taken. ValueError if none is left.
         """
-        return tuple(self._choice(routes.epoch, place, crew, lost, now_s) for place, crew in enumerate(routes.crews))
+        return tuple([self._choice(routes.epoch, place, crew, lost, now_s) for place, crew in enumerate(routes.crews)])
 
     def _choice(self, epoch: int, place: int, crew: Crew, lost: Collection[NodeId], now_s: float) -> NodeId:
-        able = [node for node in crew.nodes if self._is_in(epoch, node, lost)]
+        able = self._able(epoch, crew, lost)
         if len(able) == 1:
             return able[0]
-        known = {node: self._replica(epoch, place, node) for node in able}
-        trusted = [node for node, replica in known.items() if replica.shunned_s <= now_s] or able
-        return least_completion(ways=[known[node].way(node, crew.seconds, now_s) for node in trusted]).to
+        known = [(node, self._replica(epoch, place, node)) for node in able]
+        trusted = [each for each in known if each[1].shunned_s <= now_s] or known
+        return soonest_way(ways=[replica.way(node, crew.seconds, now_s) for node, replica in trusted]).name
 
     def sent(self, epoch: int, way: tuple[NodeId, ...], now_s: float) -> None:
         """A request goes this way."""
         self.there[epoch] += 1
-        for replica in self._along(epoch, way):
+        for replica in self._along(epoch, way) if way else ():
             replica.busy_s = replica.busy_s if replica.in_hand else now_s
             replica.in_hand += 1
 
     def left(self, epoch: int, way: tuple[NodeId, ...], sent_s: float, now_s: float, *, answered: bool) -> None:
         """A request that was sent this way at `sent_s` is under way there no more."""
         self.there[epoch] -= 1
-        for replica in self._along(epoch, way):
+        for replica in self._along(epoch, way) if way else ():
             replica.in_hand -= 1
             if not answered:
                 continue
@@ -130,7 +130,7 @@ class Replicas:
         for place, crew in enumerate(routes.crews):
             if crew.stage == stage and node in crew.nodes:
                 self._replica(routes.epoch, place, node).shunned_s = now_s + SHUN_S
-                others = [one for one in crew.nodes if one != node and self._is_in(routes.epoch, one, lost)]
+                others = [one for one in self._able(routes.epoch, crew, lost) if one != node]
                 return any(self._replica(routes.epoch, place, one).shunned_s <= now_s for one in others)
         return False
 
@@ -141,18 +141,24 @@ class Replicas:
 
     def forget(self, epoch: int) -> None:
         """The epoch is gone."""
-        del self.there[epoch]
+        self.there.pop(epoch, None)
         self._known = {key: replica for key, replica in self._known.items() if key[0] != epoch}
         self._out = [out for out in self._out if out[0] != epoch]
 
-    def _is_in(self, epoch: int, node: NodeId, lost: Collection[NodeId]) -> bool:
-        return node not in lost and (epoch, node) not in self._out
+    def _able(self, epoch: int, crew: Crew, lost: Collection[NodeId]) -> Sequence[NodeId]:
+        """The nodes of a stage that are neither lost nor out."""
+        if not lost and not self._out:
+            return crew.nodes
+        return [node for node in crew.nodes if node not in lost and (epoch, node) not in self._out]
 
     def _replica(self, epoch: int, place: int, node: NodeId) -> _Replica:
-        return self._known.setdefault((epoch, place, node), _Replica())
+        key = (epoch, place, node)
+        if (replica := self._known.get(key)) is None:
+            replica = self._known[key] = _Replica()
+        return replica
 
-    def _along(self, epoch: int, way: tuple[NodeId, ...]) -> Iterator[_Replica]:
-        return (self._replica(epoch, place, node) for place, node in enumerate(way))
+    def _along(self, epoch: int, way: tuple[NodeId, ...]) -> list[_Replica]:
+        return [self._replica(epoch, place, node) for place, node in enumerate(way)]
 
 
 def node_on(way: tuple[NodeId, ...], routes: Routes, stage: str) -> NodeId:

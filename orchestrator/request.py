@@ -1,7 +1,7 @@
 """What the routing core knows of one request; changed by routing.py only."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from orchestrator.actions import Action, Cancel
 from orchestrator.soundness import Where
@@ -14,7 +14,10 @@ MOMENT_S = 2.0  # from the word that a stream to a replica broke to the word tha
 
 @dataclass(slots=True)
 class Request:
-    """A request in hand. `due_s`: it waits until then at least. `missing`: outputs of this attempt still to come."""
+    """A request in hand. `due_s`: it waits until then at least. `missing`: outputs of this attempt still to come.
+
+    What has gone wrong is kept in tuples: most requests never have any of it.
+    """
 
     name: str
     submitted_s: float
@@ -32,10 +35,10 @@ class Request:
     pauses: int = 0
     moves: int = 0
     due_s: float = 0.0
-    losses: list[Loss] = field(default_factory=list)
-    bad: list[Where] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    losses: tuple[Loss, ...] = ()
+    bad: tuple[Where, ...] = ()
+    errors: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     choice: int | None = None  # the epoch of a version on trial, for its first attempt
 
     def is_due(self, now_s: float) -> bool:
@@ -51,10 +54,11 @@ class Request:
         return self.left_node == node and now_s - self.left_s < MOMENT_S
 
 
-def recall(request: Request) -> Iterator[Action]:
+def recall(request: Request) -> tuple[Action, ...]:
     """Take its attempt back, if one is in flight."""
-    if request.epoch is not None:
-        yield Cancel(request=request.name, attempt=request.attempt, epoch=request.epoch, way=request.way)
+    if request.epoch is None:
+        return ()
+    return (Cancel(request=request.name, attempt=request.attempt, epoch=request.epoch, way=request.way),)
 
 
 def why_late(request: Request, held_up: str) -> str:

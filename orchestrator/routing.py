@@ -7,14 +7,14 @@ worker is suspicion.py's rule, for a bad output soundness.py's, when to begin an
 which replica of a stage is taken replicas_routing.py's.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from orchestrator.actions import Action, Deliver, Drained, FailRequest, Release, Send, Suspect
 from orchestrator.detour import soonest
 from orchestrator.errors import IllegalTransition
 from orchestrator.replicas_routing import Replicas, Routes, node_on
 from orchestrator.request import Request, held_up, recall, why_late
-from orchestrator.soundness import Streaks, Where, is_inputs_fault
+from orchestrator.soundness import Streaks, Where, contradicted, is_inputs_fault
 from orchestrator.splitting import Split, concerns
 from orchestrator.states import Story
 from orchestrator.stragglers import Pace, moved
@@ -72,8 +72,8 @@ class Routing:
             taken.choice = self._split.epoch
         self._requests[request] = taken
         if self._is_closed:
-            return tuple(self._fail(taken, "closed", CLOSED, now_s))
-        return tuple(self._send(taken, now_s))
+            return self._fail(taken, "closed", CLOSED, now_s)
+        return self._send(taken, now_s)
 
     def answer(self, request: str, attempt: int, outputs: Iterable[str], now_s: float) -> tuple[Action, ...]:
         """Outputs have come from a stage. The request is delivered when all of its epoch's outputs are there."""
@@ -81,8 +81,11 @@ class Routing:
         if found is None:
             return ()
         came = tuple(outputs)
-        found.missing = [name for name in found.missing if name not in came]
-        return () if found.missing else tuple(self._deliver(found, now_s))
+        if came != found.missing:
+            found.missing = tuple(name for name in found.missing if name not in came)
+            if found.missing:
+                return ()
+        return self._deliver(found, now_s)
 
     def error(
         self,
@@ -103,10 +106,10 @@ class Routing:
         found = self._in_flight(request, attempt)
         if found is None or found.epoch is None:
             return ()
-        found.errors.append(message)
+        found.errors += (message,)
         is_trial = self._split is not None and found.epoch == self._split.epoch
         if caller_fault and not is_trial:  # the version on trial may be at fault instead: the other one tells
-            return tuple(self._fail(found, "caller", message, now_s))
+            return self._fail(found, "caller", message, now_s)
         found.failures += kind != BROKEN_STREAM
         node = node_on(found.way, self._routes[found.epoch], stage)
         if kind == BROKEN_STREAM:
@@ -116,12 +119,12 @@ class Routing:
             found.due_s = now_s + min(PAUSE_S * 2**found.pauses, MOST_PAUSE_S)
             found.pauses += 1
             left = found.epoch
-            actions = tuple(self._replay(found, now_s))
+            actions = self._replay(found, now_s)
             found.fled = left if kind == BROKEN_STREAM and found.epoch is None and not node else None
             return actions
         if kind == BAD_OUTPUT:
-            return tuple(self._bad_output(found, (found.epoch, stage, node), now_s))
-        return tuple(self._replay(found, now_s))
+            return self._bad_output(found, (found.epoch, stage, node), now_s)
+        return self._replay(found, now_s)
 
     def worker_lost(self, node: NodeId, now_s: float, *, others: bool = False) -> tuple[Action, ...]:
         """A node's worker is gone: what its epochs had in flight is sent again, as soon as an epoch without it is.
@@ -132,7 +135,7 @@ class Routing:
             self._lost.append(node)
         requests = self._requests.values()
         met = [request for request in requests if self._meets(request, node) or request.has_just_left(node, now_s)]
-        return tuple(self._blame(met, node, f"the worker on {node} was lost", now_s, others))
+        return self._blame(met, node, f"the worker on {node} was lost", now_s, others)
 
     def stage_hung(
         self, epoch: int, node: NodeId, message: str, now_s: float, *, others: bool = False
@@ -142,7 +145,7 @@ class Routing:
             return ()
         self._give_up(epoch, node)
         met = [request for request in self._requests.values() if request.epoch == epoch and request.goes_by(node)]
-        return tuple(self._blame(met, node, message, now_s, others))
+        return self._blame(met, node, message, now_s, others)
 
     def unsent(self, request: str, attempt: int, node: NodeId, reason: str, now_s: float) -> tuple[Action, ...]:
         """An attempt never left: there is no stream to this node. It waits; no worker was lost with it."""
@@ -151,8 +154,8 @@ class Routing:
         found = self._in_flight(request, attempt)
         if found is None:
             return ()
-        found.errors.append(reason)
-        return tuple(self._replay(found, now_s))
+        found.errors += (reason,)
+        return self._replay(found, now_s)
 
     def worker_found(self, node: NodeId, now_s: float) -> tuple[Action, ...]:
         """The lost worker answers again, the same process with its stages still loaded; waiting requests go out.
@@ -163,7 +166,7 @@ class Routing:
         for loss in self._losses():
             loss.withdrawn = loss.withdrawn or (loss.node == node and not loss.settled)
         self._look_for_suspects()
-        return tuple(self._send_waiting(now_s))
+        return self._send_waiting(now_s)
 
     def epoch_lost(self, epoch: int, message: str, now_s: float, *, node: NodeId = "") -> tuple[Action, ...]:
         """A worker says that it does not have this epoch: its requests wait for another, or go to other replicas.
@@ -181,7 +184,7 @@ class Routing:
             self._look_for_suspects()
         actions: list[Action] = []
         for request in [r for r in self._requests.values() if r.epoch == epoch and r.goes_by(node)]:
-            request.errors.append(message)
+            request.errors += (message,)
             actions += self._replay(request, now_s)
         return (*actions, *self._send_waiting(now_s))
 
@@ -199,7 +202,7 @@ class Routing:
         self._current, self._is_closed = routes.epoch, False
         self._offered = [epoch for epoch in self._offered if epoch != routes.epoch]
         self._end_split(routes.epoch)
-        return tuple(self._send_waiting(now_s))
+        return self._send_waiting(now_s)
 
     def try_out(self, routes: Routes, split: Split, *, lost: Iterable[NodeId] = ()) -> None:
         """An epoch of a version on trial: first attempts of new requests go there as `split` says, all others do not.
@@ -216,7 +219,7 @@ class Routing:
         """
         self._hear_of(routes, lost)
         self._offered = [*(epoch for epoch in self._offered if epoch != routes.epoch), routes.epoch]
-        return tuple(self._send_waiting(now_s))
+        return self._send_waiting(now_s)
 
     def _hear_of(self, routes: Routes, lost: Iterable[NodeId]) -> None:
         """An epoch not heard of before has just been loaded, so its nodes are well, whatever they were before,
@@ -276,8 +279,7 @@ class Routing:
         found = self._requests.get(request)
         if found is None:
             return ()
-        recalled = list(recall(found))
-        return (*recalled, *self._end(found, "cancel", now_s))
+        return (*recall(found), *self._end(found, "cancel", now_s))
 
     def tick(self, now_s: float) -> tuple[Action, ...]:
         """Fail every request whose budget is used up, begin anew what was overtaken, send what has paused."""
@@ -285,7 +287,7 @@ class Routing:
         for request in [r for r in self._requests.values() if r.deadline_s <= now_s]:
             actions += self._fail(request, "timeout", why_late(request, self._held_up()), now_s)
         for request in [r for r in self._requests.values() if self._is_overtaken(r, now_s)]:
-            request.errors.append(f"attempt {request.attempt} was overtaken by later ones")
+            request.errors += (f"attempt {request.attempt} was overtaken by later ones",)
             request.failures += 1
             actions += self._replay(request, now_s)
         return (*actions, *self._send_waiting(now_s))
@@ -323,26 +325,24 @@ class Routing:
         found = self._requests.get(request)
         return found if found is not None and found.attempt == attempt and found.epoch is not None else None
 
-    def _send(self, request: Request, now_s: float) -> Iterator[Action]:
+    def _send(self, request: Request, now_s: float) -> tuple[Action, ...]:
         """Send to the current epoch if it is healthy and the request's turn, else leave the request waiting."""
         routes = self._target(request)
         if routes is None or request.story.state != "waiting" or not request.is_due(now_s):
-            return  # one that ended or was sent meanwhile: the end of a suspect lets others go
-        if is_guilty(request.losses, self._max_losses):  # not before: a worker that is found again did not die
-            yield from self._quarantine(request, now_s)
-            return
-        if not self._is_next(request, now_s):
-            return
+            return ()  # one that ended or was sent meanwhile: the end of a suspect lets others go
+        if request.losses and is_guilty(request.losses, self._max_losses):
+            # Not before: a worker that is found again did not die.
+            return self._quarantine(request, now_s)
+        if self._suspects and not self._is_next(request, now_s):
+            return ()
         request.story.step("send", now_s)
         request.attempt += 1
         self._serial += 1
         request.epoch, request.fled, request.sent_s, request.serial = routes.epoch, None, now_s, self._serial
-        request.missing, request.way = list(routes.outputs), self._replicas.way(routes, self._lost, now_s)
+        request.missing = routes.outputs
+        request.way = self._replicas.way(routes, self._lost, now_s) if routes.crews else ()
         self._replicas.sent(routes.epoch, request.way, now_s)
-        budget_s = request.deadline_s - now_s
-        yield Send(
-            request=request.name, attempt=request.attempt, epoch=routes.epoch, budget_s=budget_s, way=request.way
-        )
+        return (Send(request.name, request.attempt, routes.epoch, request.deadline_s - now_s, request.way),)
 
     def _target(self, request: Request) -> Routes | None:
         """Of the healthy epochs the one where it is answered first; where that isn't known the one in use, if any.
@@ -354,6 +354,9 @@ class Routing:
         is_on_trial = self._split is not None and request.choice == self._split.epoch
         if is_on_trial and request.attempt == 0 and self._is_healthy(self._routes[request.choice or 0]):
             return self._routes[request.choice or 0]
+        if not self._offered:
+            routes = self._routes[self._current]
+            return routes if self._is_healthy(routes) else None
         choices = self.choices()
         return self._routes[soonest(choices, self._ways, self._replicas.there)] if choices else None
 
@@ -364,7 +367,8 @@ class Routing:
     def _is_healthy(self, routes: Routes) -> bool:
         if routes.crews:
             return self._replicas.are_enough(routes, self._lost)
-        return routes.epoch not in self._broken and not any(node in self._lost for node in routes.nodes)
+        is_met = bool(self._lost) and any(node in self._lost for node in routes.nodes)
+        return not is_met and routes.epoch not in self._broken
 
     def _give_up(self, epoch: int, node: NodeId) -> bool:
         """Send nothing more into the epoch, or to this one of its replicas; False if the epoch was given up before."""
@@ -383,8 +387,6 @@ class Routing:
 
     def _is_next(self, request: Request, now_s: float) -> bool:
         """With suspects in hand one request is in flight, a suspect, and nothing beside it."""
-        if not self._suspects:
-            return True
         target = self._target(request)
         nodes = () if target is None else target.nodes
         if any(
@@ -400,91 +402,94 @@ class Routing:
     def _look_for_suspects(self) -> None:
         self._suspects = [request for request in self._requests.values() if is_suspect(request.losses)]
 
-    def _send_waiting(self, now_s: float) -> Iterator[Action]:
+    def _send_waiting(self, now_s: float) -> tuple[Action, ...]:
+        actions: list[Action] = []
         for request in [r for r in self._requests.values() if r.story.state == "waiting"]:
-            yield from self._send(request, now_s)
+            actions += self._send(request, now_s)
+        return tuple(actions)
 
-    def _blame(self, met: list[Request], node: NodeId, message: str, now_s: float, others: bool) -> Iterator[Action]:
+    def _blame(self, met: list[Request], node: NodeId, message: str, now_s: float, others: bool) -> tuple[Action, ...]:
         """Note who was there when a worker was lost, and begin their attempts anew.
 
         Who has a replica to itself while others are with its like is as little to blame as any of them.
         """
-        beside = [request for request in self._requests.values() if request.way and request not in met]
+        was_alone = len(met) == 1 and not others
+        was_alone = was_alone and not any(one.way and one is not met[0] for one in self._requests.values())
         for request in met:
-            request.losses.append(Loss(node, was_alone=len(met) == 1 and not others and not beside))
-            request.errors.append(message)
+            request.losses += (Loss(node, was_alone),)
+            request.errors += (message,)
             request.fled = None
         self._look_for_suspects()
+        actions: list[Action] = []
         for request in [each for each in met if each.epoch is not None and each.goes_by(node)]:
-            yield from self._replay(request, now_s)
-        yield from self._send_waiting(now_s)
+            actions += self._replay(request, now_s)
+        return (*actions, *self._send_waiting(now_s))
 
-    def _quarantine(self, request: Request, now_s: float) -> Iterator[Action]:
+    def _quarantine(self, request: Request, now_s: float) -> tuple[Action, ...]:
         count = alone(request.losses)
         error = f"{count} workers were lost with it alone ({'; '.join(request.errors)}); it is not sent again"
-        yield from self._fail(request, "quarantined", error, now_s)
+        return self._fail(request, "quarantined", error, now_s)
 
-    def _bad_output(self, request: Request, where: Where, now_s: float) -> Iterator[Action]:
-        request.bad.append(where)
+    def _bad_output(self, request: Request, where: Where, now_s: float) -> tuple[Action, ...]:
+        request.bad += (where,)
         if not is_inputs_fault(request.bad):
-            yield from self._replay(request, now_s)
-            return
+            return self._replay(request, now_s)
         error = f"{request.errors[-1]}; {len(request.bad)} attempts ended so, which its inputs must be the cause of"
-        if self._streaks.ended_badly(where):
-            epoch, stage, node = where
-            why = f"stage {stage} fails request after request: {error}"
-            yield Suspect(epoch=epoch, stage=stage, error=why, node=node)
-        yield from self._fail(request, "input", error, now_s)
+        if not self._streaks.ended_badly(where):
+            return self._fail(request, "input", error, now_s)
+        epoch, stage, node = where
+        why = f"stage {stage} fails request after request: {error}"
+        suspect = Suspect(epoch=epoch, stage=stage, error=why, node=node)
+        return (suspect, *self._fail(request, "input", error, now_s))
 
-    def _replay(self, request: Request, now_s: float) -> Iterator[Action]:
+    def _replay(self, request: Request, now_s: float) -> tuple[Action, ...]:
         if request.failures >= self._max_attempts:
             error = f"failed {request.failures} times, the last time: {request.errors[-1]}"
-            yield from self._fail(request, "worker", error, now_s)
-        else:
-            left = request.epoch
-            yield from recall(request)
-            if left is not None:
-                request.story.step("wait", now_s)
-                self._replicas.left(left, request.way, request.sent_s, now_s, answered=False)
-            request.epoch, request.way = None, ()
-            yield from self._send(request, now_s)
-            yield from self._drained(left)
+            return self._fail(request, "worker", error, now_s)
+        left, recalled = request.epoch, recall(request)
+        if left is not None:
+            request.story.step("wait", now_s)
+            self._replicas.left(left, request.way, request.sent_s, now_s, answered=False)
+        request.epoch, request.way = None, ()
+        return (*recalled, *self._send(request, now_s), *self._drained(left))
 
-    def _deliver(self, request: Request, now_s: float) -> Iterator[Action]:
+    def _deliver(self, request: Request, now_s: float) -> tuple[Action, ...]:
         assert request.epoch is not None, f"{request.name} is delivered from no epoch"
-        pace = self._paces.setdefault((request.epoch, request.way), Pace())
+        lane = (request.epoch, request.way)
+        if (pace := self._paces.get(lane)) is None:
+            pace = self._paces[lane] = Pace()
         pace.answered(request.serial, now_s - request.sent_s)
         self._streaks.answered(request.epoch)
-        yield Deliver(request=request.name, attempt=request.attempt, epoch=request.epoch)
-        for epoch, stage, node in dict.fromkeys(request.bad):
-            error = f"stage {stage} gave a bad output for a request that was answered when sent again"
-            yield Suspect(epoch=epoch, stage=stage, error=f"{error}: {request.errors[-1]}", node=node)
-        yield from self._end(request, "deliver", now_s)
+        suspects = contradicted(request.bad, request.errors[-1]) if request.bad else ()
+        delivery = Deliver(request.name, request.attempt, request.epoch)
+        return (delivery, *suspects, *self._end(request, "deliver", now_s))
 
-    def _fail(self, request: Request, kind: str, error: str, now_s: float) -> Iterator[Action]:
-        yield from recall(request)
-        yield FailRequest(request=request.name, kind=kind, error=f"request {request.name}: {error}")
-        yield from self._end(request, "fail", now_s)
+    def _fail(self, request: Request, kind: str, error: str, now_s: float) -> tuple[Action, ...]:
+        failure = FailRequest(request=request.name, kind=kind, error=f"request {request.name}: {error}")
+        return (*recall(request), failure, *self._end(request, "fail", now_s))
 
-    def _end(self, request: Request, verb: str, now_s: float) -> Iterator[Action]:
+    def _end(self, request: Request, verb: str, now_s: float) -> tuple[Action, ...]:
         request.story.step(verb, now_s)
         if request.epoch is not None:
             is_answered = verb == "deliver"
             self._replicas.left(request.epoch, request.way, request.sent_s, now_s, answered=is_answered)
         del self._requests[request.name]
-        yield Release(request=request.name)
-        yield from self._drained(request.epoch)
+        released: tuple[Action, ...] = (Release(request.name),)
+        if self._draining:
+            released += self._drained(request.epoch)
         if self._suspects:
             self._suspects = [suspect for suspect in self._suspects if suspect is not request]
-            yield from self._send_waiting(now_s)
+            released += self._send_waiting(now_s)
+        return released
 
-    def _drained(self, epoch: int | None) -> Iterator[Action]:
+    def _drained(self, epoch: int | None) -> tuple[Action, ...]:
         """Drained, if the epoch is being drained and this was its last request."""
-        if epoch in self._draining and all(request.epoch != epoch for request in self._requests.values()):
-            self._draining.remove(epoch)
-            self._broken = [broken for broken in self._broken if broken != epoch]
-            self._routes.pop(epoch, None)
-            self._paces = {lane: pace for lane, pace in self._paces.items() if lane[0] != epoch}
-            self._replicas.forget(epoch)
-            self._streaks.answered(epoch)
-            yield Drained(epoch=epoch)
+        if epoch is None or epoch not in self._draining or self._replicas.there.get(epoch):
+            return ()
+        self._draining.remove(epoch)
+        self._broken = [broken for broken in self._broken if broken != epoch]
+        self._routes.pop(epoch, None)
+        self._paces = {lane: pace for lane, pace in self._paces.items() if lane[0] != epoch}
+        self._replicas.forget(epoch)
+        self._streaks.answered(epoch)
+        return (Drained(epoch=epoch),)

@@ -12,6 +12,7 @@ such output proves nothing, so the request is tried again:
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.actions import Suspect
 from partitioner.topology import NodeId
 
 STREAK = 3
@@ -22,6 +23,18 @@ def is_inputs_fault(bad: Sequence[Where]) -> bool:
     """Whether the last bad output confirms an earlier one of the same request."""
     *before, last = bad
     return any(where[:2] == last[:2] or where[0] != last[0] for where in before)
+
+
+def contradicted(bad: Sequence[Where], error: str) -> tuple[Suspect, ...]:
+    """Stages to suspect, each once: a request that they gave these bad outputs for was answered after all.
+
+    `error` is the last of what they said.
+    """
+    why = f"gave a bad output for a request that was answered when sent again: {error}"
+    return tuple(
+        Suspect(epoch=epoch, stage=stage, error=f"stage {stage} {why}", node=node)
+        for epoch, stage, node in dict.fromkeys(bad)
+    )
 
 
 @dataclass(slots=True)

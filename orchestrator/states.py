@@ -78,9 +78,9 @@ REQUEST: Table = {
 TABLES: Mapping[str, Table] = {"deployment": DEPLOYMENT, "epoch": EPOCH, "stage": STAGE, "request": REQUEST}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Step:
-    """One transition: when, by what, into which state."""
+    """One transition: when, by what, into which state. Nobody changes one; not frozen, as millions are made."""
 
     at_s: float
     verb: str

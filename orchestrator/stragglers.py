@@ -20,14 +20,21 @@ class Pace:
     """The latest answers of one epoch: the serial number of the attempt and its seconds."""
 
     recent: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
+    _overdue_s: float | None = None  # not known since the latest answer
 
     def answered(self, serial: int, took_s: float) -> None:
         """An attempt came back. Serial numbers grow in the order of sending."""
         self.recent.append((serial, took_s))
+        self._overdue_s = None
 
     def overdue_s(self) -> float | None:
-        """How long an attempt must have been out before `overtaken` is worth a look; None while nothing came back."""
-        return max(LEAST_S, FACTOR * max(took_s for _, took_s in self.recent)) if self.recent else None
+        """How long an attempt must have been out before `overtaken` is worth a look; None while nothing came back.
+
+        It is asked for every request in hand, time and again, so it is worked out once after each answer.
+        """
+        if self._overdue_s is None and self.recent:
+            self._overdue_s = max(LEAST_S, FACTOR * max(took_s for _, took_s in self.recent))
+        return self._overdue_s
 
     def overtaken(self, serial: int, out_s: float) -> bool:
         """Whether an attempt, out for `out_s`, is lost on its way or in a stage.

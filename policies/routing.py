@@ -47,7 +47,7 @@ class Route:
     reason: str
 
 
-def least_completion(*, ways: Sequence[Way], loyalty: float = 0.0) -> Route:
+def soonest_way(*, ways: Sequence[Way], loyalty: float = 0.0) -> Way:
     """The way of least predicted completion; ties go to the one with less in hand, then the first by name.
 
     `loyalty` lets another way than the first one given win only if it is sooner by that part of the first's time.
@@ -55,10 +55,15 @@ def least_completion(*, ways: Sequence[Way], loyalty: float = 0.0) -> Route:
     """
     if not ways:
         raise ValueError("a request needs at least one way to go")
-    best = min(ways, key=lambda way: (way.completion_s, way.in_hand, way.name))
-    first = ways[0]
-    if loyalty and best.completion_s >= first.completion_s * (1 - loyalty):
-        best = first
+    ranks = [(way.completion_s, way.in_hand, way.name) for way in ways]
+    best = min(ranks)
+    is_loyal = loyalty and best[0] >= ranks[0][0] * (1 - loyalty)
+    return ways[0] if is_loyal else ways[ranks.index(best)]
+
+
+def least_completion(*, ways: Sequence[Way], loyalty: float = 0.0) -> Route:
+    """`soonest_way` with its reason, for people. ValueError if there is no way."""
+    best = soonest_way(ways=ways, loyalty=loyalty)
     others = [f"{way.name} {way.completion_s * 1e3:.3g} ms" for way in ways if way is not best]
     against = f" against {', '.join(others)}" if others else ""
     return Route(best.name, best.completion_s, f"{best.name} {best.completion_s * 1e3:.3g} ms{against}")

@@ -66,3 +66,11 @@ def test_objectives_are_all_answered_and_told_with_their_gaps() -> None:
     gaps = [figure["value"] for name, figure in found.items() if "largest gap" in name]
     assert len(gaps) == 8
     assert all(0 <= gap < 100 for gap in gaps)
+
+
+@pytest.mark.slow
+def test_routing_costs_least_where_nothing_is_to_be_chosen() -> None:
+    found = {name: figure["value"] for name, figure in figures("routing").items() if name.startswith("a request: ")}
+    chosen = [value for name, value in found.items() if "replicas" in name or "stands by" in name]
+    assert len(chosen) == 2
+    assert 0 < found["a request: one epoch, one request at a time"] < min(chosen)
