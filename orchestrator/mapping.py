@@ -8,7 +8,6 @@ control core asks for a plan whenever a link has changed.
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from math import inf
 
 from orchestrator.blueprint import Blueprint
 from orchestrator.links_seen import LinkEstimate
@@ -35,19 +34,16 @@ def plan_map(
     links: Sequence[LinkEstimate],
     excluded: Sequence[NodeId],
     known: Iterable[Plan] = (),
-    *,
-    budget_s: float = BUDGET_S,
 ) -> PlanMap | None:
     """Every plan worth knowing under these links and without the excluded nodes, `known` ones among them.
 
     None for what has no map: a fixed plan, another objective than latency, limits, plans that run side by side or come
-    back down the tiers, or a model of more than LARGE operators. Links whose atlas would take too long have no range;
-    none would where `budget_s` is infinite, so that what is drawn hangs on no clock.
+    back down the tiers, or a model of more than LARGE operators. Links whose atlas would take too long have no range.
     """
     problem = blueprint.problem(links, excluded)
-    if blueprint.fixed is not None or not _is_mappable(problem):
+    if blueprint.fixed is not None or not is_mappable(problem):
         return None
-    prices, until_s = price_list(problem), time.monotonic() + budget_s
+    prices, until_s = price_list(problem), time.monotonic() + BUDGET_S
     plans: dict[str, KnownPlan] = {}
     for plan in known:
         _add(plans, prices, plan)
@@ -58,7 +54,7 @@ def plan_map(
         if asked_s > until_s:
             break
     ranges = []
-    for link in links if hardest_s < HARD_S or budget_s == inf else ():
+    for link in links if hardest_s < HARD_S else ():
         if link.source in excluded or link.target in excluded:
             continue
         if time.monotonic() > until_s:
@@ -85,7 +81,8 @@ def with_plans(drawn: PlanMap, blueprint: Blueprint, plans: Iterable[Plan]) -> P
     return replace(drawn, plans=tuple(known.values()))
 
 
-def _is_mappable(problem: Problem) -> bool:
+def is_mappable(problem: Problem) -> bool:
+    """Whether plans can be compared by their latency under any links alone."""
     plain = problem.objective == "latency" and problem.limits.none and problem.forward_only and not problem.parallel
     return plain and not problem.together and not problem.pinned and len(problem.graph.operators) <= LARGE
 

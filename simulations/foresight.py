@@ -1,7 +1,7 @@
 """What is foreseen before a simulation begins: machines, devices and cells that are asked for more than they can do.
 
-ρ = what is asked for a second over what is done a second, under the plans with which the scenario begins. At ρ ≥ 1 a
-queue grows as long as the load lasts: that is said, then simulated.
+ρ = what is asked for a second, at the time line's busiest, over what is done a second, under the plans with which the
+scenario begins. At ρ ≥ 1 a queue grows as long as the load lasts: that is said, then simulated.
 """
 
 from collections import defaultdict
@@ -15,10 +15,15 @@ from simulations.scenario import Scenario
 STABLE = 1.0
 
 
+def most_times(scenario: Scenario, group: str) -> float:
+    """By what a group's rate is multiplied at its busiest, as the time line has it."""
+    return max([1.0, *(change.times for change in scenario.changes if change.group == group)])
+
+
 def foreseen(scenario: Scenario, users: Iterable[tuple[int, str, Plan, float, float]]) -> tuple[str, ...]:
     """A line for each ρ of 1 and above. `users`: each one's group, cell, plan, and rate alone up and down, bits/s."""
     load: dict[str, float] = defaultdict(float)
-    per_s = [mean_per_s(group) for group in scenario.groups]
+    per_s = [mean_per_s(group) * most_times(scenario, group.name) for group in scenario.groups]
     servers = {machine.node.name: machine.servers for machine in scenario.machines}
     for group, cell, plan, up, down in users:
         if min(up, down) <= UNREACHED:

@@ -15,12 +15,13 @@ from simulations.air import DIRECTIONS
 from simulations.build import Read
 from simulations.deployments import Leg, blueprint_of, links_from
 from simulations.errors import SimulationsError
+from simulations.planning import Planner, on_grid
 from simulations.radio.carrier import Direction
 from simulations.requests import Fabric
 from simulations.results import Notes
 from simulations.routers import Post, Routers, User
 from simulations.scenario import Pipeline, Scenario
-from simulations.shell import Planner, Shell, on_grid
+from simulations.shell import Shell
 
 UP_S = 5.0  # before the first request, in which deployments come up
 MOVED = 0.05  # a link that is this much faster or slower than was told is told of again
@@ -53,7 +54,8 @@ class Posts:
         scenario, policy = self._scenario, self._scenario.policy
         links = self._links(cell, kind, leg)
         blueprint = blueprint_of(scenario, pipeline, read[pipeline.name], self.kinds[kind][1], links)
-        name = f"{pipeline.name}@{scenario.cells[cell].name}"
+        is_only = sum(one == pipeline.name for one, _ in self.kinds) == 1
+        name = f"{pipeline.name}{'' if is_only else f' on {self.kinds[kind][1]}'}@{scenario.cells[cell].name}"
         post = Post(name, len(self._routers.posts), read[pipeline.name][0].graph.outputs, self._routers)
         self._routers.posts.append(post)
         self._posts[cell, kind] = post
@@ -68,6 +70,7 @@ class Posts:
             post,
             self.notes,
             kind=(kind, tuple(node.name for node in blueprint.spec.topology.nodes)),
+            links_at=lambda up_bits_per_s: self._links(cell, kind, replace(leg, up_bits_per_s=up_bits_per_s)),
             is_static=policy.kind != "adaptive",
         )
 
@@ -107,11 +110,11 @@ class Posts:
                 changed = [link for link in self._links(cell, kind, leg) if _differs(told.get(link.ends), link)]
                 if changed:
                     post.sees(changed, leg.up_bits_per_s)
+                    told |= {link.ends: link for link in changed}
+                    rounded = {link.ends: _rounded(link, device) for link in told.values()}
+                    shell.vouch(tuple(rounded.values()))
                 for link in changed:
-                    told[link.ends] = link
-                    steps = BACK_STEPS if link.target == device else STEPS
-                    rounded = replace(link, bytes_per_s=on_grid(link.bytes_per_s, steps))
-                    shell.saw(rounded, 1, std if device in link.ends else 0.0)
+                    shell.saw(rounded[link.ends], 1, std if device in link.ends else 0.0)
                 shell.tick()
 
     def _leg(self, cell: int) -> tuple[Leg, float]:
@@ -165,6 +168,11 @@ class Posts:
         for kind in range(len(self.kinds)):
             self._posts[cell, kind].find(node)
             self.shells[cell, kind].joined(node)
+
+
+def _rounded(link: LinkEstimate, device: NodeId) -> LinkEstimate:
+    steps = BACK_STEPS if link.target == device else STEPS
+    return replace(link, bytes_per_s=on_grid(link.bytes_per_s, steps))
 
 
 def _differs(before: LinkEstimate | None, after: LinkEstimate) -> bool:

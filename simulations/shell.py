@@ -1,16 +1,14 @@
 """The controller's shell under simulated time: it carries out what the live control core decides for one deployment.
 
 As live, searching, loading and telling routers take time; how long is set here, by what was measured of live ones, so
-that a simulation hangs on no clock of the machine it runs on. Solvers and maps are the live ones. Whoever routes the
-requests is told through `Gateway`.
+that a simulation hangs on no clock of the machine it runs on. Solvers are the live ones (planning.py). Whoever routes
+the requests is told through `Gateway`.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from math import inf, log10
+from math import inf
 from typing import Protocol
 
-from orchestrator.answering import found
 from orchestrator.blueprint import Blueprint
 from orchestrator.control import Control
 from orchestrator.detour import Pace
@@ -21,8 +19,6 @@ from orchestrator.events import (
     LinkObserved,
     NodeJoined,
     NodeLost,
-    PlanFound,
-    PlanNotFound,
     PlansMapped,
     RouterJoined,
     RouterSwitched,
@@ -45,18 +41,16 @@ from orchestrator.instructions import (
     SwitchRouters,
 )
 from orchestrator.links_seen import LinkEstimate
-from orchestrator.mapping import plan_map, with_plans
-from orchestrator.plan_map import PlanMap
 from orchestrator.wishes import guessed_links, room_of
 from partitioner.plan import Plan
 from simulations.engine import Engine
 from simulations.errors import SimulationsError
+from simulations.planning import LinksAt, Planner
 from simulations.results import Note, Notes
 
 ROUTER = "gateway"
 SEARCH_S, MAP_S = 0.05, 0.2  # a plan, and a map of plans (benchmarks/atlas.py, benchmarks/planner.py)
 LOAD_S, DROP_S = 0.3, 0.01  # a stage whose weights are on the node's disk (benchmarks/recovery.py: cold switches)
-MAP_STEPS, BACK_STEPS = 3, 1  # in a decade of a link's rate, forth and back: maps are drawn for about these
 TELL_S = 0.005  # from the controller to a router: it holds a long poll
 
 
@@ -79,44 +73,6 @@ class Gateway(Protocol):
         """More is known of what a request takes there."""
 
 
-class Planner:
-    """Plans and maps, each question solved once: cells that are alike ask the same."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[object, ...], PlanFound | PlanNotFound] = {}
-        self._maps: dict[tuple[object, ...], PlanMap | None] = {}
-
-    def find(
-        self, key: object, blueprint: Blueprint, wanted: FindPlan, running: Plan | None
-    ) -> PlanFound | PlanNotFound:
-        """The answer to the question, as live."""
-        asked = (key, wanted.links, wanted.excluded, None if running is None else repr(running))
-        if asked not in self._found:
-            self._found[asked] = found(blueprint, wanted, running)
-        answer = self._found[asked]
-        if isinstance(answer, PlanNotFound):
-            return PlanNotFound(deployment=wanted.deployment, ticket=wanted.ticket, reason=answer.reason)
-        return PlanFound(deployment=wanted.deployment, ticket=wanted.ticket, plan=answer.plan, current=answer.current)
-
-    def map(self, key: object, blueprint: Blueprint, wanted: FindPlan, known: tuple[Plan, ...]) -> PlanMap | None:
-        """Every plan worth knowing, as live but with no limit of time, drawn for links of about these rates."""
-        source = blueprint.spec.source
-        links = tuple(
-            replace(link, bytes_per_s=on_grid(link.bytes_per_s, BACK_STEPS if link.target == source else MAP_STEPS))
-            for link in wanted.links
-        )
-        asked = (key, links, wanted.excluded)
-        if asked not in self._maps:
-            self._maps[asked] = plan_map(blueprint, links, wanted.excluded, budget_s=inf)
-        drawn = self._maps[asked]
-        return None if drawn is None else with_plans(drawn, blueprint, known)
-
-
-def on_grid(rate: float, steps: int) -> float:
-    """The nearest of so many rates in a decade, at equal ratios."""
-    return float(10 ** (round(log10(rate) * steps) / steps))
-
-
 class Shell:
     """One deployment and its control core."""
 
@@ -131,14 +87,18 @@ class Shell:
         notes: Notes,
         *,
         kind: object = None,
+        links_at: LinksAt,
         is_static: bool = False,
     ) -> None:
-        """`kind` is the same for deployments that differ in their links alone; `is_static`: the first plan stays."""
+        """`kind` is the same for deployments that differ in their links alone; `links_at` is what these are now at a
+        rate of the radio; `is_static`: the first plan stays.
+        """
         self.name, self.control, self.switches = name, control, 0
         self._engine, self._blueprint, self._planner, self._gateway = engine, blueprint, planner, gateway
         self._notes, self._is_static = notes, is_static
         self._plans: dict[int, Plan] = {}
-        self._kind = kind
+        self._kind, self._links_at = kind, links_at
+        self._asked: FindPlan | None = None
 
     @property
     def plan(self) -> Plan:
@@ -224,15 +184,19 @@ class Shell:
 
     def _find(self, wanted: FindPlan) -> None:
         running = self._plans.get(self.control.deployments()[self.name].active or 0)
-        answer = self._planner.find(self._kind, self._blueprint, wanted, running)
-        self.handle(answer)
+        self.handle(self._planner.find(self._kind, self._blueprint, wanted, running))
+        self._asked = wanted
         if not self._is_static:
-            held = tuple(epoch.plan for epoch in self.control.deployments()[self.name].epochs)
-            found_too = (answer.plan,) if isinstance(answer, PlanFound) else ()
-            self._engine.after(MAP_S, self._map, wanted, (*found_too, *held))
+            self._engine.after(MAP_S, self._map, wanted, wanted.links)
 
-    def _map(self, wanted: FindPlan, known: tuple[Plan, ...]) -> None:
-        drawn = self._planner.map(self._kind, self._blueprint, wanted, known)
+    def vouch(self, links: tuple[LinkEstimate, ...]) -> None:
+        """Links are these now: the map is good for them, or is drawn anew where wires have changed."""
+        if self._asked is not None and not self._is_static:
+            self._map(self._asked, links)
+
+    def _map(self, wanted: FindPlan, links: tuple[LinkEstimate, ...]) -> None:
+        held = tuple(epoch.plan for epoch in self.control.deployments()[self.name].epochs)
+        drawn = self._planner.map(self._kind, self._blueprint, self._links_at, wanted.excluded, links, held)
         if drawn is None:
             return
         self.handle(PlansMapped(deployment=self.name, ticket=wanted.ticket, plan_map=drawn))
