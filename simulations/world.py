@@ -79,17 +79,18 @@ class World:
         return self._outcome()
 
     def _foreseen(self) -> tuple[str, ...]:
-        alone, cells = self.air.alone, self.air.cell_of
-        return foreseen(
-            self.scenario,
+        alone, cells, parts = self.air.alone, self.air.cell_of, self.air.parts_up
+        users = (
             (
-                (
-                    user.group, self._cells[cells[user.number]], self.posts.plan_at(user), alone["up"][user.number],
-                    alone["down"][user.number],
-                )
-                for user in self.users
-            ),
-        )  # fmt: skip
+                user.group,
+                self._cells[cells[user.number]],
+                self.posts.plan_at(user),
+                alone["up"][user.number] / parts[user.number],  # of its cell's band, it needs that part only
+                alone["down"][user.number],
+            )
+            for user in self.users
+        )
+        return foreseen(self.scenario, users)
 
     # What happens again and again
 
