@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from isthmus.options import AsJson, MaxError, Samples, Shapes, Topology
 from isthmus.plan_command import plan
 from isthmus.select_command import select
+from isthmus.simulate_command import simulate
 from isthmus.terminal import REFUSALS, fail
 
 
@@ -287,6 +288,9 @@ def replay(
     from isthmus.verbs.replay import replay_journal
 
     raise typer.Exit(replay_journal(journal, from_seq=from_seq, deployment=deployment, as_json=as_json))
+
+
+app.command()(simulate)
 
 
 @app.command()

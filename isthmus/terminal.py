@@ -12,10 +12,11 @@ from isthmus.zoo.errors import ZooError
 from nodes.errors import NodesError
 from orchestrator.errors import OrchestratorError
 from partitioner.errors import PartitionerError
+from simulations.errors import SimulationsError
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
-REFUSALS = (PartitionerError, NodesError, OrchestratorError, ZooError)
+REFUSALS = (PartitionerError, NodesError, OrchestratorError, SimulationsError, ZooError)
 
 
 def show(renderable: RenderableType) -> None:

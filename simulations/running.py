@@ -1,48 +1,128 @@
-"""Runs a scenario's replications, here or in processes of their own: the same results, to the byte, on any number."""
+"""Runs a scenario's replications, here or in processes of their own: the same results, to the byte, on any number.
 
+Processes of their own are new interpreters, so a script that asks for them keeps its own work under
+`if __name__ == "__main__":`.
+"""
+
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import Any
 
+from simulations.errors import SimulationsError
 from simulations.models import read_pipeline
 from simulations.results import Outcome, Results
+from simulations.rows import open_rows, parts
 from simulations.scenario import Scenario
 from simulations.world import World
 
 Progress = Callable[[int, float], None]  # a replication, and the simulated seconds that it has reached
+LOOK_S = 0.2  # between two looks at how far other processes are
+_shared: list[Any] = []  # of a process of ours: whether to stop, and the seconds reached by replication
 
 
 def run(
-    scenario: Scenario, *, replications: int | None = None, processes: int = 1, progress: Progress | None = None
+    scenario: Scenario,
+    *,
+    replications: int | None = None,
+    processes: int = 1,
+    progress: Progress | None = None,
+    rows: Path | None = None,
 ) -> Results:
     """Every replication (by default as many as the scenario wants), `processes` at once.
 
-    With more than one process `progress` is told when a replication has ended. SimulationsError for what can't be
-    simulated, with the reason.
+    `rows`: a .csv or .parquet that gets a row for each request (simulations/rows.py). SimulationsError for what can't
+    be simulated, with the reason.
     """
-    many = range(scenario.replications if replications is None else replications)
-    if processes == 1:
-        outcomes = [replicate(scenario, one, progress) for one in many]
-    else:
-        outcomes = _apart(scenario, many, processes, progress)
+    many = scenario.replications if replications is None else replications
+    for name, count in (("replications", many), ("processes", processes)):
+        if count < 1:
+            raise SimulationsError(f"{name}: should be 1 or more, is {count}")
+    with nullcontext([None] * many) if rows is None else parts(rows, many) as files:
+        if processes == 1:
+            outcomes = [replicate(scenario, number, progress, file) for number, file in enumerate(files)]
+        else:
+            outcomes = _apart(scenario, files, min(processes, many), progress)
     return Results(scenario=scenario, outcomes=tuple(outcomes))
 
 
-def replicate(scenario: Scenario, replication: int, progress: Progress | None = None) -> Outcome:
-    """One replication."""
+def replicate(
+    scenario: Scenario, replication: int, progress: Progress | None = None, rows: Path | None = None
+) -> Outcome:
+    """One replication; `rows` is a file that its rows go to."""
     began_s = time.process_time()
     world = World(scenario, replication, {one.name: read_pipeline(one) for one in scenario.pipelines})
-    outcome = world.run(None if progress is None else lambda at_s: progress(replication, at_s))
+    written = None if rows is None else open_rows(rows, replication)
+    try:
+        world.on_row = None if written is None else written.add
+        outcome = world.run(None if progress is None else lambda at_s: progress(replication, at_s))
+    finally:
+        if written is not None:
+            written.close()
     return replace(outcome, seconds=time.process_time() - began_s)
 
 
-def _apart(scenario: Scenario, many: Sequence[int], processes: int, progress: Progress | None) -> list[Outcome]:
-    outcomes = []
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for number, outcome in enumerate(pool.map(replicate, [scenario] * len(many), many)):
-            outcomes.append(outcome)
-            if progress is not None:
-                progress(number, scenario.duration_s)
-    return outcomes
+def _apart(
+    scenario: Scenario, files: Sequence[Path | None], processes: int, progress: Progress | None
+) -> list[Outcome]:
+    context = get_context("spawn")
+    stop, reached = context.Event(), context.Array("d", len(files), lock=False)
+    with ProcessPoolExecutor(processes, context, _begin, (stop, reached)) as pool:
+        futures = [pool.submit(_replicate_here, scenario, number, file) for number, file in enumerate(files)]
+        try:
+            _follow(futures, reached, progress)
+            return [future.result() for future in futures]
+        except BrokenProcessPool:
+            raise SimulationsError(
+                "a process that simulated was ended from outside, perhaps for want of memory; ask for fewer processes"
+            ) from None
+        finally:  # also when this is interrupted: none goes on for nobody
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _follow(futures: Sequence["Future[Outcome]"], reached: Sequence[float], progress: Progress | None) -> None:
+    """Wait for all, or the first fault; tell how far each replication is whenever it has gone on."""
+    told = [0.0] * len(futures)
+    pending = set(futures)
+    while pending:
+        ended, pending = wait(pending, timeout=LOOK_S, return_when=FIRST_EXCEPTION)
+        for number, at_s in enumerate(reached):
+            if progress is not None and at_s > told[number]:
+                told[number] = at_s
+                progress(number, at_s)
+        for future in ended:
+            future.result()  # raises what went wrong
+
+
+def _begin(stop: Any, reached: Any) -> None:
+    """In a new process: Ctrl-C is the parent's to hear, and nobody simulates on when the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _shared[:] = [stop, reached]
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _replicate_here(scenario: Scenario, replication: int, rows: Path | None) -> Outcome:
+    stop, reached = _shared
+
+    def note(number: int, at_s: float) -> None:
+        if stop.is_set():
+            raise SimulationsError("stopped")
+        reached[number] = at_s
+
+    return replicate(scenario, replication, note, rows)

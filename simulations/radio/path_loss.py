@@ -78,7 +78,7 @@ def _seen_db(environment: Environment, carrier_ghz: float, flat_m: Floats, user_
     slant_m = np.hypot(flat_m, rise_m)
     break_m = break_point_m(environment, carrier_ghz, user_height_m)
     carrier_db = 20.0 * np.log10(carrier_ghz)
-    if environment is UMI:
+    if environment == UMI:
         near_db, far_db, bend = 32.4 + 21.0 * np.log10(slant_m), 32.4 + 40.0 * np.log10(slant_m), 9.5
     else:
         near_db, far_db, bend = 28.0 + 22.0 * np.log10(slant_m), 28.0 + 40.0 * np.log10(slant_m), 9.0
@@ -89,6 +89,6 @@ def _seen_db(environment: Environment, carrier_ghz: float, flat_m: Floats, user_
 def _hidden_db(environment: Environment, carrier_ghz: float, flat_m: Floats, user_height_m: float) -> Floats:
     slant_db = np.log10(np.hypot(flat_m, environment.base_height_m - user_height_m))
     carrier_db, higher_m = np.log10(carrier_ghz), user_height_m - 1.5
-    if environment is UMI:
+    if environment == UMI:
         return np.asarray(35.3 * slant_db + 22.4 + 21.3 * carrier_db - 0.3 * higher_m)
     return np.asarray(13.54 + 39.08 * slant_db + 20.0 * carrier_db - 0.6 * higher_m)
