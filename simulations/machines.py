@@ -6,6 +6,7 @@ it is among a machine's stages goes by arrival. A machine that is lost forgets w
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import inf, nextafter
 from typing import Any
 
 from nodes.batching import Batcher, BatchRules, Refuse, Run, Wait
@@ -38,7 +39,8 @@ class Machine:
         self._engine, self._servers, self._free, self._rules = engine, servers, servers, rules
         self._curve = dict(curve or {})
         self._queues: dict[Key, Batcher] = {}
-        self._turns: deque[Key] = deque()
+        self._turns: deque[Work] = deque()  # by arrival; those that do not wait any more are passed over
+        self._looks_s: dict[Key, float] = {}  # when a stage that lets more join is looked at again
         self._waiting: dict[int, Work] = {}
         self._ticket = self._life = 0
 
@@ -54,7 +56,7 @@ class Machine:
             self.held.refused += 1
             return False
         self._waiting[work.ticket] = work
-        self._turns.append(work.key)
+        self._turns.append(work)
         self.held.change(1, 0)
         if self._free:
             self._go_on()
@@ -78,6 +80,7 @@ class Machine:
         self._free = self._servers
         self._queues.clear()
         self._turns.clear()
+        self._looks_s.clear()
         self._waiting.clear()
 
     def rise(self) -> None:
@@ -87,25 +90,36 @@ class Machine:
     def forget(self, epoch: int) -> None:
         """An epoch's stages are unloaded."""
         self._queues = {key: queue for key, queue in self._queues.items() if key[0] != epoch or len(queue)}
+        self._looks_s = {key: at_s for key, at_s in self._looks_s.items() if key in self._queues}
 
     def _go_on(self) -> None:
-        """Begin what can be begun; each turn is looked at once."""
-        for _ in range(len(self._turns)):
-            if not self._free:
-                return
-            key = self._turns.popleft()
-            queue = self._queues.get(key)
-            if queue is None or not len(queue):
+        """Begin what can be begun. A stage that lets more join keeps its turn, and is passed over."""
+        turns, passed = self._turns, list[Work]()
+        while turns and self._free:
+            work = turns.popleft()
+            if work.ticket not in self._waiting:
+                continue  # it went with an earlier one, or is gone
+            if passed and any(work.key == one.key for one in passed):
+                passed.append(work)
                 continue
-            decision = queue.decide(self._engine.now_s)
+            decision = self._queues[work.key].decide(self._engine.now_s)
             if isinstance(decision, Run):
                 self._begin([self._waiting.pop(ticket) for ticket in decision.tickets])
             elif isinstance(decision, Refuse):
+                turns.appendleft(work)
                 self._refuse(self._waiting.pop(decision.ticket))
-                self._turns.appendleft(key)
             elif isinstance(decision, Wait) and decision.until_s is not None:
-                self._turns.append(key)
-                self._engine.at(max(decision.until_s, self._engine.now_s), self._look_again, self._life)
+                passed.append(work)
+                self._look_later(work.key, decision.until_s)
+        if passed:
+            turns.extendleft(reversed(passed))
+
+    def _look_later(self, key: Key, until_s: float) -> None:
+        """Once for each time. Never now: `until_s` may be now by rounding alone, and then would be for ever."""
+        until_s = max(until_s, nextafter(self._engine.now_s, inf))
+        if self._looks_s.get(key) != until_s:
+            self._looks_s[key] = until_s
+            self._engine.at(until_s, self._look_again, self._life)
 
     def _look_again(self, life: int) -> None:
         if life == self._life and self._free:

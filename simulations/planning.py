@@ -6,6 +6,7 @@ it. It is drawn anew only where the wires behind the cell have become others. No
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import log10
 
 from orchestrator.answering import found
@@ -32,7 +33,7 @@ class Planner:
 
     def __init__(self) -> None:
         self._found: dict[tuple[object, ...], PlanFound | PlanNotFound] = {}
-        self._plans: dict[tuple[object, ...], tuple[Plan, ...]] = {}
+        self._maps: dict[tuple[object, ...], PlanMap | None] = {}
 
     def find(
         self, kind: object, blueprint: Blueprint, wanted: FindPlan, running: Plan | None
@@ -59,12 +60,16 @@ class Planner:
 
         None where plans can't be compared by their latency (orchestrator.mapping.is_mappable).
         """
-        if not is_mappable(blueprint.problem(links, excluded)):
-            return None
         wires = tuple((*link.ends, on_grid(link.bytes_per_s, WIRE_STEPS)) for link in links_at(UNLIMITED))
         asked = (kind, wires, excluded)
-        if asked not in self._plans:
-            self._plans[asked] = tuple(_plans(blueprint, links_at, excluded))
+        if asked not in self._maps:
+            is_fit = is_mappable(blueprint.problem(links, excluded))
+            empty = PlanMap(plans=(), links=links)
+            self._maps[asked] = with_plans(empty, blueprint, _plans(blueprint, links_at, excluded)) if is_fit else None
+        drawn = self._maps[asked]
+        if drawn is None:
+            return None
+        self._maps[asked] = drawn = with_plans(drawn, blueprint, known)
         ranges = tuple(
             LinkRange(
                 source=link.source,
@@ -74,8 +79,7 @@ class Planner:
             )
             for link in links
         )
-        empty = PlanMap(plans=(), links=links, ranges=ranges)
-        return with_plans(empty, blueprint, (*self._plans[asked], *known))
+        return replace(drawn, links=links, ranges=ranges)
 
 
 def _plans(blueprint: Blueprint, links_at: LinksAt, excluded: tuple[NodeId, ...]) -> Iterator[Plan]:

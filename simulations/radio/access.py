@@ -75,7 +75,8 @@ class Radios:
     def use(self, user: int, now_s: float) -> float:
         """The user sends or receives now; seconds until its radio is there."""
         is_idle = now_s - self._used_s[user] > IDLE_S
-        wait_s = float(self._draw.uniform(*self._generation.wake_s)) if is_idle else 0.0
+        wakes_s = max(0.0, self._used_s[user] - now_s)  # it may be waking up for another one
+        wait_s = float(self._draw.uniform(*self._generation.wake_s)) if is_idle else wakes_s
         self.woken += is_idle
         self._used_s[user] = now_s + wait_s
         return wait_s
