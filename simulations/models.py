@@ -24,25 +24,42 @@ BY_HAND = "onnxruntime"  # what engine steps by hand are said to run on
 
 def read_pipeline(pipeline: Pipeline) -> tuple[Model, Profile]:
     """Its graph and what was measured. SpecError, naming the file, for what cannot be read."""
+    try:
+        return read_found(pipeline)
+    except SpecError as error:
+        raise SpecError(f"pipelines.{pipeline.name}: {error}") from None
+
+
+def read_found(pipeline: Pipeline) -> tuple[Model, Profile]:
+    """The same; a SpecError begins with the file."""
     if pipeline.steps:
         return _chain(pipeline)
     assert pipeline.model is not None
     path = pipeline.model
     if not path.exists() and (ours := MEASURED / path.name).exists():
         path = ours
+    if not path.exists():
+        raise SpecError(f"{path}: no such file; measured ones that come along: {', '.join(measured())}")
     try:
         if path.suffix == ".json":
             return read_measured(path)
         if pipeline.profile is None:
-            raise SpecError(f"pipelines.{pipeline.name}: {path.name} needs a profile: (isthmus profile writes one)")
+            raise SpecError(f"{path.name}: an ONNX file needs profile: as well (isthmus profile writes one)")
         return load(path), profile_from_json(json.loads(pipeline.profile.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, OrchestratorError, PartitionerError) as error:
-        raise SpecError(f"pipelines.{pipeline.name}: {path}: {error}") from None
+    except SpecError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, OrchestratorError, PartitionerError) as error:
+        raise SpecError(f"{path}: {type(error).__name__}: {error}") from None
 
 
-def write_measured(path: Path, graph: Graph, profile: Profile) -> None:
-    """Keep a graph with its profile, without weights."""
-    plain = {"graph": to_plain(graph), "profile": profile_to_json(profile)}
+def measured() -> tuple[str, ...]:
+    """The measured pipelines that come with the package, by file name."""
+    return tuple(sorted(path.name for path in MEASURED.glob("*.json")))
+
+
+def write_measured(path: Path, graph: Graph, profile: Profile, about: str = "") -> None:
+    """Keep a graph with its profile, without weights; `about` says on what it was measured, for people."""
+    plain = {"about": about, "graph": to_plain(graph), "profile": profile_to_json(profile)}
     path.write_text(json.dumps(plain, separators=(",", ":")) + "\n", encoding="utf-8")
 
 

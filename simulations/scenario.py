@@ -195,3 +195,4 @@ class Scenario:
     changes: tuple[Change, ...] = ()
     policy: Policy = field(default_factory=Policy)
     about: str = ""
+    remarks: tuple[str, ...] = ()  # what was done to make sense of its files, a line each

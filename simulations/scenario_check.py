@@ -3,38 +3,45 @@
 Works on the YAML's models, so that a fault is named by its path in the file.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import networkx as nx
 
 from orchestrator.errors import SpecError
 from orchestrator.yaml_file import dotted
+from simulations.moving_check import Fault, moving_faults
 from simulations.scenario_models import ScenarioModel
-
-Fault = tuple[tuple[str | int, ...], str]
 
 
 def check_names(model: ScenarioModel, where: str) -> None:
     """SpecError with the first fault, if there is one."""
-    for path, what in _faults(model):
+    refuse(_faults(model), where)
+
+
+def refuse(faults: Iterable[Fault], where: str) -> None:
+    """SpecError with the first of the faults, if there is one: where, the path in the file, what."""
+    for path, what in faults:
         raise SpecError(f"{where}: {dotted(path)}: {what}")
 
 
 def _faults(model: ScenarioModel) -> Iterator[Fault]:
     cells, nodes = [cell.name for cell in model.cells], {node.name: node for node in model.nodes}
+    if model.warmup_s >= model.duration_s:
+        yield ("warmup_s",), f"{model.warmup_s:g} s of {model.duration_s:g} s; nothing would be counted"
+    if any((cell.band is None) != (model.cells[0].band is None) for cell in model.cells):
+        yield ("cells",), "all cells have a band, or all have a trace"
     yield from _doubles("cells", cells)
     yield from _doubles("nodes", [*cells, *(node.name for node in model.nodes)], skip=len(cells))
     yield from _doubles("pipelines", [pipeline.name for pipeline in model.pipelines])
     yield from _doubles("users", [group.name for group in model.users])
     yield from _links(model, [*cells, *nodes])
     yield from _reach(model)
+    yield from _machines(model)
     yield from _users(model)
+    yield from moving_faults(model)
     yield from _classes(model)
     yield from _timeline(model)
-    if model.warmup_s >= model.duration_s:
-        yield ("warmup_s",), f"{model.warmup_s:g} s of {model.duration_s:g} s; nothing would be counted"
-    if any((cell.band is None) != (model.cells[0].band is None) for cell in model.cells):
-        yield ("cells",), "all cells have a band, or all have a trace"
+    yield from _policy(model)
 
 
 def _doubles(what: str, names: list[str], *, skip: int = 0) -> Iterator[Fault]:
@@ -53,6 +60,8 @@ def _links(model: ScenarioModel, known: list[str]) -> Iterator[Fault]:
                 yield ("links", number, "between"), f"{end!r} is a device: users reach the network by their cell"
         if link.between[0] == link.between[1]:
             yield ("links", number, "between"), f"{link.between[0]!r} is linked with itself"
+        if any(set(link.between) == set(before.between) for before in model.links[:number]):
+            yield ("links", number, "between"), f"{' and '.join(link.between)} are linked twice; keep one"
 
 
 def _reach(model: ScenarioModel) -> Iterator[Fault]:
@@ -62,6 +71,20 @@ def _reach(model: ScenarioModel) -> Iterator[Fault]:
     for number, cell in enumerate(model.cells):
         if machines and not any(nx.has_path(graph, cell.name, machine) for machine in machines):
             yield ("cells", number), f"its users reach no node; link {cell.name!r} with one"
+
+
+def _machines(model: ScenarioModel) -> Iterator[Fault]:
+    for number, cell in enumerate(model.cells):
+        band = cell.band
+        if band is not None and 1 < band.down_share + band.up_share < 2:
+            both = f"{band.down_share:g} + {band.up_share:g}"
+            yield ("cells", number, "band", "up_share"), f"{both} is more than all slots; both 1 mean paired bands"
+    for number, node in enumerate(model.nodes):
+        beyond = [size for size in node.batch.preferred if size > node.batch.max]
+        if beyond:
+            yield ("nodes", number, "batch", "preferred"), f"{beyond[0]} is above max, {node.batch.max}"
+        if "active_w" in node.model_fields_set and node.active_w < node.idle_w:
+            yield ("nodes", number, "active_w"), f"{node.active_w:g} W are less than idle_w, {node.idle_w:g} W"
 
 
 def _users(model: ScenarioModel) -> Iterator[Fault]:
@@ -77,10 +100,20 @@ def _users(model: ScenarioModel) -> Iterator[Fault]:
 
 
 def _classes(model: ScenarioModel) -> Iterator[Fault]:
+    yield from class_faults(model, {one.name: one.classes for one in model.pipelines if one.steps})
+
+
+def class_faults(model: ScenarioModel, classes: Mapping[str, set[str]]) -> Iterator[Fault]:
+    """Nodes like none that was measured. `classes`: those of nodes that have times for all of a pipeline, by name."""
+    if len(classes) == len(model.pipelines):
+        every = set.union(*classes.values())
+        for place, node in enumerate(model.nodes):
+            if node.like not in every:
+                yield ("nodes", place, "like"), f"no pipeline has times of class {node.like!r}; {_among(sorted(every))}"
     for number, pipeline in enumerate(model.pipelines):
-        if not pipeline.steps:
+        if pipeline.name not in classes:
             continue
-        known = set.intersection(*(set(step.ms) for step in pipeline.steps))
+        known = classes[pipeline.name]
         for place, node in enumerate(model.nodes):
             is_used = node.tier == "device" and any(
                 group.device == node.name and group.pipeline == pipeline.name for group in model.users
@@ -94,7 +127,10 @@ def _timeline(model: ScenarioModel) -> Iterator[Fault]:
     links = [frozenset(link.between) for link in model.links]
     nodes = [node.name for node in model.nodes if node.tier != "device"]
     groups = [group.name for group in model.users]
+    yield from _hidden_ups(model)
     for number, change in enumerate(model.timeline):
+        if change.is_ == "down" and change.mbps is not None:
+            yield ("timeline", number, "mbps"), "what is down has no rate; leave it out"
         if change.at_s > model.duration_s:
             yield ("timeline", number, "at_s"), f"{change.at_s:g} s is after the end at {model.duration_s:g} s"
         if change.link is not None and frozenset(change.link) not in links:
@@ -103,6 +139,27 @@ def _timeline(model: ScenarioModel) -> Iterator[Fault]:
             yield ("timeline", number, "node"), f"no node {change.node!r} beyond the devices; {_among(nodes)}"
         if change.users is not None and change.users not in groups:
             yield ("timeline", number, "users"), f"no users {change.users!r}; {_among(groups)}"
+
+
+def _hidden_ups(model: ScenarioModel) -> Iterator[Fault]:
+    """Changes of a link that is down, which do not say whether it is up again."""
+    down_s: dict[frozenset[str], float] = {}
+    for number, change in sorted(enumerate(model.timeline), key=lambda one: one[1].at_s):
+        if change.link is None:
+            continue
+        ends = frozenset(change.link)
+        if change.is_ is None and ends in down_s:
+            yield ("timeline", number), f"the link is down since {down_s[ends]:g} s; say as well is: up"
+        if change.is_ == "down":
+            down_s[ends] = change.at_s
+        else:
+            down_s.pop(ends, None)
+
+
+def _policy(model: ScenarioModel) -> Iterator[Fault]:
+    kind, tiers = model.policy.kind, sorted({node.tier for node in model.nodes})
+    if kind in ("device", "edge", "cloud") and kind not in tiers:
+        yield ("policy", "kind"), f"all is to run on tier {kind}, of which there is no node; {_among(tiers)}"
 
 
 def _among(names: Iterable[str]) -> str:

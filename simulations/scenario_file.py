@@ -12,7 +12,11 @@ from orchestrator.errors import SpecError
 from orchestrator.yaml_file import check, read_yaml
 from partitioner.topology import Node, Tier
 from simulations import scenario_models as yaml
+from simulations.air import DIRECTIONS
+from simulations.arrivals import read_arrivals
+from simulations.coverage import unreached
 from simulations.errors import SimulationsError
+from simulations.models import read_found
 from simulations.radio.access import GENERATIONS
 from simulations.radio.carrier import Carrier
 from simulations.radio.network import Station
@@ -32,7 +36,7 @@ from simulations.scenario import (
     Wavering,
     Wire,
 )
-from simulations.scenario_check import check_names
+from simulations.scenario_check import check_names, class_faults, refuse
 from simulations.traces.formats import read_link_trace
 
 READY_MADE = Path(__file__).with_name("scenarios")
@@ -56,10 +60,14 @@ def load_scenario(named: Path | str) -> Scenario:
 
 
 def parse_scenario(data: Any, *, where: str, folder: Path) -> Scenario:
-    """The scenario that `data`, as YAML gives it, means."""
+    """The scenario that `data`, as YAML gives it, means. Files that it names are read once, to be sure of them."""
     model = check(yaml.ScenarioModel, data, where=where)
     check_names(model, where)
-    return Scenario(
+    remarks: list[str] = []
+    cells = tuple(_cell(cell, n, model.radio, where, folder, remarks) for n, cell in enumerate(model.cells))
+    pipelines = tuple(_pipeline(pipeline, folder) for pipeline in model.pipelines)
+    _check_files(model, pipelines, where, folder)
+    scenario = Scenario(
         name=model.name,
         about=model.about,
         seed=model.seed,
@@ -69,21 +77,45 @@ def parse_scenario(data: Any, *, where: str, folder: Path) -> Scenario:
         step_s=model.radio.step_s,
         core_s=model.radio.core_ms / 1e3,
         generation=GENERATIONS[model.radio.generation],
-        cells=tuple(_cell(cell, number, model.radio, where, folder) for number, cell in enumerate(model.cells)),
+        cells=cells,
         machines=tuple(_machine(node) for node in model.nodes),
         wires=tuple(wire for link in model.links for wire in _wires(link)),
-        pipelines=tuple(_pipeline(pipeline, folder) for pipeline in model.pipelines),
+        pipelines=pipelines,
         groups=tuple(_group(group, folder) for group in model.users),
         changes=tuple(sorted((each for one in model.timeline for each in _changes(one)), key=lambda one: one.at_s)),
         policy=Policy(**model.policy.model_dump()),
+        remarks=tuple(remarks),
     )
+    refuse(unreached(scenario), where)
+    return scenario
 
 
-def _cell(cell: yaml.CellModel, number: int, radio: yaml.RadioModel, where: str, folder: Path) -> Cell:
+def _check_files(model: yaml.ScenarioModel, pipelines: tuple[Pipeline, ...], where: str, folder: Path) -> None:
+    """Pipelines' files hold what they should, and times of nodes like these; so do recorded arrivals."""
+    classes = {}
+    for number, pipeline in enumerate(pipelines):
+        try:
+            classes[pipeline.name] = {key.node_class for key in read_found(pipeline)[1].engines}
+        except SpecError as error:
+            raise SpecError(f"{where}: pipelines[{number}].model: {error}") from None
+    refuse(class_faults(model, classes), where)
+    for number, group in enumerate(model.users):
+        if group.asking.file is not None:
+            try:
+                read_arrivals(folder / group.asking.file)
+            except SimulationsError as error:
+                raise SpecError(f"{where}: users[{number}].asking.file: {error}") from None
+
+
+def _cell(
+    cell: yaml.CellModel, number: int, radio: yaml.RadioModel, where: str, folder: Path, remarks: list[str]
+) -> Cell:
     east_m, north_m = cell.at_m
+    path = f"cells[{number}].{'band' if cell.trace is None else 'trace.file' if cell.trace.file else 'trace'}"
     try:
         if cell.trace is not None:
-            return Cell(name=cell.name, at_m=(east_m, north_m), traced=_traced(cell.trace, folder))
+            traced = _traced(cell.trace, f"{path}: {cell.trace.file}", folder, remarks)
+            return Cell(name=cell.name, at_m=(east_m, north_m), traced=traced)
         assert cell.band is not None
         band = cell.band
         carrier = Carrier(
@@ -91,7 +123,7 @@ def _cell(cell: yaml.CellModel, number: int, radio: yaml.RadioModel, where: str,
             up_share=band.up_share,
         )  # fmt: skip
     except SimulationsError as error:
-        raise SpecError(f"{where}: cells[{number}].{'trace' if cell.trace else 'band'}: {error}") from None
+        raise SpecError(f"{where}: {path}: {error}") from None
     station = Station(
         name=cell.name,
         east_m=east_m,
@@ -105,10 +137,13 @@ def _cell(cell: yaml.CellModel, number: int, radio: yaml.RadioModel, where: str,
     return Cell(name=cell.name, at_m=(east_m, north_m), station=station)
 
 
-def _traced(trace: yaml.TraceModel, folder: Path) -> TracedLink:
+def _traced(trace: yaml.TraceModel, named: str, folder: Path, remarks: list[str]) -> TracedLink:
+    """Where nothing was measured for long, that time was cut out of a recorded trace: a remark counts it."""
     if trace.file is not None:
-        path = folder / trace.file
-        return TracedLink(up=read_link_trace(path, "up").trace, down=read_link_trace(path, "down").trace)
+        up, down = (read_link_trace(folder / trace.file, way) for way in DIRECTIONS)
+        if cut := max(up.cut, down.cut):
+            remarks.append(f"{named}: {cut} {'gap' if cut == 1 else 'gaps'} without measurements cut out of it")
+        return TracedLink(up=up.trace, down=down.trace)
     assert trace.up is not None and trace.down is not None
     return TracedLink(up=_wavering(trace.up), down=_wavering(trace.down))
 

@@ -149,7 +149,15 @@ class PipelineModel(StrictModel):
             raise ValueError("a pipeline has a model, or steps by hand")
         if self.steps and self.input_kb is None:
             raise ValueError("steps by hand need input_kb")
+        names = [step.name for step in self.steps]
+        if len(set(names)) < len(names):
+            raise ValueError("two steps have one name; give each its own")
         return self
+
+    @property
+    def classes(self) -> set[str]:
+        """The classes of nodes for which every step has a time; none of a measured pipeline."""
+        return set.intersection(*(set(step.ms) for step in self.steps)) if self.steps else set()
 
 
 class MovingModel(StrictModel):
