@@ -1,7 +1,7 @@
 """Which plans of the map should stand by beside the one that runs: what would be wanted after a loss or a change.
 
-First, for each node that computes, the best plan without it; then what would be best if a link became much slower or
-faster. Those that fit into the room are wished for. It decides nothing about epochs: the control core compares.
+First, for each node that computes, the best plan without it, and the best that needs no link at all; then what would be
+best if a link became much slower or faster. Those that fit into the room are wished for. It decides nothing about epochs: the control core compares.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -70,6 +70,10 @@ def _wishes(
     used = list(dict.fromkeys(stage.node for stage in active.stages))
     for node in reversed(used):
         yield from _found(plan_map.best(rates, without=(*lost, node)))
+    local = [
+        known for known in plan_map.plans if not known.form.carried and not any(node in lost for node in known.nodes)
+    ]
+    yield from _found(min(local, key=lambda known: known.form.fixed_s, default=None))
     for one in plan_map.ranges:
         link = rates.get((one.source, one.target))
         for factor in FACTORS if link is not None else ():

@@ -17,13 +17,14 @@ from simulations.errors import OutOfRange
 from simulations.mobility import Mobility
 from simulations.radio.access import Generation, Radios, grant_s, slot_wait_s
 from simulations.radio.carrier import Direction
-from simulations.radio.energy import PHONE
+from simulations.radio.energy import PHONE, RadioPower
 from simulations.radio.network import RadioNetwork, Station
 from simulations.radio.path_loss import Floats
 from simulations.stations import Piece, Shared
 from simulations.traces.link_trace import LinkTrace
 
 DIRECTIONS: tuple[Direction, Direction] = ("up", "down")
+TABLE = 1024  # waits that are drawn for a cell and way
 UNREACHED = 1.0  # bits/s and below: nobody gets anything through, the user is out of coverage
 
 
@@ -39,11 +40,8 @@ class Channel(Protocol):
     def parts_up(self) -> list[float]:
         """Of its cell's band, the part that each user has its rate up in."""
 
-    def wait_s(self, cell: int, direction: Direction) -> float:
-        """What a packet waits before it goes over the air."""
-
-    def usual_wait_s(self, cell: int, direction: Direction) -> float:
-        """The same, on average."""
+    def waits(self, cell: int, direction: Direction) -> Floats:
+        """What TABLE packets wait before they go over the air; gone through again and again."""
 
 
 class Positions:
@@ -69,8 +67,6 @@ class RadioChannel:
     def __init__(self, stations: Sequence[Station], places: Positions, draw: np.random.Generator) -> None:
         self._places, self._draw = places, draw
         self.network = RadioNetwork(stations, places.at_m, draw)
-        self._waits: dict[tuple[int, Direction], list[float]] = {}
-        self._usual_s: dict[tuple[int, Direction], float] = {}
 
     def begin(self) -> tuple[list[int], list[float], list[float]]:
         """Nobody sends yet."""
@@ -91,21 +87,9 @@ class RadioChannel:
         """Who is far off sends in a part of the band."""
         return self.network.parts_up.tolist()
 
-    def wait_s(self, cell: int, direction: Direction) -> float:
-        """A grant up, a slot down; drawn many at a time."""
-        left = self._waits.get((cell, direction))
-        if not left:
-            drawn = grant_s if direction == "up" else slot_wait_s
-            left = drawn(self.network.stations[cell].carrier, 1024, self._draw).tolist()
-            self._waits[cell, direction] = left
-        return left.pop()
-
-    def usual_wait_s(self, cell: int, direction: Direction) -> float:
-        """The mean of many."""
-        if (cell, direction) not in self._usual_s:
-            drawn, draw = grant_s if direction == "up" else slot_wait_s, np.random.default_rng(0)
-            self._usual_s[cell, direction] = float(drawn(self.network.stations[cell].carrier, 1024, draw).mean())
-        return self._usual_s[cell, direction]
+    def waits(self, cell: int, direction: Direction) -> Floats:
+        """A grant up, a slot down."""
+        return (grant_s if direction == "up" else slot_wait_s)(self.network.stations[cell].carrier, TABLE, self._draw)
 
 
 class TracedChannel:
@@ -137,14 +121,10 @@ class TracedChannel:
         """A trace's rate is the whole of it."""
         return [1.0] * len(self._places.at_m)
 
-    def wait_s(self, cell: int, direction: Direction) -> float:
+    def waits(self, cell: int, direction: Direction) -> Floats:
         """Nothing beyond what the trace's networks took."""
         del cell, direction
-        return self._wait_s
-
-    def usual_wait_s(self, cell: int, direction: Direction) -> float:
-        """The same."""
-        return self.wait_s(cell, direction)
+        return np.full(TABLE, self._wait_s)
 
 
 class Transfer:
@@ -174,19 +154,23 @@ class Air:
         self.shared: dict[Direction, list[Shared]] = {
             way: [Shared(engine, 1.0) for _ in range(cells)] for way in DIRECTIONS
         }
+        self.waits = {way: [channel.waits(cell, way) for cell in range(cells)] for way in DIRECTIONS}
+        self._next_wait = {way: [0] * cells for way in DIRECTIONS}
         self._active: dict[Transfer, None] = {}
         self._silent_s: dict[int, float] = {}  # until when users who were handed over last send nothing
         self._busy_s = {way: np.zeros(cells) for way in DIRECTIONS}
         self.radios = Radios(len(self.cell_of), generation, draw)
         self.handovers, self.radio_j = 0, 0.0
-        self._power = {way: PHONE["LTE" if generation.name == "LTE" else "NSA", way] for way in DIRECTIONS}
+        self.power: dict[str, RadioPower] = {
+            way: PHONE["LTE" if generation.name == "LTE" else "NSA", way] for way in DIRECTIONS
+        }
         self.on_handover: Callable[[int, int, int], None] = _nothing
 
     def send(self, user: int, direction: Direction, bits: float, done: Callable[..., None], *given: Any) -> "Transfer":
         """Have so many bits of a user go up or down; `done(transfer, *given)` when the last has arrived."""
         transfer = Transfer(user, direction, bits, done, given)
         now_s = self._engine.now_s
-        wait_s = self.radios.use(user, now_s) + self._channel.wait_s(self.cell_of[user], direction)
+        wait_s = self.radios.use(user, now_s) + self._wait_s(self.cell_of[user], direction)
         if wait_s:
             self._engine.after(wait_s, self._begin, transfer)
         else:
@@ -235,7 +219,7 @@ class Air:
         now_s = self._engine.now_s
         self.radios.used(transfer.user, now_s)
         if now_s > transfer.began_s:
-            self.radio_j += self._power[transfer.direction].joules(bits, now_s - transfer.began_s)
+            self.radio_j += self.power[transfer.direction].joules(bits, now_s - transfer.began_s)
 
     def step(self, span_s: float) -> None:
         """Let users move, and give each transfer its new rate; those handed over go on at their new cell."""
@@ -279,9 +263,24 @@ class Air:
         self._busy_s[way] = busy_s
         return np.asarray(load)
 
+    def _wait_s(self, cell: int, way: Direction) -> float:
+        place = self._next_wait[way][cell]
+        self._next_wait[way][cell] = (place + 1) % TABLE
+        return float(self.waits[way][cell][place])
+
     def usual_wait_s(self, cell: int, way: Direction) -> float:
         """What a packet waits on average before it goes over the air."""
-        return self._channel.usual_wait_s(cell, way)
+        return float(self.waits[way][cell].mean())
+
+    @property
+    def spent_j(self) -> float:
+        """What radios have taken for what they carried."""
+        return self.radio_j
+
+    @property
+    def woken(self) -> int:
+        """How often a radio woke up."""
+        return self.radios.woken
 
     def free_bits_per_s(self, user: int, way: Direction) -> float:
         """What one more transfer of this user would get now."""

@@ -61,10 +61,17 @@ class Backhaul:
             self._ways[source, target] = self._search(source, target)
         return self._ways[source, target]
 
-    def _search(self, source: str, target: str) -> tuple[Line, ...] | None:
+    def laid(self, source: str, target: str) -> tuple[Line, ...] | None:
+        """The lines that a message takes from one place to another: where none leads there now, the ones that will once
+        all are up again, on which it waits. None where none ever does.
+        """
+        found = self.way(source, target)
+        return self._search(source, target, dead=True) if found is None else found
+
+    def _search(self, source: str, target: str, *, dead: bool = False) -> tuple[Line, ...] | None:
         graph = nx.DiGraph()
         for ends, line in self.lines.items():
-            if line.is_up:
+            if line.is_up or dead:
                 graph.add_edge(*ends, weight=line.propagation_s + ROUTING_BYTES * 8 / line.rate_bits_per_s)
         try:
             return tuple(self.lines[pair] for pair in pairwise(nx.dijkstra_path(graph, source, target)))

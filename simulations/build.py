@@ -37,7 +37,9 @@ def _channel(scenario: Scenario, places: Positions, draws: Draws) -> Channel:
 def _traces(cell: Cell, length_s: float, draws: Draws) -> tuple[LinkTrace, LinkTrace]:
     assert cell.traced is not None
     up, down = (
-        drawn(trace, length_s, draws.of(f"trace {way}", cell.name)) if isinstance(trace, Wavering) else trace
+        drawn(trace, length_s, draws.of(f"trace {way}", cell.name), draws.of("silence", cell.name))
+        if isinstance(trace, Wavering)
+        else trace
         for way, trace in (("up", cell.traced.up), ("down", cell.traced.down))
     )
     return up, down

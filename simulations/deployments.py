@@ -17,9 +17,11 @@ from partitioner.profile import Profile
 from partitioner.topology import Link, Tier, Topology
 from simulations.backhaul import Backhaul, Line
 from simulations.errors import SimulationsError
+from simulations.radio.energy import RadioPower
 from simulations.scenario import Machine, Pipeline, Scenario
 
 LOCAL_BYTES_PER_S = 1e12  # where nothing lies between two places
+Spent = Mapping[tuple[str, str], tuple[float, float]]  # by a link's ends
 TIERS = {"device": Tier.DEVICE, "edge": Tier.EDGE, "cloud": Tier.CLOUD}  # of policies that allow no other
 LEAST_BYTES_PER_S = 1.0  # of a link that is down: planners want a rate
 
@@ -54,6 +56,22 @@ def links_from(
     return tuple(found)
 
 
+def spent_over(
+    backhaul: Backhaul, cell: str, device: str, links: tuple[LinkEstimate, ...], radio: Mapping[str, RadioPower]
+) -> Spent:
+    """Joules and dollars of a byte over each link: of the wires under it, and of the user's radio while it carries it."""
+    spent = {}
+    for link in links:
+        one, other = (cell if end == device else end for end in link.ends)
+        way = backhaul.way(one, other) or ()
+        joules, dollars = sum(line.wire.j_per_byte for line in way), sum(line.wire.usd_per_byte for line in way)
+        if device in link.ends:
+            power = radio["up" if link.source == device else "down"]
+            joules += power.joules(8.0, 1 / link.bytes_per_s)
+        spent[link.ends] = (joules, dollars)
+    return spent
+
+
 def _link(ends: tuple[str, str], way: tuple[Line, ...], bits_per_s: float | None, delay_s: float) -> LinkEstimate:
     """Stored and forwarded: seconds a byte add up over the way."""
     s_per_byte = 0.0 if bits_per_s is None else 8 / max(bits_per_s, 8 * LEAST_BYTES_PER_S)
@@ -64,9 +82,14 @@ def _link(ends: tuple[str, str], way: tuple[Line, ...], bits_per_s: float | None
 
 
 def blueprint_of(
-    scenario: Scenario, pipeline: Pipeline, found: tuple[Model, Profile], device: str, links: tuple[LinkEstimate, ...]
+    scenario: Scenario,
+    pipeline: Pipeline,
+    found: tuple[Model, Profile],
+    device: str,
+    links: tuple[LinkEstimate, ...],
+    spent: Spent,
 ) -> Blueprint:
-    """What is planned for users with this device, under these first guesses of their links.
+    """What is planned for users with this device, under these first guesses of their links; a byte over one is `spent`.
 
     SimulationsError if no machine among the device and those linked can run the pipeline.
     """
@@ -84,7 +107,14 @@ def blueprint_of(
         where = "no node" if tier is None else f"no node of tier {tier.name.lower()}"
         raise SimulationsError(f"pipelines.{pipeline.name}: {where} is like any that it was measured on ({known})")
     as_links = (
-        Link(source=link.source, target=link.target, bytes_per_s=link.bytes_per_s, propagation_s=link.propagation_s)
+        Link(
+            source=link.source,
+            target=link.target,
+            bytes_per_s=link.bytes_per_s,
+            propagation_s=link.propagation_s,
+            j_per_byte=spent[link.ends][0],
+            usd_per_byte=spent[link.ends][1],
+        )
         for link in links
     )
     spec = DeploymentSpec(
@@ -96,6 +126,5 @@ def blueprint_of(
         objective=pipeline.objective,
         max_error=pipeline.max_error,
         standby_bytes=pipeline.standby_bytes if scenario.policy.kind == "adaptive" else 0,
-        most_replicas=pipeline.most_replicas,
     )
     return Blueprint(spec=spec, model=model, profile=profile, engines=engines)

@@ -13,13 +13,13 @@ from partitioner.plan import Plan
 from partitioner.topology import NodeId, Tier
 from simulations.air import DIRECTIONS
 from simulations.build import Read
-from simulations.deployments import Leg, blueprint_of, links_from
+from simulations.deployments import Leg, blueprint_of, links_from, spent_over
 from simulations.errors import SimulationsError
 from simulations.planning import Planner, on_grid
 from simulations.radio.carrier import Direction
 from simulations.requests import Fabric
 from simulations.results import Notes
-from simulations.routers import Post, Routers, User
+from simulations.routers import Post, Rates, Routers, User
 from simulations.scenario import Pipeline, Scenario
 from simulations.shell import Shell
 
@@ -53,13 +53,15 @@ class Posts:
     def _add(self, cell: int, kind: int, pipeline: Pipeline, read: Read, leg: Leg) -> None:
         scenario, policy = self._scenario, self._scenario.policy
         links = self._links(cell, kind, leg)
-        blueprint = blueprint_of(scenario, pipeline, read[pipeline.name], self.kinds[kind][1], links)
+        device, air = self.kinds[kind][1], self._fabric.air
+        spent = spent_over(self._fabric.backhaul, scenario.cells[cell].name, device, links, air.power)
+        blueprint = blueprint_of(scenario, pipeline, read[pipeline.name], device, links, spent)
         is_only = sum(one == pipeline.name for one, _ in self.kinds) == 1
         name = f"{pipeline.name}{'' if is_only else f' on {self.kinds[kind][1]}'}@{scenario.cells[cell].name}"
         post = Post(name, len(self._routers.posts), read[pipeline.name][0].graph.outputs, self._routers)
         self._routers.posts.append(post)
         self._posts[cell, kind] = post
-        post.sees(links, leg.up_bits_per_s)
+        post.sees(links, self._usual(cell, leg))
         self._told[cell, kind] = dict(post.seen)
         self.shells[cell, kind] = Shell(
             self._fabric.engine,
@@ -109,7 +111,7 @@ class Posts:
                 device = self.kinds[kind][1]
                 changed = [link for link in self._links(cell, kind, leg) if _differs(told.get(link.ends), link)]
                 if changed:
-                    post.sees(changed, leg.up_bits_per_s)
+                    post.sees(changed, self._usual(cell, leg))
                     told |= {link.ends: link for link in changed}
                     rounded = {link.ends: _rounded(link, device) for link in told.values()}
                     shell.vouch(tuple(rounded.values()))
@@ -132,6 +134,13 @@ class Posts:
         here = [user for user, at in enumerate(air.cell_of) if at == cell][:PROBED]
         rates = [air.free_bits_per_s(user, way) for user in here] or air.alone[way][:PROBED]
         return float(median(rates)), PROBED_STD
+
+    def _usual(self, cell: int, leg: Leg) -> tuple[Rates, Rates]:
+        """What users of this cell get, up and down, and what they would alone, in the median."""
+        air = self._fabric.air
+        here = [user for user, at in enumerate(air.cell_of) if at == cell][:PROBED] or range(len(air.cell_of))[:PROBED]
+        up, down = (max(1.0, median(air.alone[way][user] for user in here)) for way in DIRECTIONS)
+        return (max(1.0, leg.up_bits_per_s), max(1.0, leg.down_bits_per_s)), (up, down)
 
     def _links(self, cell: int, kind: int, leg: Leg) -> tuple[LinkEstimate, ...]:
         name, device = self._scenario.cells[cell].name, self.kinds[kind][1]

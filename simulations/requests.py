@@ -181,7 +181,7 @@ class Fabric:
     def _wires(self, attempt: Attempt, source: str, target: str, bits: float, final: NodeId) -> None:
         if attempt.is_over:
             return
-        way = self.backhaul.way(source, target)
+        way = self.backhaul.laid(source, target)
         if way is None:
             attempt.owner.lost(attempt, source if final == attempt.device else final)
             return

@@ -27,7 +27,15 @@ LOOK_S = 1.0  # an attempt is not overdue before (stragglers.LEAST_S)
 EPOCHS = 1_000_000  # numbers of one deployment's epochs
 ERROR_S = 0.01  # until a worker's word comes back that it lacks an epoch
 LEAST_S = 1e-12  # a byte, on the best of links
-FINE = 10  # rates that differ by less than a tenth steer alike
+FINE = 10
+
+
+Rates = tuple[float, float]  # of the radio, up and down, bits/s
+
+
+def _step(rate: float) -> int:
+    """Rates that differ by less than one in FINE steer alike."""
+    return int(log(rate) * FINE) if rate > 1 else 0
 
 
 class Request:
@@ -71,8 +79,8 @@ class Post:
         self._draining: dict[int, Callable[[], None]] = {}
         self._lost: dict[NodeId, None] = {}
         self.seen: dict[tuple[str, str], LinkEstimate] = {}  # as users here see them, in the median
-        self.usual_bits_per_s = 1.0  # what the radio gives them up
-        self._met: dict[int, dict[int, Met]] = {}
+        self._usual: tuple[Rates, Rates] = ((1.0, 1.0), (1.0, 1.0))
+        self._met: dict[tuple[int, int], dict[int, Met]] = {}
 
     def join(self, user: User) -> None:
         """A user is here now, and was elsewhere or nowhere before."""
@@ -168,31 +176,34 @@ class Post:
         if number in self._draining and not self.in_flight[number]:
             self._draining.pop(number)()
 
-    def sees(self, links: Iterable[LinkEstimate], usual_bits_per_s: float) -> None:
-        """Links have changed, or what the radio gives users here."""
+    def sees(self, links: Iterable[LinkEstimate], usual: tuple[Rates, Rates]) -> None:
+        """Links have changed. `usual`: what the radio gives users here, up and down, and what it would if alone."""
         self.seen |= {link.ends: link for link in links}
-        self.usual_bits_per_s = max(usual_bits_per_s, 1.0)
+        self._usual = usual
         self._met.clear()
 
-    def steer(self, user: User, up_bits_per_s: float) -> None:
-        """Have the user's next request go where it is answered first, by what it sees of its own link up."""
+    def steer(self, user: User, alone: Rates) -> None:
+        """Have the user's next request go where it is answered first, by what its own radio gives it alone."""
         if not self.offered:
             return
-        step = int(log(up_bits_per_s) * FINE) if up_bits_per_s > 1 else 0
-        ways = self._met.get(step)
+        key = (_step(alone[0]), _step(alone[1]))
+        ways = self._met.get(key)
         if ways is None:
-            ways = self._met[step] = self._ways_at(user, exp((step + 0.5) / FINE))
+            ways = self._met[key] = self._ways_at(user.device, (exp((key[0] + 0.5) / FINE), exp((key[1] + 0.5) / FINE)))
         if ways is not user.learned:
             user.learned = ways
             user.core.learn(ways)
 
-    def _ways_at(self, user: User, up_bits_per_s: float) -> dict[int, Met]:
-        """What a request meets in each epoch, for a user whose radio gives so much up."""
-        more_s = 8 / max(up_bits_per_s, 1.0) - 8 / self.usual_bits_per_s  # a byte, than for others here
+    def _ways_at(self, device: NodeId, alone: Rates) -> dict[int, Met]:
+        """What a request meets in each epoch, for a user whose radio is so much better or worse than others' here."""
+        seen, usual = self._usual
+        more_s = [8 / (rate * own / other) - 8 / rate for rate, own, other in zip(seen, alone, usual, strict=True)]
         mine = {
-            ends: replace(link, bytes_per_s=1 / max(1 / link.bytes_per_s + more_s, LEAST_S))
-            for ends, link in self.seen.items()
-            if ends[0] == user.device
+            (source, target): replace(
+                link, bytes_per_s=1 / max(1 / link.bytes_per_s + more_s[0 if source == device else 1], LEAST_S)
+            )
+            for (source, target), link in self.seen.items()
+            if device in (source, target)
         }
         found = {
             number: way(number, self.paces.get(number), mine) for number in (self.current, *self.offered) if number
@@ -228,7 +239,8 @@ class Routers:
         user.in_hand[request.name] = request
         post = user.post
         if post is not None and post.offered:
-            post.steer(user, self.fabric.air.alone["up"][user.number])
+            alone = self.fabric.air.alone
+            post.steer(user, (alone["up"][user.number], alone["down"][user.number]))
         self.carry_out(user, user.core.submit(request.name, now_s, budget_s))
         if not request.is_over:
             self._watch(request, min(budget_s, LOOK_S))

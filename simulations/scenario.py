@@ -104,7 +104,6 @@ class Pipeline:
     max_error: float = 0.0
     objective: str = "latency"
     standby_bytes: int = 256_000_000
-    most_replicas: int = 1
     variation: float = 0.0
 
 

@@ -91,6 +91,8 @@ def _users(model: ScenarioModel) -> Iterator[Fault]:
     devices = [node.name for node in model.nodes if node.tier == "device"]
     pipelines = [pipeline.name for pipeline in model.pipelines]
     for number, group in enumerate(model.users):
+        if group.name == "all":
+            yield ("users", number, "name"), "'all' names everybody together; take another name"
         if group.device not in devices:
             yield ("users", number, "device"), f"no node {group.device!r} of tier device; {_among(devices)}"
         if group.pipeline not in pipelines:

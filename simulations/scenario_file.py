@@ -217,7 +217,6 @@ def _pipeline(model: yaml.PipelineModel, folder: Path) -> Pipeline:
         max_error=model.max_error,
         objective=model.objective,
         standby_bytes=round(model.standby_mb * 1e6),
-        most_replicas=model.replicas,
         variation=model.variation,
     )
 

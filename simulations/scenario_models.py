@@ -140,7 +140,6 @@ class PipelineModel(StrictModel):
     max_error: Annotated[float, Field(ge=0, le=1)] = 0.0
     objective: Literal["latency", "energy", "cost"] = "latency"
     standby_mb: NotNegative = 256.0
-    replicas: Annotated[int, Field(ge=1, le=16)] = 1
     variation: NotNegative = 0.0
 
     @model_validator(mode="after")

@@ -29,11 +29,15 @@ class Sightings:
         """Bits a second and the relative standard error; None where nothing was seen of late."""
         while self._seen and self._seen[0][0] < now_s - WINDOW_S:
             self._seen.popleft()
-        rates = [rate for _, rate in self._seen]
-        if not rates:
-            return None
-        middle = median(rates)
-        if len(rates) < 2:
-            return middle, 1.0
-        low, _, high = quantiles(rates, n=4)
-        return middle, MEDIAN_OVER_MEAN * (high - low) / SPREAD_OF_NORMAL / middle / len(rates) ** 0.5
+        return told([rate for _, rate in self._seen])
+
+
+def told(rates: list[float]) -> tuple[float, float] | None:
+    """The median of these rates and its relative standard error; None for none."""
+    if not rates:
+        return None
+    middle = median(rates)
+    if len(rates) < 2:
+        return middle, 1.0
+    low, _, high = quantiles(rates, n=4)
+    return middle, MEDIAN_OVER_MEAN * (high - low) / SPREAD_OF_NORMAL / middle / len(rates) ** 0.5

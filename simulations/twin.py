@@ -3,9 +3,9 @@ service times.
 
 Arrivals and the epoch of each request are those of the run's request log, plans and link estimates those of its
 journal. What a stage takes is drawn from what it took in the other run, where the same operators ran on the same node;
-else from its planned time, times what others there took over theirs. What messages take beyond bytes over goodput is drawn likewise (software at both ends). Stages are served one at a time, as
-their lanes are, and so are links' bytes. So what it predicts is the waiting: the distribution of latencies under this
-run's load, epochs and links.
+else from its planned time, times what others there took over theirs. What messages take beyond bytes over goodput is
+drawn likewise (software at both ends). Stages are served one at a time, as their lanes are, and so are links' bytes. So
+what it predicts is the waiting: the distribution of latencies under this run's load, epochs and links.
 """
 
 from collections import defaultdict

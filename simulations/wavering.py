@@ -8,8 +8,11 @@ from simulations.traces.link_trace import LinkTrace
 STEP_S = 1.0
 
 
-def drawn(wavering: Wavering, length_s: float, draw: np.random.Generator) -> LinkTrace:
-    """Gauss-Markov in the logarithm, a step a second; its mean is `mean_bits_per_s` over what is not silent."""
+def drawn(wavering: Wavering, length_s: float, draw: np.random.Generator, silence: np.random.Generator) -> LinkTrace:
+    """Gauss-Markov in the logarithm, a step a second; its mean is `mean_bits_per_s` over what is not silent.
+
+    Two directions with the same lots for `silence` are silent at the same times, if they are so as often and as long.
+    """
     steps = max(2, int(np.ceil(length_s / STEP_S)))
     sigma2 = float(np.log1p(wavering.variation**2))
     memory = float(np.exp(-STEP_S / wavering.memory_s))
@@ -20,7 +23,7 @@ def drawn(wavering: Wavering, length_s: float, draw: np.random.Generator) -> Lin
         state[step] = memory * state[step - 1] + (1 - memory**2) ** 0.5 * kicks[step]
     rates = wavering.mean_bits_per_s * np.exp(sigma2**0.5 * state - sigma2 / 2)
     if wavering.outage:
-        rates = np.where(_silent(wavering, steps, draw), 0.0, rates)
+        rates = np.where(_silent(wavering, steps, silence), 0.0, rates)
         if not rates.any():
             rates[0] = wavering.mean_bits_per_s
     at_s = np.asarray(np.arange(steps) * STEP_S, dtype=np.float64)

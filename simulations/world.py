@@ -177,7 +177,7 @@ class World:
         devices: dict[str, list[Queue]] = {}
         for number, queue in self.fabric.devices.items():
             devices.setdefault(self.users[number].device, []).append(queue)
-        figures |= ledger.energy(scenario, self.machines, devices, lines, self.air.radio_j)
+        figures |= ledger.energy(scenario, self.machines, devices, lines, self.air.spent_j)
         figures |= ledger.cost(scenario, lines)
         return Outcome(
             replication=self._replication,
@@ -203,7 +203,7 @@ class World:
         found = {
             "switches": float(sum(shell.switches for shell in self.posts.shells.values())),
             "handovers": float(self.air.handovers),
-            "radios_woken": float(self.air.radios.woken),
+            "radios_woken": float(self.air.woken),
         }
         for spec in self.scenario.machines:
             if spec.node.tier is not Tier.DEVICE:

@@ -16,6 +16,7 @@ from simulations.radio.path_loss import Floats
 
 PATTERN_SLOTS = 5  # DDDSU: one slot in five goes up
 PROCESSING_SLOTS = 3  # of the station, from request to grant, and of the user, from grant to data, together
+TABLE = 1024  # waking times that are drawn
 IDLE_S = 10.0  # of silence, after which the radio idles
 
 
@@ -69,14 +70,14 @@ class Radios:
 
     def __init__(self, users: int, generation: Generation, draw: np.random.Generator) -> None:
         self._used_s = [-inf] * users
-        self._generation, self._draw = generation, draw
+        self.wakes = draw.uniform(*generation.wake_s, TABLE)  # gone through again and again
         self.woken = 0
 
     def use(self, user: int, now_s: float) -> float:
         """The user sends or receives now; seconds until its radio is there."""
         is_idle = now_s - self._used_s[user] > IDLE_S
         wakes_s = max(0.0, self._used_s[user] - now_s)  # it may be waking up for another one
-        wait_s = float(self._draw.uniform(*self._generation.wake_s)) if is_idle else wakes_s
+        wait_s = float(self.wakes[self.woken % TABLE]) if is_idle else wakes_s
         self.woken += is_idle
         self._used_s[user] = now_s + wait_s
         return wait_s

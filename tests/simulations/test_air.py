@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from simulations.air import Air, Transfer
+from simulations.air import TABLE, Air, Transfer
 from simulations.engine import Engine
 from simulations.radio.access import NSA, SA, Generation
 from simulations.radio.carrier import Direction
@@ -39,11 +39,8 @@ class Scripted:
     def parts_up(self) -> list[float]:
         return self._parts_up
 
-    def wait_s(self, cell: int, direction: Direction) -> float:
-        return self._wait_s
-
-    def usual_wait_s(self, cell: int, direction: Direction) -> float:
-        return self._wait_s
+    def waits(self, cell: int, direction: Direction) -> Floats:
+        return np.full(TABLE, self._wait_s)
 
 
 class Field:

@@ -1,16 +1,21 @@
 """What a cell's users see of machines over the backhaul, and what is planned with."""
 
+from collections import defaultdict
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.links_seen import LinkEstimate
 from simulations.backhaul import Backhaul
-from simulations.deployments import Leg, blueprint_of, links_from
+from simulations.deployments import Leg, Spent, blueprint_of, links_from, spent_over
 from simulations.engine import Engine
 from simulations.errors import SimulationsError
 from simulations.models import read_pipeline
+from simulations.radio.energy import RadioPower
 from simulations.scenario import Scenario
 from tests.simulations.tiny import tiny
 
+FREE: Spent = defaultdict(lambda: (0.0, 0.0))
 LEG = Leg(up_bits_per_s=8e6, down_bits_per_s=80e6, up_s=0.01, down_s=0.004)
 
 
@@ -55,7 +60,7 @@ def test_what_no_wire_leads_to_is_not_told_of() -> None:
 def test_a_policy_of_one_tier_plans_with_engines_of_that_tier_alone() -> None:
     scenario = tiny(policy={"kind": "edge"})
     pipeline = scenario.pipelines[0]
-    found = blueprint_of(scenario, pipeline, read_pipeline(pipeline), "phone", tuple(seen(scenario).values()))
+    found = blueprint_of(scenario, pipeline, read_pipeline(pipeline), "phone", tuple(seen(scenario).values()), FREE)
     assert {name for name, keys in found.engines.items() if keys} == {"mec"}
 
 
@@ -63,4 +68,16 @@ def test_a_pipeline_that_nothing_reached_can_run_is_refused_by_name() -> None:
     scenario = tiny(policy={"kind": "edge"})
     pipeline, bare = scenario.pipelines[0], tuple(link for link in seen(scenario).values() if "mec" not in link.ends)
     with pytest.raises(SimulationsError, match=r"pipelines\.detect: no node of tier edge is like any"):
-        blueprint_of(scenario, pipeline, read_pipeline(pipeline), "phone", bare)
+        blueprint_of(scenario, pipeline, read_pipeline(pipeline), "phone", bare, FREE)
+
+
+def test_a_byte_costs_what_its_wires_and_the_radio_take_for_it() -> None:
+    scenario = tiny()
+    wires = tuple(replace(wire, j_per_byte=1e-6, usd_per_byte=1e-9) for wire in scenario.wires)
+    backhaul, radio = Backhaul(Engine(), wires), {"up": RadioPower(2.0, 0.1), "down": RadioPower(1.0, 0.01)}
+    links = tuple(seen(scenario).values())
+    spent = spent_over(backhaul, "mast", "phone", links, radio)
+    up = next(link for link in links if link.ends == ("phone", "cloud"))
+    joules, dollars = spent["phone", "cloud"]
+    assert joules == pytest.approx(2e-6 + 2.0 / up.bytes_per_s + 0.1 * 8 / 1e6)
+    assert (dollars, spent["mec", "cloud"]) == (pytest.approx(2e-9), (pytest.approx(1e-6), pytest.approx(1e-9)))

@@ -73,6 +73,7 @@ BROKEN: tuple[tuple[str, Any, str, str], ...] = (
     ("pipelines.0", {"name": "detect", "model": "no.json"}, "pipelines[0].model", "no such file"),
     ("pipelines.0.max_error", 2, "pipelines[0].max_error", "less than or equal to 1"),
     ("pipelines.0.objective", "speed", "pipelines[0].objective", "latency"),
+    ("users.0.name", "all", "users[0].name", "everybody together"),
     ("users.0.device", "mec", "users[0].device", "tier device"),
     ("users.0.pipeline", "detekt", "users[0].pipeline", "no pipeline 'detekt'"),
     ("users.1.name", "cameras", "users[1].name", "used twice"),

@@ -10,7 +10,7 @@ from simulations.errors import SimulationsError
 from simulations.results import Outcome
 from simulations.scenario import Scenario
 from simulations.world import Row, World
-from tests.simulations.scenarios import TWO_CELLS, scenario, users
+from tests.simulations.scenarios import TWO_CELLS, plain, scenario, users
 
 WALKING = {"kind": "waypoints", "area_m": [-100.0, -50.0, 400.0, 50.0], "speeds_mps": [20.0, 30.0]}
 
@@ -57,7 +57,7 @@ def test_a_cut_wire_is_noticed_and_its_requests_are_answered_elsewhere() -> None
         {"at_s": 5.0, "link": ["west", "mec"], "is": "down"},
         {"at_s": 15.0, "link": ["west", "mec"], "is": "up"},
     ]
-    _, _, rows = ran(scenario(timeline=timeline, duration_s=30.0))
+    _, _, rows = ran(scenario(timeline=timeline, duration_s=30.0, users=[users("w", 30, per_s=4.0)]))
     assert not [row for row in rows if row[4]]
     slow = [row[3] for row in rows if row[3] > 1]
     assert slow and max(slow) < 6.0  # SILENT_S, and what it takes to be sent again
@@ -130,5 +130,14 @@ def test_energy_is_what_was_drawn_while_it_was_drawn() -> None:
     mec = world.machines["mec"].held
     assert outcome.figures["mec_j"] == pytest.approx(60 * 20 + 90 * mec.busy_s / 2, rel=1e-9)
     busy_s = sum(queue.held.busy_s for queue in world.fabric.devices.values())
-    assert outcome.figures["ue_j"] == pytest.approx(0.5 * 20 * 10 + 2.5 * busy_s + world.air.radio_j, rel=1e-9)
-    assert world.air.radio_j > 0
+    assert outcome.figures["ue_j"] == pytest.approx(0.5 * 20 * 10 + 2.5 * busy_s + world.air.spent_j, rel=1e-9)
+    assert world.air.spent_j > 0
+
+
+@pytest.mark.parametrize("objective", ["energy", "cost"])
+def test_plans_may_be_for_energy_or_money(objective: str) -> None:
+    pipelines = [{**plain()["pipelines"][0], "objective": objective}]
+    world, _, rows = ran(scenario(pipelines=pipelines, duration_s=3.0))
+    plan = world.posts.shells[0, 0].plan
+    assert plan.certificate is not None and plan.certificate.objective == objective
+    assert rows and not [row for row in rows if row[4]]
