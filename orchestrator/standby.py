@@ -1,7 +1,8 @@
 """Which plans of the map should stand by beside the one that runs: what would be wanted after a loss or a change.
 
 First, for each node that computes, the best plan without it, and the best that needs no link at all; then what would be
-best if a link became much slower or faster. Those that fit into the room are wished for. It decides nothing about epochs: the control core compares.
+best if a link became much slower or faster. Those that fit into the room are wished for. It decides nothing about
+epochs: the control core compares.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -59,7 +59,7 @@ def links_from(
 def spent_over(
     backhaul: Backhaul, cell: str, device: str, links: tuple[LinkEstimate, ...], radio: Mapping[str, RadioPower]
 ) -> Spent:
-    """Joules and dollars of a byte over each link: of the wires under it, and of the user's radio while it carries it."""
+    """Joules and dollars of a byte over each link: of the wires under it, and of the user's radio meanwhile."""
     spent = {}
     for link in links:
         one, other = (cell if end == device else end for end in link.ends)

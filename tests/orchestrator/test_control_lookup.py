@@ -139,6 +139,16 @@ def test_two_switches_are_ten_seconds_apart() -> None:
     assert SwitchRouters in [type(one) for one in slowed(cluster, 100, for_s=0.2)]
 
 
+def test_a_plan_that_needs_no_link_stands_by_whatever_else_is_best_without_a_node() -> None:
+    other = known_plan(plan_on("camera", "mec", latency_s=0.06), fixed_s=0.04, nbytes=125_000)
+    room = (*ROOM, NodeRoom(node="mec", standby_bytes=300))
+    cluster = mapped(SPLIT, other, DEVICE, room=room)
+    for _ in range(3):
+        cluster.settle()
+    epochs = [epoch for epoch in cluster.control.deployments()["classify"].epochs if epoch.story.state == "standby"]
+    assert [epoch.plan for epoch in epochs] == [other.plan, DEVICE.plan]
+
+
 def redrawn(standby_bytes: int) -> Cluster:
     """DEVICE stands by beside SPLIT, and a new map wants it on another engine, which is yet to be loaded."""
     cluster = mapped(SPLIT, DEVICE, room=(NodeRoom(node="camera", standby_bytes=standby_bytes),))
