@@ -252,7 +252,7 @@ def by_hand(many: int) -> Iterator[Case]:
 def sums(many: int) -> Iterator[Case]:
     """What requests tell of themselves, one by one, against what stations, energy and cost were counted to."""
     del many
-    world, outcome, rows = ran(count=60, kind="poisson", variation=1.0)
+    world, outcome, rows = ran(count=40, kind="poisson", variation=1.0)
     held, figures = world.machines["mec"].held, outcome.figures
     queued_s, computed_s = sum(row[7] for row in rows), sum(row[8] for row in rows)
     yield close("Little's law at a machine, relative", 1.0, held.there_s / (queued_s + computed_s))

@@ -44,7 +44,10 @@ def soonest(
     known = [epoch for epoch in epochs if epoch in ways]
     if len(known) < 2 or known[0] != epochs[0]:
         return epochs[0]
-    met = [replace(ways[epoch], in_hand=in_hand.get(epoch, 0)) for epoch in known]
+    met = [
+        ways[epoch] if (many := in_hand.get(epoch, 0)) == ways[epoch].in_hand else replace(ways[epoch], in_hand=many)
+        for epoch in known
+    ]
     return int(soonest_way(ways=met, loyalty=loyalty).name)
 
 

@@ -15,7 +15,7 @@ from partitioner.plan import Plan
 from partitioner.topology import NodeId
 from policies.standby import affordable
 
-MOST = 3  # epochs that stand by
+MOST = 4  # epochs that stand by
 FACTORS = (0.25, 4.0)  # of a link's goodput: the changes that are prepared for
 
 

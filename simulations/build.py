@@ -1,6 +1,7 @@
 """Builds the parts of a replication from a scenario's values and its lots. It runs nothing."""
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 
@@ -8,25 +9,55 @@ from partitioner.load import Model
 from partitioner.profile import Profile
 from partitioner.topology import Tier
 from simulations import crowd
-from simulations.air import Air, Channel, Positions, RadioChannel, TracedChannel
+from simulations.air import Air, Channel, RadioChannel, TracedChannel
+from simulations.backhaul import Backhaul
 from simulations.draws import Draws
 from simulations.engine import Engine
 from simulations.machines import Machine
+from simulations.requests import Fabric
 from simulations.routers import User
 from simulations.scenario import Cell, Scenario, Wavering
 from simulations.traces.link_trace import LinkTrace
 from simulations.wavering import drawn
 
+MANY = 100_000  # requests: below, plain Python is done before anything is compiled
+MOST_USERS, MOST_PLACES, MOST_STATIONS = 1 << 15, 1 << 8, 1 << 10  # as simulations.compiled.state
 Read = dict[str, tuple[Model, Profile]]  # graphs and profiles of the pipelines, by name
 
 
 def air(scenario: Scenario, engine: Engine, draws: Draws) -> Air:
     """Users at their places, served by cells."""
-    channel = _channel(scenario, crowd.positions(scenario, draws), draws)
+    channel = channel_of(scenario, draws)
     return Air(engine, channel, len(scenario.cells), scenario.generation, draws.of("waking"))
 
 
-def _channel(scenario: Scenario, places: Positions, draws: Draws) -> Channel:
+def fabric(scenario: Scenario, draws: Draws, read: Read, begin_s: float, *, compiled: bool) -> Fabric:
+    """Cells, wires, machines and devices at this time; all but what decides is compiled, if that is wanted."""
+    cells, stretch = tuple(cell.name for cell in scenario.cells), _stretch(scenario, draws)
+    if not compiled:
+        engine = Engine(begin_s)
+        sky, wires = air(scenario, engine, draws), Backhaul(engine, scenario.wires)
+        return Fabric(engine, sky, wires, machines(scenario, engine, read), cells, scenario.core_s, stretch)
+    from simulations.compiled import fabric as made  # numba takes a second to load
+
+    fast = made.CompiledEngine(begin_s, len(cells))
+    nodes, channel = machines(scenario, fast, read), channel_of(scenario, draws)
+    above = made.CompiledAir(fast, channel, len(cells), scenario.generation, draws.of("waking"))
+    laid = made.CompiledBackhaul(fast, scenario.wires, cells, tuple(nodes))
+    return cast("Fabric", made.CompiledFabric(fast, above, laid, nodes, cells, scenario.core_s, stretch))
+
+
+def is_large(scenario: Scenario) -> bool:
+    """Whether compiling pays: it comes to many requests, and to no more of anything than there is room for."""
+    users = sum(group.count for group in scenario.groups)
+    requests = scenario.duration_s * sum(group.count * crowd.mean_per_s(group) for group in scenario.groups)
+    fits = users <= MOST_USERS and len(scenario.cells) + len(scenario.machines) <= MOST_PLACES
+    return requests >= MANY and fits and 2 * len(scenario.cells) + len(scenario.wires) <= MOST_STATIONS
+
+
+def channel_of(scenario: Scenario, draws: Draws) -> Channel:
+    """What gives users their cells and rates."""
+    places = crowd.positions(scenario, draws)
     stations = [cell.station for cell in scenario.cells if cell.station is not None]
     if stations:
         return RadioChannel(stations, places, draws.of("radio"))
@@ -63,7 +94,7 @@ def _curve(like: str, read: Read) -> dict[int, float]:
     return {}
 
 
-def stretch(scenario: Scenario, draws: Draws) -> Callable[[], float] | None:
+def _stretch(scenario: Scenario, draws: Draws) -> Callable[[], float] | None:
     """What each run's seconds are multiplied by, log-normal about 1; None for always 1."""
     variation = max(pipeline.variation for pipeline in scenario.pipelines)
     if not variation:

@@ -27,15 +27,15 @@ LOOK_S = 1.0  # an attempt is not overdue before (stragglers.LEAST_S)
 EPOCHS = 1_000_000  # numbers of one deployment's epochs
 ERROR_S = 0.01  # until a worker's word comes back that it lacks an epoch
 LEAST_S = 1e-12  # a byte, on the best of links
-FINE = 10
+FINE, COARSE = 10, 2  # what goes up is many times what comes down
 
 
 Rates = tuple[float, float]  # of the radio, up and down, bits/s
 
 
-def _step(rate: float) -> int:
-    """Rates that differ by less than one in FINE steer alike."""
-    return int(log(rate) * FINE) if rate > 1 else 0
+def _step(rate: float, fine: int) -> int:
+    """Rates that differ by less than one in `fine` steer alike."""
+    return int(log(rate) * fine) if rate > 1 else 0
 
 
 class Request:
@@ -186,10 +186,12 @@ class Post:
         """Have the user's next request go where it is answered first, by what its own radio gives it alone."""
         if not self.offered:
             return
-        key = (_step(alone[0]), _step(alone[1]))
+        key = (_step(alone[0], FINE), _step(alone[1], COARSE))
         ways = self._met.get(key)
         if ways is None:
-            ways = self._met[key] = self._ways_at(user.device, (exp((key[0] + 0.5) / FINE), exp((key[1] + 0.5) / FINE)))
+            ways = self._met[key] = self._ways_at(
+                user.device, (exp((key[0] + 0.5) / FINE), exp((key[1] + 0.5) / COARSE))
+            )
         if ways is not user.learned:
             user.learned = ways
             user.core.learn(ways)

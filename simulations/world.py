@@ -7,13 +7,10 @@ from collections.abc import Callable
 
 from partitioner.topology import Tier
 from simulations import build, crowd, ledger
-from simulations.backhaul import Backhaul
 from simulations.draws import Draws
-from simulations.engine import Engine
 from simulations.foresight import foreseen
 from simulations.models import read_pipeline
 from simulations.posts import UP_S, Posts
-from simulations.requests import Fabric
 from simulations.results import Outcome
 from simulations.routers import Request, Routers
 from simulations.scenario import Change, Scenario
@@ -33,17 +30,18 @@ COLUMNS = (
 class World:
     """All of a scenario, at a time. `on_row` hears of each request that has ended, as COLUMNS name it."""
 
-    def __init__(self, scenario: Scenario, replication: int, read: build.Read | None = None) -> None:
-        """`read` holds pipelines that were read before, by name."""
+    def __init__(
+        self, scenario: Scenario, replication: int, read: build.Read | None = None, *, compiled: bool | None = None
+    ) -> None:
+        """`read` holds pipelines that were read before, by name; `compiled`: None for what suits the scenario."""
         read = read or {one.name: read_pipeline(one) for one in scenario.pipelines}
-        self.scenario, self.engine, self._replication = scenario, Engine(-UP_S), replication
+        self.scenario, self._replication = scenario, replication
         self._draws = Draws(scenario.seed, replication)
-        self.backhaul = Backhaul(self.engine, scenario.wires)
-        self.air = build.air(scenario, self.engine, self._draws)
-        self.machines = build.machines(scenario, self.engine, read)
+        is_compiled = build.is_large(scenario) if compiled is None else compiled
+        self.fabric = build.fabric(scenario, self._draws, read, -UP_S, compiled=is_compiled)
+        self.engine, self.air, self.backhaul = self.fabric.engine, self.fabric.air, self.fabric.backhaul
+        self.machines = self.fabric.machines
         self._cells = tuple(cell.name for cell in scenario.cells)
-        stretch = build.stretch(scenario, self._draws)
-        self.fabric = Fabric(self.engine, self.air, self.backhaul, self.machines, self._cells, scenario.core_s, stretch)
         self.users = build.users(scenario)
         self.groups = [Tally() for _ in scenario.groups]
         self.routers = Routers(self.fabric, self.users, self._ended)

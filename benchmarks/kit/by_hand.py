@@ -21,14 +21,14 @@ links: [{between: [cell, mec], mbps: 1000, rtt_ms: 4, j_per_mb: 0.1, usd_per_gb:
 pipelines:
   - {name: see, input_kb: 100, steps: [{name: find, ms: {phone: 900, mec: 30}, out_kb: 10}], variation: VARIATION}
 users:
-  - name: all
+  - name: walkers
     count: COUNT
     device: phone
     pipeline: see
     moving: {area_m: [0, 0, 1, 1]}
     asking: {kind: KIND, per_s: 0.5}
     deadline_ms: 1000
-timeline: [{at_s: 90, users: all, ask_times: 1.0e-9}]
+timeline: [{at_s: 90, users: walkers, ask_times: 1.0e-9}]
 policy: {kind: edge}
 """
 
