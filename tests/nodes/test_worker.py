@@ -322,8 +322,9 @@ def test_an_orphan_ends_by_itself(tmp_path: Path) -> None:
     assert "no controller and no traffic for 0.3 s" in worker.end()
 
 
+@pytest.mark.slow
 def test_a_watched_worker_is_no_orphan(tmp_path: Path) -> None:
-    worker = workers.start(tmp_path, "--orphan-s", "0.3")
+    worker = workers.start(tmp_path, "--orphan-s", "1.5")  # long enough to be claimed on a busy machine
 
     async def scenario() -> None:
         async with client(worker) as control:
@@ -331,7 +332,7 @@ def test_a_watched_worker_is_no_orphan(tmp_path: Path) -> None:
             events = control.watch()
             await anext(events)
             with pytest.raises(subprocess.TimeoutExpired):
-                await asyncio.to_thread(worker.process.wait, 1.0)
+                await asyncio.to_thread(worker.process.wait, 2.5)
             await events.aclose()
 
     run(scenario)
