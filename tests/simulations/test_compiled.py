@@ -1,10 +1,13 @@
 """The compiled fabric comes to what the plain one comes to: every request, every figure."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from simulations.build import is_large
+from simulations.compiled import forget_stale
 from simulations.results import Outcome
 from simulations.world import Row, World
 from tests.simulations.scenarios import TWO_CELLS, plain, scenario, users
@@ -63,6 +66,17 @@ def test_every_request_and_every_figure_is_the_same(case: str) -> None:
     for name, column in slow.series.items():
         assert column == pytest.approx(fast.series[name], rel=1e-6, abs=1e-6, nan_ok=True), name
     assert one.air.handovers == other.air.handovers
+
+
+def test_what_was_compiled_is_forgotten_once_any_source_is_newer(tmp_path: Path) -> None:
+    source, other, kept = (tmp_path / name for name in ("a.py", "b.py", "__pycache__/a.f.nbi"))
+    kept.parent.mkdir()
+    for at_s, path in enumerate((source, other, kept), 1):
+        path.touch()
+        os.utime(path, (at_s, at_s))
+    assert not forget_stale(tmp_path) and kept.exists()
+    os.utime(other, (9, 9))  # whose functions a's call
+    assert forget_stale(tmp_path) and not kept.exists() and source.exists()
 
 
 def test_few_requests_are_not_worth_compiling_for() -> None:
