@@ -27,7 +27,7 @@ from orchestrator.client import Client
 from simulations.twin import JOURNAL, REQUESTS, Compared, read_run, services_of, twin
 from tests.lab.journals import copied
 
-SLOWDOWN = 2.0  # of the camera
+SLOWDOWN = 3.0  # of the camera
 LOADS = (0.35, 0.65)  # of what the plan is predicted to do
 REQUESTS_EACH, QUICK = 1_050, 120
 MOST_PER_S = 25.0  # all workers share this machine

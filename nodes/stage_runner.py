@@ -229,17 +229,22 @@ class StageRunner:
     def _start(self, tickets: tuple[int, ...]) -> None:
         held = [(ticket, self._requests[ticket]) for ticket in tickets]
         frames = [request.frame for _, request in held]
-        started_s = time.monotonic()
+        began_s = time.monotonic()
+
+        def job() -> list[Worked]:
+            nonlocal began_s
+            began_s = time.monotonic()  # another job may be in the lane, and until it is through this one waits
+            return self._work(frames)
 
         def done(results: list[Worked]) -> None:
             if self._hung is not None:
                 return  # too late: all have been told
             for (ticket, request), worked in zip(held, results, strict=True):
-                self._emit(request, worked, started_s - request.arrived_s)
+                self._emit(request, worked, began_s - request.arrived_s)
                 self._forget(ticket)
             self._pump()
 
-        self._lane.submit(lambda: self._work(frames), done)
+        self._lane.submit(job, done)
 
     def _work(self, frames: Sequence[Frame]) -> list[Worked]:
         started_s = time.monotonic()

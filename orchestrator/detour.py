@@ -6,13 +6,13 @@ where it will be answered first, by what it sees of its own links and has in han
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nodes.links import LinkEstimate as StreamEstimate
 from orchestrator.links_seen import LinkEstimate
 from partitioner.errors import InvalidProblem
 from partitioner.latency_form import LatencyForm
-from policies.routing import Way, soonest_way
+from policies.routing import Way, soonest_of
 
 LOYALTY = 0.3  # of what a request takes in the epoch in use: what another must save
 Ends = tuple[str, str]
@@ -44,11 +44,8 @@ def soonest(
     known = [epoch for epoch in epochs if epoch in ways]
     if len(known) < 2 or known[0] != epochs[0]:
         return epochs[0]
-    met = [
-        ways[epoch] if (many := in_hand.get(epoch, 0)) == ways[epoch].in_hand else replace(ways[epoch], in_hand=many)
-        for epoch in known
-    ]
-    return int(soonest_way(ways=met, loyalty=loyalty).name)
+    there = [in_hand.get(epoch, 0) for epoch in known]
+    return known[soonest_of([ways[epoch] for epoch in known], there, loyalty)]
 
 
 def seen_links(estimates: Mapping[Ends, StreamEstimate]) -> dict[Ends, LinkEstimate]:

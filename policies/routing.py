@@ -25,6 +25,8 @@ class Way:
 
     def work_s(self, requests: int) -> float:
         """What serving so many takes, in batches as full as they come."""
+        if len(self.batch_s) == 1:
+            return requests * self.batch_s[0]
         full, rest = divmod(requests, len(self.batch_s))
         return full * self.batch_s[-1] + (self.batch_s[rest - 1] if rest else 0.0)
 
@@ -34,8 +36,12 @@ class Way:
 
         A way that owes an answer for longer than its work and link explain is as late again: it may hang.
         """
-        overdue_s = self.silent_s - self.work_s(self.in_hand) - self.link_s if self.in_hand else 0.0
-        return self.link_s + self.work_s(self.in_hand + 1) + max(0.0, overdue_s)
+        return self.completion_with_s(self.in_hand)
+
+    def completion_with_s(self, in_hand: int) -> float:
+        """The same with another number in hand."""
+        overdue_s = self.silent_s - self.work_s(in_hand) - self.link_s if in_hand and self.silent_s else 0.0
+        return self.link_s + self.work_s(in_hand + 1) + max(0.0, overdue_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +61,15 @@ def soonest_way(*, ways: Sequence[Way], loyalty: float = 0.0) -> Way:
     """
     if not ways:
         raise ValueError("a request needs at least one way to go")
-    ranks = [(way.completion_s, way.in_hand, way.name) for way in ways]
+    return ways[soonest_of(ways, [way.in_hand for way in ways], loyalty)]
+
+
+def soonest_of(ways: Sequence[Way], in_hand: Sequence[int], loyalty: float) -> int:
+    """The place of `soonest_way` if so many are in hand on each, whatever the ways say."""
+    ranks = [(way.completion_with_s(many), many, way.name) for way, many in zip(ways, in_hand, strict=True)]
     best = min(ranks)
     is_loyal = loyalty and best[0] >= ranks[0][0] * (1 - loyalty)
-    return ways[0] if is_loyal else ways[ranks.index(best)]
+    return 0 if is_loyal else ranks.index(best)
 
 
 def least_completion(*, ways: Sequence[Way], loyalty: float = 0.0) -> Route:

@@ -16,9 +16,10 @@ from simulations.engine import Engine
 from simulations.machines import Machine
 from simulations.requests import Fabric
 from simulations.routers import User
-from simulations.scenario import Cell, Scenario, Wavering
+from simulations.scenario import Cell, Pipeline, Scenario, Wavering
 from simulations.traces.link_trace import LinkTrace
 from simulations.wavering import drawn
+from simulations.ways import Service
 
 MANY = 100_000  # requests: below, plain Python is done before anything is compiled
 MOST_USERS, MOST_PLACES, MOST_STATIONS = 1 << 15, 1 << 8, 1 << 10  # as simulations.compiled.state
@@ -31,20 +32,20 @@ def air(scenario: Scenario, engine: Engine, draws: Draws) -> Air:
     return Air(engine, channel, len(scenario.cells), scenario.generation, draws.of("waking"))
 
 
-def fabric(scenario: Scenario, draws: Draws, read: Read, begin_s: float, *, compiled: bool) -> Fabric:
+def fabric(scenario: Scenario, draws: Draws, begin_s: float, *, compiled: bool) -> Fabric:
     """Cells, wires, machines and devices at this time; all but what decides is compiled, if that is wanted."""
-    cells, stretch = tuple(cell.name for cell in scenario.cells), _stretch(scenario, draws)
+    cells = tuple(cell.name for cell in scenario.cells)
     if not compiled:
         engine = Engine(begin_s)
         sky, wires = air(scenario, engine, draws), Backhaul(engine, scenario.wires)
-        return Fabric(engine, sky, wires, machines(scenario, engine, read), cells, scenario.core_s, stretch)
+        return Fabric(engine, sky, wires, machines(scenario, engine), cells, scenario.core_s)
     from simulations.compiled import fabric as made  # numba takes a second to load
 
     fast = made.CompiledEngine(begin_s, len(cells))
-    nodes, channel = machines(scenario, fast, read), channel_of(scenario, draws)
+    nodes, channel = machines(scenario, fast), channel_of(scenario, draws)
     above = made.CompiledAir(fast, channel, len(cells), scenario.generation, draws.of("waking"))
     laid = made.CompiledBackhaul(fast, scenario.wires, cells, tuple(nodes))
-    return cast("Fabric", made.CompiledFabric(fast, above, laid, nodes, cells, scenario.core_s, stretch))
+    return cast("Fabric", made.CompiledFabric(fast, above, laid, nodes, cells, scenario.core_s))
 
 
 def is_large(scenario: Scenario) -> bool:
@@ -76,30 +77,39 @@ def _traces(cell: Cell, length_s: float, draws: Draws) -> tuple[LinkTrace, LinkT
     return up, down
 
 
-def machines(scenario: Scenario, engine: Engine, read: Read) -> dict[str, Machine]:
+def machines(scenario: Scenario, engine: Engine) -> dict[str, Machine]:
     """All that are no devices, by name."""
     return {
-        one.node.name: Machine(engine, one.node.name, one.servers, one.rules, _curve(one.profiled_as, read))
+        one.node.name: Machine(engine, one.node.name, one.servers, one.rules)
         for one in scenario.machines
         if one.node.tier is not Tier.DEVICE
     }
 
 
-def _curve(like: str, read: Read) -> dict[int, float]:
-    """Seconds of batches of the first pipeline that was measured in batches on that class of node."""
-    for _, profile in read.values():
-        for key, engine in profile.engines.items():
-            if key.node_class == like and engine.batch_s:
-                return dict(engine.batch_s)
+def services(scenario: Scenario, draws: Draws, read: Read) -> dict[str, Service]:
+    """What runs of each pipeline take beside what is planned, by its name."""
+    return {
+        pipeline.name: Service(
+            curves={one.node.name: _curve(one.profiled_as, read[pipeline.name][1]) for one in scenario.machines},
+            stretch=_stretch(pipeline, draws),
+        )
+        for pipeline in scenario.pipelines
+    }
+
+
+def _curve(like: str, profile: Profile) -> dict[int, float]:
+    """Seconds of batches on that class of node, by the first engine that was measured in batches there."""
+    for key, engine in profile.engines.items():
+        if key.node_class == like and engine.batch_s:
+            return dict(engine.batch_s)
     return {}
 
 
-def _stretch(scenario: Scenario, draws: Draws) -> Callable[[], float] | None:
+def _stretch(pipeline: Pipeline, draws: Draws) -> Callable[[], float] | None:
     """What each run's seconds are multiplied by, log-normal about 1; None for always 1."""
-    variation = max(pipeline.variation for pipeline in scenario.pipelines)
-    if not variation:
+    if not pipeline.variation:
         return None
-    draw, sigma2 = draws.of("service"), float(np.log1p(variation**2))
+    draw, sigma2 = draws.of("service", pipeline.name), float(np.log1p(pipeline.variation**2))
     left: list[float] = []
 
     def next_one() -> float:
@@ -114,7 +124,7 @@ def users(scenario: Scenario) -> list[User]:
     """All users, group after group, numbered from 0."""
     found: list[User] = []
     for number, group in enumerate(scenario.groups):
-        found += [User(len(found) + one, number, group.device) for one in range(group.count)]
+        found += [User(len(found) + one, number, group) for one in range(group.count)]
     return found
 
 

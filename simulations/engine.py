@@ -29,8 +29,11 @@ class Engine:
         heappush(self._coming, (when_s, self._number, call, given))
 
     def after(self, span_s: float, call: Callable[..., None], *given: Any) -> None:
-        """Have something happen so many seconds from now."""
-        self.at(self.now_s + span_s, call, *given)
+        """Have something happen so many seconds from now. OutOfRange for less than 0."""
+        if not span_s >= 0:
+            raise OutOfRange(f"after {span_s!r} s: time does not go backwards")
+        self._number += 1
+        heappush(self._coming, (self.now_s + span_s, self._number, call, given))
 
     def run(self, until_s: float = inf) -> int:
         """Let time pass until nothing is to come, or until then: what falls on `until_s` itself still happens.

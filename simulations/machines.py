@@ -1,7 +1,8 @@
 """Machines that run stages: a queue before each stage, as live (nodes.batching), and so many runs at once.
 
-A batch of b takes what one takes, times the machine's batch curve: as measured for the whole model, else b. Whose turn
-it is among a machine's stages goes by arrival. A machine that is lost forgets what it had.
+A batch of b takes what one takes, times the batch curve of the machine and its model as measured, else b. Whose turn
+it is among a machine's stages goes by priority, the least first, then by arrival. A machine that is lost forgets what
+it had.
 """
 
 from collections import deque
@@ -14,32 +15,33 @@ from simulations.engine import Engine
 from simulations.stations import Held
 
 Key = tuple[int, str]  # of a stage: the epoch, everywhere unique, and its name
+Curve = Mapping[int, float]  # seconds of a batch by its size
 
 
 class Work:
     """One attempt's turn at one stage."""
 
-    __slots__ = ("arrived_s", "attempt", "began_s", "key", "seconds", "ticket")
+    __slots__ = ("arrived_s", "attempt", "began_s", "curve", "key", "priority", "seconds", "ticket")
 
-    def __init__(self, key: Key, seconds: float, attempt: Any = None) -> None:
-        self.key, self.seconds, self.attempt = key, seconds, attempt
+    def __init__(
+        self, key: Key, seconds: float, attempt: Any = None, priority: int = 0, curve: Curve | None = None
+    ) -> None:
+        """`curve`: seconds of batches by size; None for nothing known."""
+        self.key, self.seconds, self.attempt, self.priority, self.curve = key, seconds, attempt, priority, curve
         self.ticket, self.arrived_s, self.began_s = 0, 0.0, -1.0
 
 
 class Machine:
     """One machine under simulated time."""
 
-    def __init__(
-        self, engine: Engine, name: str, servers: int, rules: BatchRules, curve: Mapping[int, float] | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, name: str, servers: int, rules: BatchRules) -> None:
         """`served` and `refused` are called with work that is done, or that its deadline has overtaken."""
         self.name, self.held, self.is_up = name, Held(engine), True
         self.served: Callable[[Work], None] = _ignored
         self.refused: Callable[[Work], None] = _ignored
         self._engine, self._servers, self._free, self._rules = engine, servers, servers, rules
-        self._curve = dict(curve or {})
         self._queues: dict[Key, Batcher] = {}
-        self._turns: deque[Work] = deque()  # by arrival; those that do not wait any more are passed over
+        self._turns: deque[Work] = deque()  # by priority and arrival; those that wait no more are passed over
         self._looks_s: dict[Key, float] = {}  # when a stage that lets more join is looked at again
         self._waiting: dict[int, Work] = {}
         self._ticket = self._life = 0
@@ -50,17 +52,34 @@ class Machine:
         if queue is None:
             queue = self._queues[work.key] = Batcher(self._rules)
         self._ticket += 1
-        work.ticket, work.arrived_s = self._ticket, self._engine.now_s
-        self.held.came += 1
-        if queue.add(work.ticket, work.arrived_s, deadline_s=deadline_s) is not None:
-            self.held.refused += 1
+        ticket, now_s, held = self._ticket, self._engine.now_s, self.held
+        work.ticket, work.arrived_s = ticket, now_s
+        held.came += 1
+        if queue.add(ticket, now_s, deadline_s=deadline_s, priority=work.priority) is not None:
+            held.refused += 1
             return False
-        self._waiting[work.ticket] = work
-        self._turns.append(work)
-        self.held.change(1, 0)
+        held.change(1, 0)
+        if not self._turns and self._free:
+            decision = queue.decide(now_s)  # nobody else waits here, so it can be of this one only
+            if type(decision) is Run:
+                self._begin([work])
+                return True
+            if type(decision) is Refuse:
+                self._refuse(work)
+                return True
+        self._wait(work)
         if self._free:
             self._go_on()
         return True
+
+    def _wait(self, work: Work) -> None:
+        """Take a turn: after all of its priority, before all of a greater one."""
+        self._waiting[work.ticket] = work
+        turns = self._turns
+        if not turns or turns[-1].priority <= work.priority:
+            turns.append(work)
+        else:
+            turns.insert(next(at for at, other in enumerate(turns) if other.priority > work.priority), work)
 
     def withdraw(self, work: Work) -> bool:
         """Take a turn back; False if it has begun or is over."""
@@ -138,20 +157,8 @@ class Machine:
         self.held.change(0, 1)
         seconds = max(work.seconds for work in batch)
         if len(batch) > 1:
-            seconds *= self.batch_factor(len(batch))
+            seconds *= batch_factor(batch[0].curve or {}, len(batch))
         self._engine.after(seconds, self._end, batch, self._life)
-
-    def batch_factor(self, size: int) -> float:
-        """What a batch of that size takes over one of 1: measured, in between linear, else the size itself."""
-        if size in self._curve and 1 in self._curve:
-            return self._curve[size] / self._curve[1]
-        below = max((rows for rows in self._curve if rows < size), default=0)
-        if not below or 1 not in self._curve:
-            return float(size)
-        above = min((rows for rows in self._curve if rows > size), default=0)
-        low = self._curve[below]
-        per_row = (self._curve[above] - low) / (above - below) if above else low / below
-        return (low + per_row * (size - below)) / self._curve[1]
 
     def _end(self, batch: list[Work], life: int) -> None:
         if life != self._life:
@@ -163,6 +170,19 @@ class Machine:
             self.served(work)
         if self._turns and self._free:
             self._go_on()
+
+
+def batch_factor(curve: Curve, size: int) -> float:
+    """What a batch of that size takes over one of 1: measured, in between linear, else the size itself."""
+    if size in curve and 1 in curve:
+        return curve[size] / curve[1]
+    below = max((rows for rows in curve if rows < size), default=0)
+    if not below or 1 not in curve:
+        return float(size)
+    above = min((rows for rows in curve if rows > size), default=0)
+    low = curve[below]
+    per_row = (curve[above] - low) / (above - below) if above else low / below
+    return (low + per_row * (size - below)) / curve[1]
 
 
 def _ignored(work: Work) -> None:

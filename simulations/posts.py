@@ -4,6 +4,7 @@ One deployment a cell and kind of user, each with a control core of its own: "th
 and what a core decides of one deployment hangs on nothing but its links and nodes.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from statistics import median
 
@@ -22,6 +23,7 @@ from simulations.results import Notes
 from simulations.routers import Post, Rates, Routers, User
 from simulations.scenario import Pipeline, Scenario
 from simulations.shell import Shell
+from simulations.ways import Service
 
 UP_S = 5.0  # before the first request, in which deployments come up
 MOVED = 0.05  # a link that is this much faster or slower than was told is told of again
@@ -34,9 +36,11 @@ Place = tuple[int, int]  # a cell's number, a kind of user's
 class Posts:
     """All deployments of a scenario."""
 
-    def __init__(self, scenario: Scenario, fabric: Fabric, routers: Routers, read: Read) -> None:
-        """Nothing has come up yet."""
-        self.notes = Notes()
+    def __init__(
+        self, scenario: Scenario, fabric: Fabric, routers: Routers, read: Read, services: Mapping[str, Service]
+    ) -> None:
+        """Nothing has come up yet. `read` and `services` are of pipelines, by name."""
+        self.notes, self._services = Notes(), services
         self._scenario, self._fabric, self._routers = scenario, fabric, routers
         self.kinds = list(dict.fromkeys((group.pipeline, group.device) for group in scenario.groups))
         self._kind_of = [self.kinds.index((group.pipeline, group.device)) for group in scenario.groups]
@@ -58,11 +62,12 @@ class Posts:
         blueprint = blueprint_of(scenario, pipeline, read[pipeline.name], device, links, spent)
         is_only = sum(one == pipeline.name for one, _ in self.kinds) == 1
         name = f"{pipeline.name}{'' if is_only else f' on {self.kinds[kind][1]}'}@{scenario.cells[cell].name}"
-        post = Post(name, len(self._routers.posts), read[pipeline.name][0].graph.outputs, self._routers)
+        outputs, service = read[pipeline.name][0].graph.outputs, self._services[pipeline.name]
+        post = Post(name, len(self._routers.posts), outputs, service, self._routers)
         self._routers.posts.append(post)
         self._posts[cell, kind] = post
-        post.sees(links, self._usual(cell, leg))
-        self._told[cell, kind] = dict(post.seen)
+        post.sees(links, device, *self._usual(cell, leg))
+        self._told[cell, kind] = {link.ends: link for link in links}
         self.shells[cell, kind] = Shell(
             self._fabric.engine,
             Control(min_gain=policy.min_gain, min_dwell_s=policy.min_dwell_s, drift=policy.drift),
@@ -109,9 +114,10 @@ class Posts:
             for kind in range(len(self.kinds)):
                 shell, post, told = self.shells[cell, kind], self._posts[cell, kind], self._told[cell, kind]
                 device = self.kinds[kind][1]
-                changed = [link for link in self._links(cell, kind, leg) if _differs(told.get(link.ends), link)]
+                links = self._links(cell, kind, leg)
+                post.sees(links, device, *self._usual(cell, leg))
+                changed = [link for link in links if _differs(told.get(link.ends), link)]
                 if changed:
-                    post.sees(changed, self._usual(cell, leg))
                     told |= {link.ends: link for link in changed}
                     rounded = {link.ends: _rounded(link, device) for link in told.values()}
                     shell.vouch(tuple(rounded.values()))

@@ -3,7 +3,6 @@
 It decides nothing: routing.py's core says which epoch an attempt goes to and when it is taken back (routers.py).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from partitioner.topology import NodeId
@@ -29,10 +28,12 @@ class Attempt:
         "is_over",
         "number",
         "owner",
+        "priority",
         "queue_s",
         "radio_s",
         "request",
         "since_s",
+        "stretch",
         "transfer_s",
         "under_way",
         "user",
@@ -40,11 +41,22 @@ class Attempt:
     )  # fmt: skip
 
     def __init__(
-        self, owner: Any, number: int, user: int, device: NodeId, way: Way, crew: tuple[NodeId, ...], budget_s: float
+        self,
+        owner: Any,
+        number: int,
+        user: int,
+        device: NodeId,
+        way: Way,
+        crew: tuple[NodeId, ...],
+        budget_s: float,
+        priority: int = 0,
     ) -> None:
+        """`stretch` is what its runs on the user's own device take over what is planned."""
         self.owner, self.number, self.user, self.device, self.way, self.crew = owner, number, user, device, way, crew
         self.budget_s, self.at, self.is_over, self.cell, self.since_s = budget_s, 0, False, -1, 0.0
         self.radio_s = self.queue_s = self.compute_s = self.transfer_s = 0.0
+        self.priority, stretch = priority, way.service.stretch
+        self.stretch = 1.0 if stretch is None or not way.starts_here else stretch()
         self.under_way: Any = None  # what would have to be withdrawn, and from where
         self.request: Any = None
 
@@ -52,6 +64,13 @@ class Attempt:
     def hops(self) -> tuple[float, float, float, float]:
         """Seconds of radio, queues, compute and wires."""
         return self.radio_s, self.queue_s, self.compute_s, self.transfer_s
+
+
+def turn(attempt: Attempt, step: Run, node: NodeId) -> Work:
+    """An attempt's turn at a stage on a machine."""
+    service = attempt.way.service
+    seconds = step.seconds if service.stretch is None else step.seconds * service.stretch()
+    return Work((attempt.way.number, step.stage), seconds, attempt, attempt.priority, service.curves.get(node))
 
 
 class Fabric:
@@ -65,11 +84,9 @@ class Fabric:
         machines: dict[NodeId, Machine],
         cells: tuple[str, ...],
         core_s: float,
-        stretch: Callable[[], float] | None,
     ) -> None:
-        """`stretch` draws what a stage's seconds are multiplied by; None for always 1."""
         self.engine, self.air, self.backhaul, self.machines = engine, air, backhaul, machines
-        self._cells, self._core_s, self._stretch = cells, core_s, stretch
+        self._cells, self._core_s = cells, core_s
         self.devices: dict[int, Queue] = {}
         self.seen_up, self.seen_down = [Sightings() for _ in cells], [Sightings() for _ in cells]
 
@@ -123,20 +140,20 @@ class Fabric:
         return source, target
 
     def _run(self, attempt: Attempt, step: Run) -> None:
-        seconds = step.seconds if self._stretch is None else step.seconds * self._stretch()
         node = attempt.crew[step.place] if attempt.crew else step.node
         attempt.since_s = self.engine.now_s
         if node == attempt.device:
             queue = self.devices.get(attempt.user)
             if queue is None:
                 queue = self.devices[attempt.user] = Queue(self.engine)
+            seconds = step.seconds * attempt.stretch
             attempt.under_way = (queue, queue.submit(seconds, self._ran_here, attempt, seconds))
             return
         machine = self.machines[node]
         if not machine.is_up:
             attempt.owner.lost(attempt, node)
             return
-        work = Work((attempt.way.number, step.stage), seconds, attempt)
+        work = turn(attempt, step, node)
         attempt.under_way = (machine, work)
         if not machine.submit(work, self.engine.now_s + attempt.budget_s):
             attempt.under_way = None

@@ -19,7 +19,8 @@ from partitioner.plan import Plan
 from partitioner.topology import NodeId
 from policies.routing import Way as Met
 from simulations.requests import Attempt, Fabric
-from simulations.ways import Way, way_of
+from simulations.scenario import Group
+from simulations.ways import Service, Way, way_of
 
 TICK_S = 0.05
 AGAIN_S = 0.5  # between two looks at a user who waits, as what its core knows of delays may have changed
@@ -27,6 +28,7 @@ LOOK_S = 1.0  # an attempt is not overdue before (stragglers.LEAST_S)
 EPOCHS = 1_000_000  # numbers of one deployment's epochs
 ERROR_S = 0.01  # until a worker's word comes back that it lacks an epoch
 LEAST_S = 1e-12  # a byte, on the best of links
+SAME, SAME_S = 0.05, 5e-4  # of a link's seconds a byte, and of its delay: less changes nothing
 FINE, COARSE = 10, 2  # what goes up is many times what comes down
 
 
@@ -52,10 +54,10 @@ class Request:
 class User:
     """One user: its routing core, and what it has in hand by name."""
 
-    __slots__ = ("core", "device", "group", "in_hand", "is_watched", "known", "learned", "number", "post")
+    __slots__ = ("core", "device", "group", "in_hand", "is_watched", "known", "learned", "number", "post", "priority")
 
-    def __init__(self, number: int, group: int, device: NodeId) -> None:
-        self.number, self.group, self.device = number, group, device
+    def __init__(self, number: int, group: int, like: Group) -> None:
+        self.number, self.group, self.device, self.priority = number, group, like.device, like.priority
         self.core = Routing()
         self.in_hand: dict[str, Request] = {}
         self.post: Post | None = None
@@ -67,8 +69,9 @@ class User:
 class Post:
     """The gateway of one deployment: its users, the epoch that they use and those that stand by."""
 
-    def __init__(self, name: str, index: int, outputs: tuple[str, ...], routers: "Routers") -> None:
+    def __init__(self, name: str, index: int, outputs: tuple[str, ...], service: Service, routers: "Routers") -> None:
         self.name, self._first, self._outputs, self._routers = name, index * EPOCHS, outputs, routers
+        self._service = service
         self.users: dict[int, User] = {}
         self.current: int | None = None
         self.offered: dict[int, None] = {}
@@ -78,9 +81,9 @@ class Post:
         self.gone: dict[int, None] = {}  # unloaded, whatever users were told
         self._draining: dict[int, Callable[[], None]] = {}
         self._lost: dict[NodeId, None] = {}
-        self.seen: dict[tuple[str, str], LinkEstimate] = {}  # as users here see them, in the median
-        self._usual: tuple[Rates, Rates] = ((1.0, 1.0), (1.0, 1.0))
-        self._met: dict[tuple[int, int], dict[int, Met]] = {}
+        self._wires: dict[tuple[str, str], tuple[float, LinkEstimate]] = {}  # seconds a byte of all but the radio
+        self._share: Rates = (1.0, 1.0)
+        self._met: dict[tuple[int, int], dict[int, Met]] = {}  # by rates; as long as all else stays what it is
 
     def join(self, user: User) -> None:
         """A user is here now, and was elsewhere or nowhere before."""
@@ -129,7 +132,7 @@ class Post:
     def _hear_of(self, epoch: int, plan: Plan, pace: Pace | None) -> int:
         number = self._first + epoch
         if number not in self.ways:
-            self.ways[number] = way_of(plan, number, self._outputs)
+            self.ways[number] = way_of(plan, number, self._outputs, self._service)
             self.in_flight[number] = 0
         self.paces[number] = pace
         self._draining.pop(number, None)
@@ -156,8 +159,11 @@ class Post:
 
     def renew(self, epoch: int, pace: Pace | None) -> None:
         """As shell.Gateway."""
-        if self._first + epoch in self.ways:
-            self.paces[self._first + epoch] = pace
+        number = self._first + epoch
+        if number not in self.ways:
+            return
+        before, self.paces[number] = self.paces[number], pace
+        if before is None or pace is None or (before.form, before.stage_s) != (pace.form, pace.stage_s):
             self._met.clear()
 
     def lose(self, node: NodeId) -> None:
@@ -176,37 +182,41 @@ class Post:
         if number in self._draining and not self.in_flight[number]:
             self._draining.pop(number)()
 
-    def sees(self, links: Iterable[LinkEstimate], usual: tuple[Rates, Rates]) -> None:
-        """Links have changed. `usual`: what the radio gives users here, up and down, and what it would if alone."""
-        self.seen |= {link.ends: link for link in links}
-        self._usual = usual
-        self._met.clear()
+    def sees(self, links: Iterable[LinkEstimate], device: NodeId, rates: Rates, alone: Rates) -> None:
+        """All links are so now that the radio gives users here these `rates`, where it would give `alone` to one."""
+        self._share = (rates[0] / alone[0], rates[1] / alone[1])
+        for link in links:
+            own = 8 / rates[0] if link.source == device else 8 / rates[1] if link.target == device else 0.0
+            beyond = max(1 / link.bytes_per_s - own, 0.0)
+            before = self._wires.get(link.ends)
+            if (
+                before is None
+                or abs(beyond - before[0]) * link.bytes_per_s > SAME
+                or abs(link.propagation_s - before[1].propagation_s) > SAME_S
+            ):
+                self._wires[link.ends] = beyond, link
+                self._met.clear()
 
     def steer(self, user: User, alone: Rates) -> None:
         """Have the user's next request go where it is answered first, by what its own radio gives it alone."""
         if not self.offered:
             return
-        key = (_step(alone[0], FINE), _step(alone[1], COARSE))
+        share = self._share
+        key = (_step(alone[0] * share[0], FINE), _step(alone[1] * share[1], COARSE))
         ways = self._met.get(key)
         if ways is None:
-            ways = self._met[key] = self._ways_at(
-                user.device, (exp((key[0] + 0.5) / FINE), exp((key[1] + 0.5) / COARSE))
-            )
+            rates = exp((key[0] + 0.5) / FINE), exp((key[1] + 0.5) / COARSE)
+            ways = self._met[key] = self._ways_at(user.device, rates)
         if ways is not user.learned:
             user.learned = ways
             user.core.learn(ways)
 
-    def _ways_at(self, device: NodeId, alone: Rates) -> dict[int, Met]:
-        """What a request meets in each epoch, for a user whose radio is so much better or worse than others' here."""
-        seen, usual = self._usual
-        more_s = [8 / (rate * own / other) - 8 / rate for rate, own, other in zip(seen, alone, usual, strict=True)]
-        mine = {
-            (source, target): replace(
-                link, bytes_per_s=1 / max(1 / link.bytes_per_s + more_s[0 if source == device else 1], LEAST_S)
-            )
-            for (source, target), link in self.seen.items()
-            if device in (source, target)
-        }
+    def _ways_at(self, device: NodeId, rates: Rates) -> dict[int, Met]:
+        """What a request meets in each epoch, for a user whose radio gives so much, up and down."""
+        mine = {}
+        for ends, (beyond, link) in self._wires.items():
+            own = 8 / rates[0] if link.source == device else 8 / rates[1] if link.target == device else 0.0
+            mine[ends] = replace(link, bytes_per_s=1 / max(beyond + own, LEAST_S))
         found = {
             number: way(number, self.paces.get(number), mine) for number in (self.current, *self.offered) if number
         }
@@ -291,8 +301,9 @@ class Routers:
         post = self.posts[send.epoch // EPOCHS]
         post.in_flight[send.epoch] += 1
         request.epoch, request.tries = send.epoch, send.attempt
+        way = post.ways[send.epoch]
         request.attempt = Attempt(
-            self, send.attempt, user.number, user.device, post.ways[send.epoch], send.way, send.budget_s
+            self, send.attempt, user.number, user.device, way, send.way, send.budget_s, user.priority
         )
         request.attempt.request = request
         if send.epoch in post.gone:

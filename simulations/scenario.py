@@ -136,7 +136,10 @@ class Asking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Users who are alike. An answer after `deadline_s` is late; after `budget_s` nobody waits for it any more."""
+    """Users who are alike. An answer after `deadline_s` is late; after `budget_s` nobody waits for it any more.
+
+    At machines those of the least `priority` go first.
+    """
 
     name: str
     count: int

@@ -251,6 +251,7 @@ def _group(model: yaml.GroupModel, folder: Path) -> Group:
         ),
         deadline_s=model.deadline_ms / 1e3,
         budget_s=BUDGET_S if model.budget_ms is None else model.budget_ms / 1e3,
+        priority=model.priority,
     )
 
 

@@ -214,6 +214,7 @@ class GroupModel(StrictModel):
     asking: AskingModel
     deadline_ms: Positive
     budget_ms: Positive | None = None
+    priority: Annotated[int, Field(ge=0, le=100)] = 0
 
 
 class ChangeModel(StrictModel):

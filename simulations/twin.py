@@ -4,14 +4,16 @@ service times.
 Arrivals and the epoch of each request are those of the run's request log, plans and link estimates those of its
 journal. What a stage takes is drawn from what it took in the other run, where the same operators ran on the same node;
 else from its planned time, times what others there took over theirs. What messages take beyond bytes over goodput is
-drawn likewise (software at both ends). Stages are served one at a time, as their lanes are, and so are links' bytes. So
-what it predicts is the waiting: the distribution of latencies under this run's load, epochs and links.
+drawn likewise (software at both ends), of requests that met nobody: what others wait is for the twin to tell. Stages
+are served one at a time, as their lanes are, and so are links' bytes. So what it predicts is the waiting: the
+distribution of latencies under this run's load, epochs and links.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from heapq import heappop, heappush
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +127,8 @@ def services_of(run: Run) -> Services:
     """What stages and messages took in a run whose requests were traced. SimulationsError if too few were."""
     stages: dict[Did, list[float]] = defaultdict(list)
     over_plan: dict[str, list[float]] = defaultdict(list)
-    beyond: list[float] = []
+    beyond: list[tuple[int, float]] = []  # by how many others were under way
+    met = dict(zip(map(id, run.answers), _met(run.answers), strict=True))
     rates = _Links(run.links)
     for answer in run.answers:
         plan = run.plans[answer.deployment, answer.epoch]
@@ -141,14 +144,27 @@ def services_of(run: Run) -> Services:
             inside_s += took_s + hop.queue_s
         rates.advance(answer.arrived_s)
         on_links_s = sum(rates.seconds(crossing) + rates.propagation_s(crossing) for crossing in _messages(plan))
-        beyond.append(max(0.0, answer.latency_s - inside_s - on_links_s) / len(_messages(plan)))
+        each_s = max(0.0, answer.latency_s - inside_s - on_links_s) / len(_messages(plan))
+        beyond.append((met[id(answer)], each_s))
     if len(beyond) < LEAST:
         raise SimulationsError(f"{run.name}: {len(beyond)} traced answers; service times need {LEAST} (trace=True)")
+    few = sorted(many for many, _ in beyond)[LEAST - 1]
     return Services(
         {did: np.array(took) for did, took in stages.items()},
         {node: np.array(ratios) for node, ratios in over_plan.items()},
-        np.array(beyond),
+        np.array([each_s for many, each_s in beyond if many <= few]),
     )
+
+
+def _met(answers: Iterable[Ended]) -> list[int]:
+    """How many others were under way when each request came; answers in the order of arrival."""
+    found, ends_s = list[int](), list[float]()
+    for answer in answers:
+        while ends_s and ends_s[0] <= answer.arrived_s:
+            heappop(ends_s)
+        found.append(len(ends_s))
+        heappush(ends_s, answer.arrived_s + answer.latency_s)
+    return found
 
 
 def twin(run: Run, services: Services, *, seed: int = 1) -> tuple[Compared, ...]:

@@ -1,6 +1,7 @@
 """What a request of an epoch does, step by step: runs on machines, and messages between them. Compiled from a plan."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from orchestrator.replicas_routing import Crew, Routes
 from orchestrator.routes import entry, onward, returned
@@ -29,16 +30,32 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What a pipeline's runs take beside what is planned: batches by machine, seconds of each size; and by chance.
+
+    `stretch` draws what a stage's seconds are multiplied by; None for always 1.
+    """
+
+    curves: Mapping[NodeId, Mapping[int, float]] = field(default_factory=dict)
+    stretch: Callable[[], float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """An epoch's steps in a request's order; `number` is the epoch's, unique among all deployments."""
+    """An epoch's steps in a request's order; `number` is the epoch's, unique among all deployments.
+
+    `starts_here`: something of it runs on the user's own device.
+    """
 
     number: int
     steps: tuple[Run | Message, ...]
     routes: Routes
     sent_bytes: int
+    starts_here: bool
+    service: Service = Service()
 
 
-def way_of(plan: Plan, number: int, outputs: tuple[str, ...]) -> Way:
+def way_of(plan: Plan, number: int, outputs: tuple[str, ...], service: Service) -> Way:
     """The steps of a plan whose stages run one after the other."""
     steps: list[Run | Message] = [_message(entry(plan))]
     for place, stage in enumerate(plan.stages):
@@ -58,6 +75,8 @@ def way_of(plan: Plan, number: int, outputs: tuple[str, ...]) -> Way:
         steps=tuple(steps),
         routes=Routes(epoch=number, nodes=nodes, outputs=outputs, crews=crews),
         sent_bytes=round(sent / 8),
+        starts_here=any(stage.node == entry(plan).source for stage in plan.stages),
+        service=service,
     )
 
 

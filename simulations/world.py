@@ -38,14 +38,15 @@ class World:
         self.scenario, self._replication = scenario, replication
         self._draws = Draws(scenario.seed, replication)
         is_compiled = build.is_large(scenario) if compiled is None else compiled
-        self.fabric = build.fabric(scenario, self._draws, read, -UP_S, compiled=is_compiled)
+        self.fabric = build.fabric(scenario, self._draws, -UP_S, compiled=is_compiled)
         self.engine, self.air, self.backhaul = self.fabric.engine, self.fabric.air, self.fabric.backhaul
         self.machines = self.fabric.machines
         self._cells = tuple(cell.name for cell in scenario.cells)
         self.users = build.users(scenario)
         self.groups = [Tally() for _ in scenario.groups]
         self.routers = Routers(self.fabric, self.users, self._ended)
-        self.posts = Posts(scenario, self.fabric, self.routers, read)
+        services = build.services(scenario, self._draws, read)
+        self.posts = Posts(scenario, self.fabric, self.routers, read, services)
         self._series = Series(self._cells)
         self._requests = self._events = 0
         self.on_row: Callable[[Row], None] | None = None

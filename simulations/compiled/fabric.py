@@ -22,7 +22,7 @@ from simulations.machines import Machine, Work
 from simulations.radio.access import Generation
 from simulations.radio.carrier import Direction
 from simulations.radio.path_loss import Floats
-from simulations.requests import Attempt
+from simulations.requests import Attempt, turn
 from simulations.scenario import Wire
 from simulations.sightings import WINDOW_S, told
 from simulations.stations import Shared
@@ -250,10 +250,9 @@ class CompiledFabric:
         machines: dict[NodeId, Machine],
         cells: tuple[str, ...],
         core_s: float,
-        stretch: Callable[[], float] | None,
     ) -> None:
         self.engine, self.air, self.backhaul, self.machines = engine, air, backhaul, machines
-        self._p, self._stretch, self._cells = engine.p, stretch, len(cells)
+        self._p, self._cells = engine.p, len(cells)
         self._machines = list(machines.values())
         self._places = {name: len(cells) + number for number, name in enumerate(machines)}
         self._routes: dict[tuple[int, str, tuple[NodeId, ...]], int] = {}
@@ -275,8 +274,7 @@ class CompiledFabric:
         route = self._routes.get(key)
         if route is None:
             route = self._routes[key] = self._lay(attempt.way, attempt.device, attempt.crew)
-        stretch = 1.0 if self._stretch is None else self._stretch()
-        slot, out = calls.start(self._p, self.engine.now_s, attempt.user, route, stretch)
+        slot, out = calls.start(self._p, self.engine.now_s, attempt.user, route, attempt.stretch)
         attempt.cell = slot
         self._at[slot] = attempt
         if out:
@@ -346,8 +344,7 @@ class CompiledFabric:
         if not machine.is_up:
             attempt.owner.lost(attempt, machine.name)
             return
-        seconds = step.seconds if self._stretch is None else step.seconds * self._stretch()
-        work = Work((attempt.way.number, step.stage), seconds, attempt)
+        work = turn(attempt, step, machine.name)
         attempt.under_way = (machine, work)
         if not machine.submit(work, self.engine.now_s + attempt.budget_s):
             attempt.under_way = None

@@ -44,6 +44,21 @@ def test_groups_never_share_a_batch_nor_overtake() -> None:
     assert queue.decide(0.0) == Wait(1.0)
 
 
+def test_the_least_priority_goes_first_and_within_it_who_came_first() -> None:
+    queue = batcher()
+    for ticket, priority in enumerate((5, 5, 0, 5, 0, 2)):
+        queue.add(ticket, float(ticket), priority=priority)
+    assert [queue.decide(9.0) for _ in range(6)] == [Run((ticket,)) for ticket in (2, 4, 5, 0, 1, 3)]
+
+
+def test_a_batch_waits_for_its_oldest_even_if_that_is_not_its_first() -> None:
+    queue = batcher(max_batch=4, max_delay_s=1.0)
+    queue.add(0, 0.0, priority=1)
+    queue.add(1, 0.4, priority=0)
+    assert queue.decide(0.5) == Wait(1.0)
+    assert queue.decide(1.0) == Run((1, 0))
+
+
 def test_a_full_queue_refuses_the_newcomer_only() -> None:
     queue = batcher(2, queue_limit=2)
     assert queue.add(9, 0.0) == Refuse(9, "queue full")
@@ -56,6 +71,15 @@ def test_a_request_past_its_deadline_is_refused_wherever_it_waits() -> None:
     assert queue.decide(0.9) == Wait(9.0)
     assert queue.decide(1.0) == Refuse(7, "deadline")
     assert queue.decide(1.0) == Wait(9.0)
+
+
+def test_each_deadline_is_kept_whatever_the_order_in_which_they_come() -> None:
+    queue = batcher(max_batch=9, max_delay_s=9.0)
+    for ticket, deadline_s in enumerate((5.0, 3.0, None, 4.0, 5.0)):
+        queue.add(ticket, 0.0, deadline_s=deadline_s)
+    told = [(now_s, queue.decide(now_s)) for now_s in (2.0, 3.0, 3.5, 4.0, 5.0, 5.0)]
+    refused = [(now_s, found.ticket) for now_s, found in told if isinstance(found, Refuse)]
+    assert refused == [(3.0, 1), (4.0, 3), (5.0, 0), (5.0, 4)]
 
 
 def test_a_removed_request_never_runs() -> None:

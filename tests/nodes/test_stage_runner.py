@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -305,6 +306,22 @@ def test_a_traced_request_gathers_a_timing_at_each_hop_and_others_none() -> None
         assert timings[0].compute_s > 0
 
     with_stage(scenario)
+
+
+def test_time_behind_another_in_the_lane_counts_as_waiting() -> None:
+    program = Gated()
+
+    async def scenario(runner: StageRunner, post: Post, streams: Pair) -> None:
+        for name in ("runs", "next"):
+            runner.accept(request_frame(name, timings=()), streams.b)
+        came_s = time.monotonic()
+        await asyncio.sleep(0.02)  # for which the first is at work
+        held_s = time.monotonic() - came_s
+        program.gate.set()
+        _, (second,) = [(await post.answered.get()).header.timings or () for _ in range(2)]
+        assert second.queue_s >= held_s
+
+    with_stage(scenario, program)
 
 
 def test_a_slowdown_sleeps_in_proportion_to_the_work(monkeypatch: pytest.MonkeyPatch) -> None:

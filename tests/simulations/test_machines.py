@@ -10,7 +10,7 @@ import pytest
 
 from nodes.batching import BatchRules
 from simulations.engine import Engine
-from simulations.machines import Machine, Work
+from simulations.machines import Curve, Machine, Work, batch_factor
 from simulations.radio.path_loss import Floats
 
 MANY, BATCHES = 20_000, 40
@@ -18,9 +18,16 @@ STAGE = (1, "all")
 AT_ONCE = BatchRules(queue_limit=1_000_000)
 
 
-def fed(machine: Machine, engine: Engine, at_s: Floats, seconds: Floats, deadline_s: float = np.inf) -> list[Work]:
+def fed(
+    machine: Machine,
+    engine: Engine,
+    at_s: Floats,
+    seconds: Floats,
+    deadline_s: float = np.inf,
+    curve: Curve | None = None,
+) -> list[Work]:
     """Let work come; it, with `attempt` the moment at which it was served, NaN for what never was."""
-    works = [Work(STAGE, float(each), np.nan) for each in seconds]
+    works = [Work(STAGE, float(each), np.nan, curve=curve) for each in seconds]
 
     def serve(work: Work) -> None:
         work.attempt = engine.now_s
@@ -114,15 +121,15 @@ def bulk(at_s: Sequence[float], work: Sequence[float], curve: dict[int, float], 
 def test_batches_form_and_last_as_the_recursion_says(delay_s: float) -> None:
     at_s, draw = poisson(2.5, 3000, seed=6)
     work, curve, engine = draw.exponential(1.0, 3000), {1: 0.8, 2: 1.0, 4: 1.6, 8: 2.4}, Engine()
-    machine = Machine(engine, "m", 1, BatchRules(max_batch=8, max_delay_s=delay_s, queue_limit=10_000), curve)
-    ended_s = np.array([one.attempt for one in fed(machine, engine, at_s, work)])
+    machine = Machine(engine, "m", 1, BatchRules(max_batch=8, max_delay_s=delay_s, queue_limit=10_000))
+    ended_s = np.array([one.attempt for one in fed(machine, engine, at_s, work, curve=curve)])
     assert ended_s == pytest.approx(bulk(at_s.tolist(), work.tolist(), curve, 8, delay_s), abs=1e-9)
 
 
 @pytest.mark.parametrize(("size", "factor"), [(1, 1), (2, 1.5), (3, 1.75), (4, 2), (8, 4)])
 def test_a_batch_that_was_not_measured_lies_between_its_neighbours(size: int, factor: float) -> None:
-    assert Machine(Engine(), "m", 1, AT_ONCE, {1: 2.0, 2: 3.0, 4: 4.0}).batch_factor(size) == pytest.approx(factor)
-    assert Machine(Engine(), "m", 1, AT_ONCE).batch_factor(size) == size
+    assert batch_factor({1: 2.0, 2: 3.0, 4: 4.0}, size) == pytest.approx(factor)
+    assert batch_factor({}, size) == size
 
 
 def test_a_preferred_size_goes_at_once_and_the_rest_when_it_has_waited() -> None:
@@ -135,12 +142,29 @@ def test_a_preferred_size_goes_at_once_and_the_rest_when_it_has_waited() -> None
 def in_turn(rules: BatchRules, keys: str, servers: int = 1) -> list[str]:
     """The order in which work of these stages is begun that came one after the other while the machine was busy."""
     engine, begun = Engine(), list[tuple[float, str]]()
-    machine = Machine(engine, "m", servers, rules, {1: 1.0, 8: 1.0})
+    machine, curve = Machine(engine, "m", servers, rules), {1: 1.0, 8: 1.0}
     machine.served = lambda work: begun.append((work.began_s, work.key[1]))
     for number, key in enumerate(keys):
-        engine.at(number / 100, machine.submit, Work((1, key), 1.0))
+        engine.at(number / 100, machine.submit, Work((1, key), 1.0, curve=curve))
     engine.run()
     return [key for _, key in sorted(begun, key=lambda one: one[0])]
+
+
+def test_who_has_priority_waits_as_cobham_says() -> None:
+    """A. Cobham, Priority assignment in waiting line problems, 1954: M/G/1, no pre-emption."""
+    at_s, draw = poisson(0.8, 40 * MANY // 10, seed=8)
+    seconds, engine, waits = draw.exponential(1.0, len(at_s)), Engine(), np.zeros(len(at_s))
+    is_first = draw.random(len(at_s)) < 0.25  # so 0.2 a second of them, and 0.6 of others
+    machine = Machine(engine, "m", 1, AT_ONCE)
+    machine.served = lambda work: waits.__setitem__(work.attempt, work.began_s - work.arrived_s)
+    for number, (when_s, work_s, first) in enumerate(zip(at_s, seconds, is_first, strict=True)):
+        stage = (1, "ab"[number % 2])  # turns between stages go by priority as well
+        engine.at(float(when_s), machine.submit, Work(stage, float(work_s), number, priority=0 if first else 3))
+    engine.run()
+    left_s = 0.8 * 2 / 2  # of the one that is served
+    for mine, wait_s in ((is_first, left_s / (1 - 0.2)), (~is_first, left_s / ((1 - 0.2) * (1 - 0.8)))):
+        each = waits[mine][: mine.sum() // BATCHES * BATCHES]
+        assert each.mean() == pytest.approx(wait_s, abs=four_sd(each))
 
 
 def test_stages_take_turns_by_arrival() -> None:
@@ -229,8 +253,8 @@ def test_a_turn_that_is_taken_back_is_nobody_s() -> None:
 def test_little_s_law_holds_to_the_digit() -> None:
     at_s, draw = poisson(3.0, 4000, seed=8)
     engine = Engine()
-    machine = Machine(engine, "m", 2, BatchRules(max_batch=4, max_delay_s=0.2, queue_limit=6), {1: 1.0, 4: 1.7})
-    works = fed(machine, engine, at_s, draw.exponential(0.8, 4000))
+    machine = Machine(engine, "m", 2, BatchRules(max_batch=4, max_delay_s=0.2, queue_limit=6))
+    works = fed(machine, engine, at_s, draw.exponential(0.8, 4000), curve={1: 1.0, 4: 1.7})
     machine.held.settle()
     spent_s = np.nansum(np.array([work.attempt for work in works]) - at_s)
     busy_s = {(work.began_s, work.attempt): work.attempt - work.began_s for work in works if work.began_s >= 0}
