@@ -7,6 +7,7 @@ where it will be answered first, by what it sees of its own links and has in han
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from nodes.links import LinkEstimate as StreamEstimate
 from orchestrator.links_seen import LinkEstimate
@@ -28,6 +29,21 @@ class Pace:
     form: LatencyForm
     stage_s: float
     links: tuple[LinkEstimate, ...] = ()
+
+
+class Ways(dict[int, Way]):
+    """What a request meets in each epoch. Nobody changes one, so routers of many users may share it."""
+
+    def __init__(self, ways: Mapping[int, Way] = MappingProxyType({})) -> None:
+        super().__init__(ways)
+        self._when_idle: dict[tuple[int, ...], int] = {}
+
+    def soonest_when_idle(self, epochs: Sequence[int]) -> int:
+        """`soonest` with nothing in hand."""
+        key = tuple(epochs)
+        if (found := self._when_idle.get(key)) is None:
+            found = self._when_idle[key] = soonest(epochs, self, {})
+        return found
 
 
 def soonest(

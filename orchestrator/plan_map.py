@@ -18,6 +18,10 @@ from partitioner.topology import NodeId
 
 MOST = 2.0  # times what the whole model takes where its inputs are: routers send a request there before it takes longer
 OUTRUN = 2.0  # times the goodput that the map was drawn for, where a link has no range
+REMEMBERED = 1024  # plans' fingerprints: cores ask for those of the same few with each event
+_PRINTS: dict[
+    int, tuple[Plan, str]
+] = {}  # by the plan's id, with the plan itself: as long as it is here, no other has it
 Ends = tuple[NodeId, NodeId]
 Rates = Mapping[Ends, LinkEstimate]
 
@@ -59,11 +63,14 @@ class LinkRange:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanMap:
-    """Known plans, the links that they were found for, and over which of these links the map is complete."""
+    """Known plans, the links that they were found for, and over which of these links the map is complete: over each
+    alone or, `jointly`, over any of them together.
+    """
 
     plans: tuple[KnownPlan, ...]
     links: tuple[LinkEstimate, ...]
     ranges: tuple[LinkRange, ...] = ()
+    jointly: bool = False
 
     @cached_property
     def most_s(self) -> float:
@@ -102,16 +109,13 @@ class PlanMap:
         )
 
     def is_complete_under(self, links: Sequence[LinkEstimate], drift: float) -> bool:
-        """Whether at most one of these links has left what the map was drawn for, and is within its range."""
+        """Whether what has left the links that the map was drawn for is within its range: one or, `jointly`, any."""
         drawn = {link.ends: link for link in self.links}
         moved = [link for link in links if changed_by_more_than(drift, drawn.get(link.ends, link), link)]
-        if not moved:
-            return True
-        return len(moved) == 1 and any(
-            (one.source, one.target) == moved[0].ends
-            and one.low_bytes_per_s <= moved[0].bytes_per_s <= one.high_bytes_per_s
-            for one in self.ranges
-        )
+        spans = {(one.source, one.target): (one.low_bytes_per_s, one.high_bytes_per_s) for one in self.ranges}
+        if len(moved) > 1 and not self.jointly:
+            return False
+        return all(low <= one.bytes_per_s <= high for one in moved for low, high in (spans.get(one.ends, (inf, 0.0)),))
 
 
 def rates_of(links: Iterable[LinkEstimate]) -> Rates:
@@ -132,7 +136,12 @@ def work(plan: Plan) -> tuple[object, ...]:
 
 def fingerprint(plan: Plan) -> str:
     """A short name of a plan's work, the same for every plan that does the same."""
-    return sha256(repr(work(plan)).encode()).hexdigest()[:16]
+    found = _PRINTS.get(id(plan))
+    if found is None or found[0] is not plan:
+        if len(_PRINTS) >= REMEMBERED:
+            _PRINTS.clear()
+        found = _PRINTS[id(plan)] = plan, sha256(repr(work(plan)).encode()).hexdigest()[:16]
+    return found[1]
 
 
 def weights_by_node(plan: Plan) -> dict[NodeId, int]:

@@ -86,6 +86,11 @@ class Replicas:
         self._known: dict[tuple[int, int, NodeId], _Replica] = {}  # epoch, number of the stage, node
         self._out: list[tuple[int, NodeId]] = []
 
+    @property
+    def are_whole(self) -> bool:
+        """Whether no node has been taken out of any epoch."""
+        return not self._out
+
     def are_enough(self, routes: Routes, lost: Collection[NodeId]) -> bool:
         """Whether each stage has a node left."""
         return all([self._able(routes.epoch, crew, lost) for crew in routes.crews])

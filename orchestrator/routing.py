@@ -10,7 +10,7 @@ which replica of a stage is taken replicas_routing.py's.
 from collections.abc import Iterable, Mapping
 
 from orchestrator.actions import Action, Deliver, Drained, FailRequest, Release, Send, Suspect
-from orchestrator.detour import soonest
+from orchestrator.detour import Ways, soonest
 from orchestrator.errors import IllegalTransition
 from orchestrator.replicas_routing import Replicas, Routes, node_on
 from orchestrator.request import Request, held_up, recall, why_late
@@ -52,7 +52,7 @@ class Routing:
         self._current: int | None = None
         self._offered: list[int] = []
         self._split: Split | None = None
-        self._ways: dict[int, Way] = {}
+        self._ways = Ways()
         self._draining: list[int] = []
         self._lost: list[NodeId] = []
         self._broken: list[int] = []
@@ -236,11 +236,13 @@ class Routing:
     def choices(self) -> list[int]:
         """Healthy epochs that a request could go to: the one in use, then those that stand by."""
         known = () if self._current is None else (self._current, *self._offered)
+        if not self._lost and not self._broken and self._replicas.are_whole:
+            return list(known)
         return [epoch for epoch in known if self._is_healthy(self._routes[epoch])]
 
     def learn(self, ways: Mapping[int, Way]) -> None:
         """What a request meets in each of the choices; those left out are not known."""
-        self._ways = dict(ways)
+        self._ways = ways if isinstance(ways, Ways) else Ways(ways)
 
     def hurry(self, epoch: int, old_s: float, new_s: float, now_s: float) -> tuple[Action, ...]:
         """Requests still in this old epoch are sent anew where that answers them sooner.
@@ -357,8 +359,11 @@ class Routing:
         if not self._offered:
             routes = self._routes[self._current]
             return routes if self._is_healthy(routes) else None
-        choices = self.choices()
-        return self._routes[soonest(choices, self._ways, self._replicas.there)] if choices else None
+        if not (choices := self.choices()):
+            return None
+        if len(self._requests) == 1:  # so nothing is in hand anywhere
+            return self._routes[self._ways.soonest_when_idle(choices)]
+        return self._routes[soonest(choices, self._ways, self._replicas.there)]
 
     def _end_split(self, epoch: int) -> None:
         if self._split is not None and self._split.epoch == epoch:

@@ -58,9 +58,9 @@ class LatencyForm:
         """Latency of one request alone where its links, by (source, target), are worth this."""
         return self.fixed_s + sum(one.seconds(rates) for one in self.carried)
 
-    def bytes_over(self, ends: Ends) -> int:
-        """What one request puts on this link."""
-        return sum(one.nbytes for one in self.carried if (one.source, one.target) == ends)
+    def bytes_by_link(self) -> dict[Ends, int]:
+        """What one request puts on each link that it uses."""
+        return {(one.source, one.target): one.nbytes for one in self.carried}
 
 
 def latency_form(topology: Topology, plan: Plan) -> LatencyForm:
@@ -98,16 +98,15 @@ def gain_std_s(
     other. To first order (δ(b/r) ≈ b/r · δr/r). A link that `relative_std` leaves out is held to be known. Where no
     plan counts for more than `at_most` seconds, neither does what is not known of it. InvalidProblem as for `seconds`.
     """
-    stds = {
-        ends: std for ends, std in relative_std.items() if current.bytes_over(ends) != other.bytes_over(ends) and std
-    }
+    mine, theirs = current.bytes_by_link(), other.bytes_by_link()
+    stds = {ends: std for ends, std in relative_std.items() if std and mine.get(ends, 0) != theirs.get(ends, 0)}
     if not stds:
         return 0.0
     now_s, then_s = current.seconds(rates), other.seconds(rates)
 
     def drop_s(ends: Ends, std: float) -> float:
         """By how much the gain is less if this link is off by so much, whichever way is worse."""
-        off = [one.bytes_over(ends) / rates[ends].bytes_per_s * std for one in (current, other)]
+        off = [one.get(ends, 0) / rates[ends].bytes_per_s * std for one in (mine, theirs)]
         gains = [min(now_s + way * off[0], at_most) - min(then_s + way * off[1], at_most) for way in (1, -1)]
         return max(min(now_s, at_most) - min(then_s, at_most) - min(gains), 0.0)
 

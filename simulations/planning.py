@@ -6,7 +6,6 @@ it. It is drawn anew only where the wires behind the cell have become others. No
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from math import log10
 
 from orchestrator.answering import found
@@ -56,7 +55,8 @@ class Planner:
         links: Links,
         known: tuple[Plan, ...],
     ) -> PlanMap | None:
-        """Every plan worth knowing at any rate of the radio, and the `known` ones, for links as they are now.
+        """Every plan worth knowing at any rate of the radio, and the `known` ones, for wires as they are now: the same
+        object as long as nothing is to be added.
 
         None where plans can't be compared by their latency (orchestrator.mapping.is_mappable).
         """
@@ -64,22 +64,18 @@ class Planner:
         asked = (kind, wires, excluded)
         if asked not in self._maps:
             is_fit = is_mappable(blueprint.problem(links, excluded))
-            empty = PlanMap(plans=(), links=links)
+            empty = PlanMap(plans=(), links=links, ranges=tuple(_all_of_it(link) for link in links), jointly=True)
             self._maps[asked] = with_plans(empty, blueprint, _plans(blueprint, links_at, excluded)) if is_fit else None
         drawn = self._maps[asked]
         if drawn is None:
             return None
         self._maps[asked] = drawn = with_plans(drawn, blueprint, known)
-        ranges = tuple(
-            LinkRange(
-                source=link.source,
-                target=link.target,
-                low_bytes_per_s=link.bytes_per_s / WIDE,
-                high_bytes_per_s=link.bytes_per_s * WIDE,
-            )
-            for link in links
-        )
-        return replace(drawn, links=links, ranges=ranges)
+        return drawn
+
+
+def _all_of_it(link: LinkEstimate) -> LinkRange:
+    low, high = link.bytes_per_s / WIDE, link.bytes_per_s * WIDE
+    return LinkRange(source=link.source, target=link.target, low_bytes_per_s=low, high_bytes_per_s=high)
 
 
 def _plans(blueprint: Blueprint, links_at: LinksAt, excluded: tuple[NodeId, ...]) -> Iterator[Plan]:

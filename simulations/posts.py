@@ -48,6 +48,8 @@ class Posts:
         self._planner, self._posts, self.shells = Planner(), dict[Place, Post](), dict[Place, Shell]()
         self._told: dict[Place, dict[tuple[str, str], LinkEstimate]] = {}
         self._gone: dict[tuple[int, NodeId], None] = {}  # what a cell does not reach, as everybody there knows
+        self._here: list[list[int]] = []  # some users of each cell
+        self._gather()
         pipelines = {one.name: one for one in scenario.pipelines}
         for cell in range(len(scenario.cells)):
             legs = self._leg(cell)[0]
@@ -109,21 +111,28 @@ class Posts:
         """Tell the control cores what has changed, and that time has passed."""
         for line in self._fabric.backhaul.lines.values():
             line.look(self._fabric.engine.now_s)
+        self._gather()
         for cell in range(len(self._scenario.cells)):
             leg, std = self._leg(cell)
             for kind in range(len(self.kinds)):
                 shell, post, told = self.shells[cell, kind], self._posts[cell, kind], self._told[cell, kind]
                 device = self.kinds[kind][1]
                 links = self._links(cell, kind, leg)
-                post.sees(links, device, *self._usual(cell, leg))
+                are_new = post.sees(links, device, *self._usual(cell, leg))
                 changed = [link for link in links if _differs(told.get(link.ends), link)]
-                if changed:
-                    told |= {link.ends: link for link in changed}
-                    rounded = {link.ends: _rounded(link, device) for link in told.values()}
-                    shell.vouch(tuple(rounded.values()))
+                told |= {link.ends: link for link in changed}
+                if are_new:
+                    shell.vouch(tuple(_rounded(link, device) for link in told.values()))
                 for link in changed:
-                    shell.saw(rounded[link.ends], 1, std if device in link.ends else 0.0)
+                    shell.saw(_rounded(link, device), 1, std if device in link.ends else 0.0)
                 shell.tick()
+
+    def _gather(self) -> None:
+        """Who is asked in each cell."""
+        self._here = [[] for _ in self._scenario.cells]
+        for user, cell in enumerate(self._fabric.air.cell_of):
+            if len(self._here[cell]) < PROBED:
+                self._here[cell].append(user)
 
     def _leg(self, cell: int) -> tuple[Leg, float]:
         """What the radio gives here: as transfers of late did, else as probes would; and the less sure of both ways."""
@@ -137,14 +146,13 @@ class Posts:
         if (seen := sightings.look(self._fabric.engine.now_s)) is not None:
             return seen
         air = self._fabric.air
-        here = [user for user, at in enumerate(air.cell_of) if at == cell][:PROBED]
-        rates = [air.free_bits_per_s(user, way) for user in here] or air.alone[way][:PROBED]
+        rates = [air.free_bits_per_s(user, way) for user in self._here[cell]] or air.alone[way][:PROBED]
         return float(median(rates)), PROBED_STD
 
     def _usual(self, cell: int, leg: Leg) -> tuple[Rates, Rates]:
         """What users of this cell get, up and down, and what they would alone, in the median."""
         air = self._fabric.air
-        here = [user for user, at in enumerate(air.cell_of) if at == cell][:PROBED] or range(len(air.cell_of))[:PROBED]
+        here = self._here[cell] or range(len(air.cell_of))[:PROBED]
         up, down = (max(1.0, median(air.alone[way][user] for user in here)) for way in DIRECTIONS)
         return (max(1.0, leg.up_bits_per_s), max(1.0, leg.down_bits_per_s)), (up, down)
 

@@ -12,12 +12,11 @@ from dataclasses import replace
 from math import exp, log
 
 from orchestrator.actions import Action, Cancel, Deliver, FailRequest, Send
-from orchestrator.detour import Pace, way
+from orchestrator.detour import Pace, Ways, way
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.routing import FULL, Routing
 from partitioner.plan import Plan
 from partitioner.topology import NodeId
-from policies.routing import Way as Met
 from simulations.requests import Attempt, Fabric
 from simulations.scenario import Group
 from simulations.ways import Service, Way, way_of
@@ -83,7 +82,7 @@ class Post:
         self._lost: dict[NodeId, None] = {}
         self._wires: dict[tuple[str, str], tuple[float, LinkEstimate]] = {}  # seconds a byte of all but the radio
         self._share: Rates = (1.0, 1.0)
-        self._met: dict[tuple[int, int], dict[int, Met]] = {}  # by rates; as long as all else stays what it is
+        self._met: dict[tuple[int, int], Ways] = {}  # by rates; as long as all else stays what it is
 
     def join(self, user: User) -> None:
         """A user is here now, and was elsewhere or nowhere before."""
@@ -182,8 +181,12 @@ class Post:
         if number in self._draining and not self.in_flight[number]:
             self._draining.pop(number)()
 
-    def sees(self, links: Iterable[LinkEstimate], device: NodeId, rates: Rates, alone: Rates) -> None:
-        """All links are so now that the radio gives users here these `rates`, where it would give `alone` to one."""
+    def sees(self, links: Iterable[LinkEstimate], device: NodeId, rates: Rates, alone: Rates) -> bool:
+        """All links are so now that the radio gives users here these `rates`, where it would give `alone` to one.
+
+        Whether anything but the radio has changed.
+        """
+        are_new = False
         self._share = (rates[0] / alone[0], rates[1] / alone[1])
         for link in links:
             own = 8 / rates[0] if link.source == device else 8 / rates[1] if link.target == device else 0.0
@@ -195,7 +198,10 @@ class Post:
                 or abs(link.propagation_s - before[1].propagation_s) > SAME_S
             ):
                 self._wires[link.ends] = beyond, link
-                self._met.clear()
+                are_new = True
+        if are_new:
+            self._met.clear()
+        return are_new
 
     def steer(self, user: User, alone: Rates) -> None:
         """Have the user's next request go where it is answered first, by what its own radio gives it alone."""
@@ -211,7 +217,7 @@ class Post:
             user.learned = ways
             user.core.learn(ways)
 
-    def _ways_at(self, device: NodeId, rates: Rates) -> dict[int, Met]:
+    def _ways_at(self, device: NodeId, rates: Rates) -> Ways:
         """What a request meets in each epoch, for a user whose radio gives so much, up and down."""
         mine = {}
         for ends, (beyond, link) in self._wires.items():
@@ -220,7 +226,7 @@ class Post:
         found = {
             number: way(number, self.paces.get(number), mine) for number in (self.current, *self.offered) if number
         }
-        return {number: one for number, one in found.items() if one is not None}
+        return Ways({number: one for number, one in found.items() if one is not None})
 
     def _tell(self, user: User, actions: tuple[Action, ...]) -> None:
         self._routers.carry_out(user, actions)

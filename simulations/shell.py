@@ -41,6 +41,7 @@ from orchestrator.instructions import (
     SwitchRouters,
 )
 from orchestrator.links_seen import LinkEstimate
+from orchestrator.plan_map import PlanMap
 from orchestrator.wishes import guessed_links, room_of
 from partitioner.plan import Plan
 from simulations.engine import Engine
@@ -99,6 +100,7 @@ class Shell:
         self._plans: dict[int, Plan] = {}
         self._kind, self._links_at = kind, links_at
         self._asked: FindPlan | None = None
+        self._map_told: tuple[int, PlanMap | None] = (0, None)
 
     @property
     def plan(self) -> Plan:
@@ -190,15 +192,16 @@ class Shell:
             self._engine.after(MAP_S, self._map, wanted, wanted.links)
 
     def vouch(self, links: tuple[LinkEstimate, ...]) -> None:
-        """Links are these now: the map is good for them, or is drawn anew where wires have changed."""
+        """Wires have changed: the map is good for these links, or another one is drawn."""
         if self._asked is not None and not self._is_static:
             self._map(self._asked, links)
 
     def _map(self, wanted: FindPlan, links: tuple[LinkEstimate, ...]) -> None:
         held = tuple(epoch.plan for epoch in self.control.deployments()[self.name].epochs)
         drawn = self._planner.map(self._kind, self._blueprint, self._links_at, wanted.excluded, links, held)
-        if drawn is None:
+        if drawn is None or (self._map_told[0] == wanted.ticket and self._map_told[1] is drawn):
             return
+        self._map_told = wanted.ticket, drawn
         self.handle(PlansMapped(deployment=self.name, ticket=wanted.ticket, plan_map=drawn))
         for epoch in self._plans:
             self._gateway.renew(epoch, self.control.pace(self.name, epoch))

@@ -6,7 +6,7 @@ from numba import njit
 
 from simulations.compiled import moving
 from simulations.compiled.sharing import advance, change_rate
-from simulations.compiled.state import COMING, NOW_S, OUT_NODE, OUT_SLOT, attempts, counts, events, reals
+from simulations.compiled.state import COMING, NOW_S, OUT_SLOT, attempts, counts, events, reals
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -38,12 +38,6 @@ def withdraw(p: Any, now_s: float, slot: int) -> None:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def release(p: Any, slot: int) -> None:
-    """An attempt that came back is done with."""
-    moving.release(p, slot)
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
 def next_s(p: Any) -> float:
     """When the next thing happens; infinity if nothing is to come."""
     c, ev = counts(p), events(p)
@@ -51,17 +45,25 @@ def next_s(p: Any) -> float:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def go(p: Any, until_s: float) -> tuple[int, float, int, int]:
-    """Let time pass: what is for Python, when, whose slot, and which machine."""
+def go(p: Any, until_s: float) -> tuple[int, float, int]:
+    """Let time pass: what is for Python, when, and whose slot."""
     r, c = reals(p), counts(p)
     out = moving.go(p, until_s)
-    return out, r[NOW_S], c[OUT_SLOT], c[OUT_NODE]
+    return out, r[NOW_S], c[OUT_SLOT]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def hops(p: Any, slot: int) -> tuple[float, float, float, float]:
     """Seconds of radio, queues, compute and wires of an attempt so far."""
     at = attempts(p)
+    return at.radio_s[slot], at.queue_s[slot], at.compute_s[slot], at.transfer_s[slot]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def finish(p: Any, slot: int) -> tuple[float, float, float, float]:
+    """The same of one that came back and is done with: its slot is free."""
+    at = attempts(p)
+    moving.release(p, slot)
     return at.radio_s[slot], at.queue_s[slot], at.compute_s[slot], at.transfer_s[slot]
 
 

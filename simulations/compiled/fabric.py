@@ -37,17 +37,17 @@ class CompiledEngine(Engine):
     def __init__(self, begin_s: float, cells: int) -> None:
         super().__init__(begin_s)
         self.p, self.arrays = state.fabric(cells, begin_s)
-        self.heard: Callable[[int, int, int], None] = _unheard
+        self.heard: Callable[[int, int], None] = _unheard
 
     def run(self, until_s: float = inf) -> int:
         """As Engine.run; events within the fabric are counted there."""
         coming, happened, p = self._coming, 0, self.p
         while True:
             limit_s = coming[0][0] if coming and coming[0][0] <= until_s else until_s
-            out, at_s, slot, node = calls.go(p, limit_s)
+            out, at_s, slot = calls.go(p, limit_s)
             if out:
                 self.now_s = at_s
-                self.heard(out, slot, node)
+                self.heard(out, slot)
             elif coming and coming[0][0] <= until_s:
                 self.now_s, _, call, given = heappop(coming)
                 call(*given)
@@ -261,7 +261,7 @@ class CompiledFabric:
         self.seen_up = [Seen(engine, number) for number in range(len(cells))]
         self.seen_down = [Seen(engine, number + len(cells)) for number in range(len(cells))]
         engine.arrays["reals"][state.CORE_S] = core_s
-        engine.heard = self._heard
+        engine.heard = self._out
 
     @property
     def devices(self) -> dict[int, Device]:
@@ -309,27 +309,20 @@ class CompiledFabric:
             machine, work = attempt.under_way
             machine.withdraw(work)
             attempt.under_way = None
-        self._keep_hops(attempt)
-        del self._at[attempt.cell]
-        calls.withdraw(self._p, self.engine.now_s, attempt.cell)
-
-    def _keep_hops(self, attempt: Attempt) -> None:
         found = calls.hops(self._p, attempt.cell)
         attempt.radio_s, attempt.queue_s, attempt.compute_s, attempt.transfer_s = found
-
-    def _heard(self, out: int, slot: int, node: int) -> None:
-        del node
-        self._out(out, slot)
+        del self._at[attempt.cell]
+        calls.withdraw(self._p, self.engine.now_s, attempt.cell)
 
     def _out(self, out: int, slot: int) -> None:
         attempt = self._at[slot]
         if out == ARRIVED:
             self._arrived(attempt)
         elif out == CAME_BACK:
-            self._keep_hops(attempt)
             attempt.is_over = True
             del self._at[slot]
-            calls.release(self._p, slot)
+            found = calls.finish(self._p, slot)
+            attempt.radio_s, attempt.queue_s, attempt.compute_s, attempt.transfer_s = found
             attempt.owner.came_back(attempt)
         elif out == LOST:
             place = int(self.engine.arrays["counts"][state.OUT_NODE])
@@ -362,5 +355,5 @@ class CompiledFabric:
             self._out(out, attempt.cell)
 
 
-def _unheard(out: int, slot: int, node: int) -> None:
-    del out, slot, node
+def _unheard(out: int, slot: int) -> None:
+    del out, slot

@@ -7,6 +7,7 @@ far above Shannon's bound as their neighbour. A repeat's energy adds to what cam
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -18,6 +19,7 @@ Integers = NDArray[np.int64]
 TARGET = 0.1  # of the blocks may be lost at first
 SPREAD_DB = 0.4  # from many lost to few, for blocks of some thousand bits
 TRIES = 4  # of one block, the first included
+LEAST_DB, MOST_DB, PER_DB = -30, 70, 100  # of the table: below nothing gets through, above nothing is lost
 _NORMAL = NormalDist()
 _TARGET_SIGMAS = _NORMAL.inv_cdf(TARGET)
 _GRID = np.linspace(-8.0, 8.0, 6401)
@@ -74,6 +76,18 @@ class Schemes:
         used = np.maximum(chosen, 0)
         sent, left = self.through(used, sinr_db)
         return np.where(chosen < 0, 0.0, self.bits[used] * (1 - left) / sent)
+
+
+def carried(schemes: Schemes, sinr_db: Floats) -> Floats:
+    """Bits that a symbol carries with the best scheme at each SINR, taken to the hundredth of a decibel."""
+    at = np.rint((sinr_db - LEAST_DB) * PER_DB)
+    return np.asarray(_table(schemes)[np.clip(at, 0, (MOST_DB - LEAST_DB) * PER_DB).astype(np.int64)])
+
+
+@cache
+def _table(schemes: Schemes) -> Floats:
+    grid_db = LEAST_DB + np.arange((MOST_DB - LEAST_DB) * PER_DB + 1) / PER_DB
+    return schemes.bits_per_symbol(schemes.best(grid_db), grid_db)
 
 
 def _bits(rates: Mapping[int, Sequence[float]]) -> Floats:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from simulations.errors import OutOfRange
 from simulations.radio.carrier import Carrier, Direction
-from simulations.radio.link_adaptation import QAM64, QAM256, Schemes
+from simulations.radio.link_adaptation import QAM64, QAM256, Schemes, carried
 from simulations.radio.path_loss import Environment, Floats, path_loss_db
 from simulations.radio.shadowing import Shadows
 
@@ -21,6 +21,7 @@ USER_DBM = 23.0
 NOISE_DBM_PER_HZ = -174.0
 USER_NOISE_DB, STATION_NOISE_DB = 9.0, 5.0
 HYSTERESIS_DB, TRIGGER_S = 3.0, 0.64  # another station must be so much stronger, for so long (event A3, TS 38.331)
+WAYS: tuple[Direction, Direction] = ("up", "down")
 PARTS = (1.0, 0.25, 0.0625, 0.02)  # of the band, in which a user may send: 2 % of 100 MHz are 5 of 273 blocks
 FILTER_K, MEASURED_EVERY_S = 13, 0.2  # what users measure is smoothed: a share of 2^(-k/4) of each (TS 38.331, 5.5.3.2)
 
@@ -62,7 +63,12 @@ class RadioNetwork:
         self._masts_m = np.array([(station.east_m, station.north_m) for station in stations])
         self._power_dbm = np.array([station.power_dbm for station in stations])
         self._hz = np.array([station.carrier.blocks * station.carrier.block_hz for station in stations])
-        ghz = np.array([station.carrier.ghz for station in stations])
+        self._ghz = ghz = np.array([station.carrier.ghz for station in stations])
+        self._tables = {way: tuple({station.schemes(way): None for station in stations}) for way in WAYS}
+        self._symbols = {way: np.array([_symbols(station, way) for station in stations]) for way in WAYS}
+        self._table_of = {
+            way: np.array([self._tables[way].index(station.schemes(way)) for station in stations]) for way in WAYS
+        }
         self._same_band = (ghz[:, None] == ghz[None, :]) & ~np.eye(len(stations), dtype=bool)
         self._shadows = Shadows(stations[0].environment, (len(at_m), len(stations)), draw)
         self._better_s = np.zeros(len(at_m))
@@ -74,14 +80,13 @@ class RadioNetwork:
     def _losses(self, at_m: Floats) -> Floats:
         ground_m = np.hypot(*(at_m[:, None, :] - self._masts_m[None, :, :]).transpose(2, 0, 1))
         in_sight = self._shadows.in_sight(ground_m)
-        plain_db = np.stack(
-            [
-                path_loss_db(station.environment, station.carrier.ghz, ground_m[:, number], in_sight[:, number])
-                for number, station in enumerate(self.stations)
-            ],
-            axis=1,
-        )
-        return plain_db + self._shadows.loss_db(in_sight)
+        plain_db = np.empty_like(ground_m)
+        for ghz in np.unique(self._ghz):
+            alike = np.flatnonzero(self._ghz == ghz)
+            plain_db[:, alike] = path_loss_db(
+                self.stations[0].environment, float(ghz), ground_m[:, alike], in_sight[:, alike]
+            )
+        return np.asarray(plain_db + self._shadows.loss_db(in_sight))
 
     def move(self, at_m: Floats, moved_m: Floats, span_s: float) -> NDArray[np.int64]:
         """Users are here now, after so many metres and seconds; those who were handed over to another station."""
@@ -126,17 +131,18 @@ class RadioNetwork:
         A user's power is its own to concentrate: going up it takes the part of the band in which it gets most, which
         is noted in `parts_up`; the rest is left to others.
         """
-        sinr_db, rates, parts = self.sinr_db(direction, load), np.zeros(len(self.serving)), np.ones(len(self.serving))
-        for number, station in enumerate(self.stations):
-            here = self.serving == number
-            schemes, carrier = station.schemes(direction), station.carrier
-            symbols = carrier.blocks * carrier.block_rate(direction) * carrier.share(direction)
-            tried = np.array(PARTS if direction == "up" else PARTS[:1])[:, None]
-            dense_db = sinr_db[here] - 10 * np.log10(tried)
-            bits = tried * schemes.bits_per_symbol(schemes.best(dense_db), dense_db)
-            best = np.argmax(bits, axis=0)
-            rates[here] = np.take_along_axis(bits, best[None, :], axis=0)[0] * symbols * station.layers(direction)
-            parts[here] = tried[best, 0]
+        sinr_db, tried = self.sinr_db(direction, load), np.array(PARTS if direction == "up" else PARTS[:1])[:, None]
+        dense_db, tables = sinr_db - 10 * np.log10(tried), self._table_of[direction][self.serving]
+        bits = tried * carried(self._tables[direction][0], dense_db)
+        for number, schemes in enumerate(self._tables[direction][1:], 1):
+            bits[:, tables == number] = tried * carried(schemes, dense_db[:, tables == number])
+        best = np.argmax(bits, axis=0)
         if direction == "up":
-            self.parts_up = parts
-        return rates
+            self.parts_up = tried[best, 0]
+        return np.asarray(bits[best, np.arange(len(best))] * self._symbols[direction][self.serving])
+
+
+def _symbols(station: Station, direction: Direction) -> float:
+    """A second, of all layers and the whole band."""
+    carrier = station.carrier
+    return carrier.blocks * carrier.block_rate(direction) * carrier.share(direction) * station.layers(direction)

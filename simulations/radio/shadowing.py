@@ -15,6 +15,7 @@ SIGHT_CORRELATION_M = 50.0  # of lines of sight, UMi and UMa: table 7.6.3.1-2
 _GRID = 4001
 _NORMAL = np.linspace(-5.0, 5.0, _GRID)
 _SHARE = np.array([NormalDist().cdf(value) for value in _NORMAL])
+_RISE = np.append(np.diff(_SHARE), 0.0)
 
 
 class Shadows:
@@ -39,10 +40,16 @@ class Shadows:
 
     def in_sight(self, ground_m: Floats) -> NDArray[np.bool_]:
         """Whether each user sees each station, from that far along the ground: as likely as the environment says."""
-        share = np.interp(self._sight, _NORMAL, _SHARE)
-        return np.asarray(share < sight_probability(self._environment, ground_m))
+        return np.asarray(_share(self._sight) < sight_probability(self._environment, ground_m))
 
     def loss_db(self, in_sight: ArrayLike) -> Floats:
         """What shadows add to the path loss; negative where they take of it."""
         kind = self._environment
         return np.where(in_sight, kind.los_std_db * self._seen, kind.nlos_std_db * self._hidden)
+
+
+def _share(values: Floats) -> Floats:
+    """The normal distribution function, linear between points of the grid; `interp` would search for each."""
+    at = (np.clip(values, -5.0, 5.0) + 5.0) * ((_GRID - 1) / 10.0)
+    below = at.astype(np.int64)
+    return np.asarray(_SHARE[below] + _RISE[below] * (at - below))
