@@ -27,9 +27,10 @@ sys.path.append(str(Path(__file__).parents[1]))  # the lab is the tests'
 from kit.outage import Asked, Move, move_after, percentile_s, read
 
 from isthmus.zoo import build
+from orchestrator.recording import copy_journal
 from tests.lab.conftest import TOPOLOGY, write_spec
 from tests.lab.hosts import TOKEN, Lab, missing
-from tests.lab.journals import copied, journals_below
+from tests.lab.journals import journals_below
 from tests.lab.told import Told
 
 RATE_PER_S = 15.0
@@ -214,7 +215,7 @@ def headless(ground: Ground, seconds: float) -> list[Figure]:
 def _keep(folder: Path, ground: Ground) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(journals_below(host.home for host in ground.lab.hosts.values())):
-        copied(path, folder / f"{number}-{path.name}")
+        copy_journal(path, folder / f"{number}-{path.name}")
     (folder / "requests.json").write_text(json.dumps([asdict(one) for one in ground.asked(0.0)]))
 
 

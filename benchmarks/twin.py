@@ -8,7 +8,6 @@ service times from the run of the same deployment under the other load.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,13 +18,10 @@ from pathlib import Path
 import numpy as np
 from kit.figures import Figure, figure, report
 
-sys.path.append(str(Path(__file__).parents[1]))  # copying a journal in use is the tests'
-
 from isthmus.demo.scenario import FAST_MBPS, SLOW_MBPS, Case, cases, site, with_topology
 from orchestrator.answers import Answer
 from orchestrator.client import Client
-from simulations.twin import JOURNAL, REQUESTS, Compared, read_run, services_of, twin
-from tests.lab.journals import copied
+from simulations.twin import Compared, read_run, services_of, twin
 
 SLOWDOWN = 3.0  # of the camera
 LOADS = (0.35, 0.65)  # of what the plan is predicted to do
@@ -54,9 +50,7 @@ def record(client: Client, case: Case, per_s: float, count: int, folder: Path, s
         time.sleep(max(0.0, due_s - time.time()))
         under_way.append(client.submit(name, next(requests), trace=True, timeout_s=60))
     wait(under_way)
-    folder.mkdir(parents=True)
-    client.write_requests(folder / REQUESTS, since_s=began_s)
-    copied(Path(client.status()["journal"]["path"]), folder / JOURNAL)
+    client.record(folder, since_s=began_s)
     return folder
 
 

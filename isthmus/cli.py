@@ -294,6 +294,19 @@ app.command()(simulate)
 
 
 @app.command()
+def twin(
+    run: Annotated[Path, typer.Argument(help="a folder that Client.record wrote")],
+    times: Annotated[Path, typer.Option(help="such a folder of another run: its service times are taken")],
+    seed: Annotated[int, typer.Option(help="of what is drawn from these", min=0)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """A recorded run again, in simulated time: latencies foretold and measured, by deployment."""
+    from isthmus.verbs.twin import print_twin
+
+    print_twin(run, times, seed=seed, as_json=as_json)
+
+
+@app.command()
 def delete(name: str, address: Address = None, as_json: AsJson = False) -> None:
     """Drain a deployment and unload it everywhere."""
     from isthmus.verbs.cluster import delete_deployment

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from simulations.results import Results
     from simulations.running import Progress
     from simulations.scenario import Scenario
+    from simulations.world import Warn
 
 
 def simulate(
@@ -18,6 +19,7 @@ def simulate(
     seed: int | None = None,
     rows: Path | str | None = None,
     progress: "Progress | None" = None,
+    warn: "Warn | None" = None,
 ) -> "Results":
     """A scenario's replications, by the planner, the cores and the policies that run live, over simulated time.
 
@@ -25,7 +27,7 @@ def simulate(
     its own; the same seed gives the same results, to the byte, on any number of `processes` (new interpreters, so a
     script that asks for more than one keeps its own work under `if __name__ == "__main__":`). `rows`: a .csv or
     .parquet that gets a row for each request. `progress` hears of a replication's number and the simulated seconds
-    that it has reached.
+    that it has reached; `warn`, before anything is simulated, of what is asked for more than it can do (ρ ≥ 1), lines.
 
     `results.values("latency_p99_s")` is a figure in each replication, seconds here; units are in the names. Of their
     means and 95 % intervals simulations.statistics.estimates(results) tells. SpecError names what is wrong in the
@@ -44,6 +46,7 @@ def simulate(
         processes=processes,
         progress=progress,
         rows=None if rows is None else Path(rows),
+        warn=warn,
     )
 
 

@@ -8,7 +8,7 @@ from orchestrator.links_seen import LinkEstimate
 from orchestrator.plan_map import KnownPlan, PlanMap, fingerprint, rates_of
 from partitioner.latency_form import gain_std_s
 from partitioner.topology import NodeId
-from policies.rebalance import Candidate, Keep, Switch, rebalance
+from policies.rebalance import Candidate, Keep, Rule, Switch, rebalance
 
 MOST_DOUBT = 0.2  # of a goodput that only probes have seen: more would keep a bad plan for want of traffic
 COLD_S = 1.0  # what loading takes where nobody has measured it: a plan that stands by has that done
@@ -24,8 +24,9 @@ def choose(
     *,
     min_gain: float,
     spacing_s: float,
+    rule: Rule = rebalance,
 ) -> tuple[Switch | Keep, KnownPlan]:
-    """The decision, and the plan to go to (the running one where it is to stay)."""
+    """The rule's decision, and the plan to go to (the running one where it is to stay)."""
     rates, std = rates_of(links), {link.ends: min(link.std, MOST_DOUBT) for link in links}
     ready = [fingerprint(one.plan) for one in deployment.epochs if one.story.state == "standby"]
 
@@ -43,7 +44,7 @@ def choose(
         )
 
     fit = [known for known in plan_map.plans if not any(node in lost for node in known.nodes)]
-    decision = rebalance(
+    decision = rule(
         current=candidate(running),
         others=[candidate(known) for known in fit if known is not running],
         allowed_in_s=deployment.switched_at_s + spacing_s - now_s,

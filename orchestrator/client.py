@@ -26,7 +26,8 @@ from orchestrator.errors import ClusterError, UnknownDeployment
 from orchestrator.following import Following
 from orchestrator.model_file import files_of, prepare
 from orchestrator.network import origin_of
-from orchestrator.request_log import Ended
+from orchestrator.recording import copy_journal
+from orchestrator.request_log import JOURNAL, REQUESTS, Ended
 from orchestrator.rollout_terms import RolloutTerms
 from orchestrator.router import Answer
 from orchestrator.samples import load_samples
@@ -214,6 +215,17 @@ class Client:
         refuses.
         """
         return self._router.log.write(path, since_s=since_s)
+
+    def record(self, folder: Path, *, since_s: float = 0.0) -> int:
+        """Keep this run in a new folder, for its twin (`isthmus twin`): the controller's journal and this client's
+        requests since then (seconds since 1970); how many. Service times come from those sent with `trace=True`.
+
+        JournalError if the journal lies on another machine, or a disk refuses; FileExistsError for a folder that is
+        there.
+        """
+        folder.mkdir(parents=True)
+        copy_journal(Path(self.status()["journal"]["path"]), folder / JOURNAL)
+        return self.write_requests(folder / REQUESTS, since_s=since_s)
 
     def join(self, name: str) -> None:
         """Get a deployment's routes now rather than at the first request. UnknownDeployment if there is none."""

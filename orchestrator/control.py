@@ -46,7 +46,7 @@ from orchestrator.standby import is_affordable, standbys
 from orchestrator.status import status
 from partitioner.figures import score
 from partitioner.plan import Plan, told
-from policies.rebalance import SPACING_S, Keep, Switch, hysteresis
+from policies.rebalance import SPACING_S, Keep, Rule, Switch, hysteresis, rebalance
 
 MATTERS = 0.1  # of what a known plan takes: links that move them by less ask for no search
 DRIFT = 0.25  # a link this much faster or slower than the one planned for asks for a new plan
@@ -57,7 +57,7 @@ class Control:
     """All deployments of one cluster. Deterministic: the same events at the same times give the same instructions.
 
     `min_gain` is the part of today's latency a new plan must save, `min_dwell_s` the least time between
-    two switches, `drift` the relative change of a link that asks for a new plan.
+    two switches, `drift` the relative change of a link that asks for a new plan. `rule` judges known plans.
     """
 
     def __init__(
@@ -66,11 +66,13 @@ class Control:
         min_gain: float = 0.15,
         min_dwell_s: float = SPACING_S,
         drift: float = DRIFT,
+        rule: Rule = rebalance,
         knowledge: Knowledge | None = None,
     ) -> None:
         self._min_gain = min_gain
         self._min_dwell_s = min_dwell_s
         self._drift = drift
+        self._rule = rule
         self._known = knowledge or Knowledge()
         self._wishes: dict[str, tuple[PlanMap | None, object, tuple[Plan, ...]]] = {}
 
@@ -125,7 +127,8 @@ class Control:
     def restored(self, snapshot: Plain) -> "Control":
         """A core with this one's parameters and what the snapshot knows."""
         knowledge: Knowledge = read_as(Knowledge, snapshot)
-        return Control(min_gain=self._min_gain, min_dwell_s=self._min_dwell_s, drift=self._drift, knowledge=knowledge)
+        own = {"min_gain": self._min_gain, "min_dwell_s": self._min_dwell_s, "drift": self._drift}
+        return Control(**own, rule=self._rule, knowledge=knowledge)
 
     def _decide(self, event: Event, now_s: float) -> Iterator[Instruction]:
         name: str | None = getattr(event, "deployment", None)
@@ -242,7 +245,8 @@ class Control:
             yield from [] if drifted is None else self._ask(deployment, drifted)
             return
         terms = {"min_gain": self._min_gain, "spacing_s": self._min_dwell_s}
-        decision, best = choose(deployment, plan_map, running, links, self._known.lost_nodes, now_s, **terms)
+        lost = self._known.lost_nodes
+        decision, best = choose(deployment, plan_map, running, links, lost, now_s, **terms, rule=self._rule)
         is_complete = plan_map.is_complete_under(links, self._drift)
         if isinstance(decision, Switch):
             taken, takes = (told(deployment.costs[one.key].at(now_s), "latency") for one in (best, running))

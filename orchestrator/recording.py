@@ -38,6 +38,16 @@ def read_recording(path: Path) -> Recording:
     return recording
 
 
+def copy_journal(path: Path, copy: Path) -> None:
+    """A whole copy of a journal that may be in use; what was at `copy` is replaced. JournalError where it can't be."""
+    if not path.is_file():
+        raise JournalError(f"journal {path}: there is no such file on this machine; copy it where its controller runs")
+    copy.unlink(missing_ok=True)
+    here = f"{path.resolve().as_uri()}?mode=rw"  # a reader of one in use needs the right to write beside it
+    with told(path), closing(sqlite3.connect(here, uri=True)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+
+
 def _opened(path: Path) -> sqlite3.Connection:
     """Read-only. Where no log lies beside the file nobody writes it; opened as a live one, SQLite would leave files."""
     log = path.with_name(path.name + "-wal")

@@ -15,6 +15,7 @@ from nodes.framing import HopTiming
 from orchestrator.errors import JournalError
 
 MOST = 100_000  # some 30 MB
+JOURNAL, REQUESTS = "journal.sqlite", "requests.jsonl"  # what the folder of a recorded run holds
 
 
 class Ended(NamedTuple):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, inf
+from typing import Protocol
 
 MIN_GAIN = 0.1  # of what the running plan takes; tuned on half of the traces of benchmarks/rebalance.py
 SPACING_S = 10.0  # from one switch to the next
@@ -46,6 +47,15 @@ class Candidate:
     gain_std: float = 0.0
     ready_s: float = 0.0
     delay_s: float = 0.0
+
+
+class Rule(Protocol):
+    """What judges known plans: `rebalance`, or another that is tried in its place."""
+
+    def __call__(
+        self, *, current: Candidate, others: Sequence[Candidate], allowed_in_s: float, min_gain: float
+    ) -> Keep | Switch:
+        """Stay, or go to one of the others, by its key."""
 
 
 def remembered(

@@ -1,6 +1,7 @@
 """Builds the parts of a replication from a scenario's values and its lots. It runs nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from simulations.machines import Machine
 from simulations.requests import Fabric
 from simulations.routers import User
 from simulations.scenario import Cell, Pipeline, Scenario, Wavering
+from simulations.scenario import Machine as SpecMachine
 from simulations.traces.link_trace import LinkTrace
 from simulations.wavering import drawn
 from simulations.ways import Service
@@ -92,9 +94,17 @@ def services(scenario: Scenario, draws: Draws, read: Read) -> dict[str, Service]
         pipeline.name: Service(
             curves={one.node.name: _curve(one.profiled_as, read[pipeline.name][1]) for one in scenario.machines},
             stretch=_stretch(pipeline, draws),
+            work_s=partial(_work_s, {one.node.name: one for one in scenario.machines}, read[pipeline.name][1]),
         )
         for pipeline in scenario.pipelines
     }
+
+
+def _work_s(machines: Mapping[str, SpecMachine], profile: Profile, operators: tuple[str, ...], name: str) -> float:
+    """What operators take on a node one after the other, on its fastest engine."""
+    machine = machines[name]
+    times = (engine.operator_s for key, engine in profile.engines.items() if key.node_class == machine.profiled_as)
+    return min(sum(each.get(operator, 0.0) for operator in operators) for each in times) / machine.speed
 
 
 def _curve(like: str, profile: Profile) -> dict[int, float]:

@@ -6,15 +6,15 @@ links; its blueprint is what a live deployment plans with.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.blueprint import Blueprint
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.load import Model
-from partitioner.profile import Profile
-from partitioner.topology import Link, Tier, Topology
+from partitioner.profile import EngineKey, Profile
+from partitioner.topology import Link, Node, Tier, Topology
 from simulations.backhaul import Backhaul, Line
 from simulations.errors import SimulationsError
 from simulations.radio.energy import RadioPower
@@ -120,11 +120,17 @@ def blueprint_of(
     spec = DeploymentSpec(
         name=pipeline.name,
         model=pipeline.model or Path(pipeline.name),
-        topology=Topology(nodes=tuple(machine.node for machine in machines), links=tuple(as_links)),
+        topology=Topology(nodes=tuple(_offering(one.node, engines) for one in machines), links=tuple(as_links)),
         source=device,
         inputs=tuple(InputSpec(name=name, at=device, private=pipeline.private) for name in model.graph.inputs),
         objective=pipeline.objective,
         max_error=pipeline.max_error,
         standby_bytes=pipeline.standby_bytes if scenario.policy.kind == "adaptive" else 0,
+        most_replicas=pipeline.replicas,
     )
     return Blueprint(spec=spec, model=model, profile=profile, engines=engines)
+
+
+def _offering(node: Node, engines: Mapping[str, tuple[EngineKey, ...]]) -> Node:
+    """With the engines that were measured on its like: only who has a stage's engine may share it."""
+    return replace(node, backends=tuple(dict.fromkeys(key.backend for key in engines.get(node.name, ()))))

@@ -31,6 +31,16 @@ class Work:
         self.ticket, self.arrived_s, self.began_s = 0, 0.0, -1.0
 
 
+class Load:
+    """What a stage did since somebody looked: `busy_s` as if the machine's servers were one that is as fast as all."""
+
+    __slots__ = ("arrived", "busy_s", "served")
+
+    def __init__(self) -> None:
+        self.arrived = self.served = 0
+        self.busy_s = 0.0
+
+
 class Machine:
     """One machine under simulated time."""
 
@@ -45,6 +55,7 @@ class Machine:
         self._looks_s: dict[Key, float] = {}  # when a stage that lets more join is looked at again
         self._waiting: dict[int, Work] = {}
         self._ticket = self._life = 0
+        self.loads: dict[Key, Load] | None = None  # counted where somebody wants to know
 
     def submit(self, work: Work, deadline_s: float | None = None) -> bool:
         """Queue a request's turn; False if the queue is full, and nothing will be called."""
@@ -55,6 +66,8 @@ class Machine:
         ticket, now_s, held = self._ticket, self._engine.now_s, self.held
         work.ticket, work.arrived_s = ticket, now_s
         held.came += 1
+        if self.loads is not None:
+            self.loads.setdefault(work.key, Load()).arrived += 1
         if queue.add(ticket, now_s, deadline_s=deadline_s, priority=work.priority) is not None:
             held.refused += 1
             return False
@@ -105,6 +118,12 @@ class Machine:
     def rise(self) -> None:
         """It is back, empty."""
         self.is_up = True
+
+    def load(self, key: Key) -> tuple[Load, int]:
+        """What a stage did since this was asked last, and how many wait there now."""
+        assert self.loads is not None
+        queue = self._queues.get(key)
+        return self.loads.pop(key, None) or Load(), 0 if queue is None else len(queue)
 
     def forget(self, epoch: int) -> None:
         """An epoch's stages are unloaded."""
@@ -166,6 +185,10 @@ class Machine:
         self._free += 1
         self.held.change(-len(batch), -1)
         self.held.left += len(batch)
+        if self.loads is not None:
+            load = self.loads.setdefault(batch[0].key, Load())
+            load.served += len(batch)
+            load.busy_s += (self._engine.now_s - batch[0].began_s) / self._servers
         for work in batch:
             self.served(work)
         if self._turns and self._free:

@@ -12,15 +12,17 @@ from orchestrator.control import Control
 from orchestrator.links_seen import LinkEstimate
 from partitioner.plan import Plan
 from partitioner.topology import NodeId, Tier
+from policies.rebalance import rebalance
 from simulations.air import DIRECTIONS
 from simulations.build import Read
 from simulations.deployments import Leg, blueprint_of, links_from, spent_over
 from simulations.errors import SimulationsError
+from simulations.own_rule import read_rule
 from simulations.planning import Planner, on_grid
 from simulations.radio.carrier import Direction
 from simulations.requests import Fabric
 from simulations.results import Notes
-from simulations.routers import Post, Rates, Routers, User
+from simulations.routers import EPOCHS, Post, Rates, Routers, User
 from simulations.scenario import Pipeline, Scenario
 from simulations.shell import Shell
 from simulations.ways import Service
@@ -44,7 +46,13 @@ class Posts:
         self._scenario, self._fabric, self._routers = scenario, fabric, routers
         self.kinds = list(dict.fromkeys((group.pipeline, group.device) for group in scenario.groups))
         self._kind_of = [self.kinds.index((group.pipeline, group.device)) for group in scenario.groups]
+        scaled = [one.name for one in scenario.pipelines if one.replicas > 1]
+        self._scales = [pipeline in scaled for pipeline, _ in self.kinds]
+        for machine in fabric.machines.values() if scaled else ():
+            machine.loads = {}
         self._edge = {one.node.name: one for one in scenario.machines if one.node.tier is not Tier.DEVICE}
+        policy = scenario.policy
+        self._rule = rebalance if policy.rule is None else read_rule(policy.rule, policy.folder)
         self._planner, self._posts, self.shells = Planner(), dict[Place, Post](), dict[Place, Shell]()
         self._told: dict[Place, dict[tuple[str, str], LinkEstimate]] = {}
         self._gone: dict[tuple[int, NodeId], None] = {}  # what a cell does not reach, as everybody there knows
@@ -72,7 +80,7 @@ class Posts:
         self._told[cell, kind] = {link.ends: link for link in links}
         self.shells[cell, kind] = Shell(
             self._fabric.engine,
-            Control(min_gain=policy.min_gain, min_dwell_s=policy.min_dwell_s, drift=policy.drift),
+            Control(min_gain=policy.min_gain, min_dwell_s=policy.min_dwell_s, drift=policy.drift, rule=self._rule),
             name,
             blueprint,
             self._planner,
@@ -125,7 +133,21 @@ class Posts:
                     shell.vouch(tuple(_rounded(link, device) for link in told.values()))
                 for link in changed:
                     shell.saw(_rounded(link, device), 1, std if device in link.ends else 0.0)
+                if self._scales[kind]:
+                    self._tell_loads(shell, post)
                 shell.tick()
+
+    def _tell_loads(self, shell: Shell, post: Post) -> None:
+        """What each machine did of this deployment since the last look."""
+        if post.current is None:
+            return
+        number, epoch = post.current, post.current % EPOCHS
+        for stage in shell.plan_of(epoch).stages:
+            for node in (stage.node, *stage.replicas):
+                machine = self._fabric.machines.get(node)
+                if machine is not None and machine.is_up:
+                    load, queued = machine.load((number, stage.name))
+                    shell.worked(epoch, stage.name, node, load, queued, self._scenario.policy.every_s)
 
     def _gather(self) -> None:
         """Who is asked in each cell."""

@@ -22,7 +22,7 @@ from simulations.models import read_pipeline
 from simulations.results import Outcome, Results
 from simulations.rows import open_rows, parts
 from simulations.scenario import Scenario
-from simulations.world import World
+from simulations.world import Warn, World
 
 Progress = Callable[[int, float], None]  # a replication, and the simulated seconds that it has reached
 LOOK_S = 0.2  # between two looks at how far other processes are
@@ -36,8 +36,11 @@ def run(
     processes: int = 1,
     progress: Progress | None = None,
     rows: Path | None = None,
+    warn: Warn | None = None,
 ) -> Results:
     """Every replication (by default as many as the scenario wants), `processes` at once.
+
+    `warn` hears, before the first one begins, of what is foreseen to be overloaded in it (simulations/foresight.py).
 
     `rows`: a .csv or .parquet that gets a row for each request (simulations/rows.py). SimulationsError for what can't
     be simulated, with the reason.
@@ -48,22 +51,29 @@ def run(
             raise SimulationsError(f"{name}: should be 1 or more, is {count}")
     with nullcontext([None] * many) if rows is None else parts(rows, many) as files:
         if processes == 1:
-            outcomes = [replicate(scenario, number, progress, file) for number, file in enumerate(files)]
+            outcomes = [
+                replicate(scenario, number, progress, file, None if number else warn)
+                for number, file in enumerate(files)
+            ]
         else:
-            outcomes = _apart(scenario, files, min(processes, many), progress)
+            outcomes = _apart(scenario, files, min(processes, many), progress, warn)
     return Results(scenario=scenario, outcomes=tuple(outcomes))
 
 
 def replicate(
-    scenario: Scenario, replication: int, progress: Progress | None = None, rows: Path | None = None
+    scenario: Scenario,
+    replication: int,
+    progress: Progress | None = None,
+    rows: Path | None = None,
+    warn: Warn | None = None,
 ) -> Outcome:
-    """One replication; `rows` is a file that its rows go to."""
+    """One replication; `rows` is a file that its rows go to, `warn` hears of overloads before it begins."""
     began_s = time.process_time()
     world = World(scenario, replication, {one.name: read_pipeline(one) for one in scenario.pipelines})
     written = None if rows is None else open_rows(rows, replication)
     try:
         world.on_row = None if written is None else written.add
-        outcome = world.run(None if progress is None else lambda at_s: progress(replication, at_s))
+        outcome = world.run(None if progress is None else lambda at_s: progress(replication, at_s), warn)
     finally:
         if written is not None:
             written.close()
@@ -71,14 +81,14 @@ def replicate(
 
 
 def _apart(
-    scenario: Scenario, files: Sequence[Path | None], processes: int, progress: Progress | None
+    scenario: Scenario, files: Sequence[Path | None], processes: int, progress: Progress | None, warn: Warn | None
 ) -> list[Outcome]:
     context = get_context("spawn")
-    stop, reached = context.Event(), context.Array("d", len(files), lock=False)
-    with ProcessPoolExecutor(processes, context, _begin, (stop, reached)) as pool:
+    stop, reached, warned = context.Event(), context.Array("d", len(files), lock=False), context.SimpleQueue()
+    with ProcessPoolExecutor(processes, context, _begin, (stop, reached, warned)) as pool:
         futures = [pool.submit(_replicate_here, scenario, number, file) for number, file in enumerate(files)]
         try:
-            _follow(futures, reached, progress)
+            _follow(futures, reached, progress, lambda: _pass_on(warned, warn))
             return [future.result() for future in futures]
         except BrokenProcessPool:
             raise SimulationsError(
@@ -89,12 +99,18 @@ def _apart(
             pool.shutdown(cancel_futures=True)
 
 
-def _follow(futures: Sequence["Future[Outcome]"], reached: Sequence[float], progress: Progress | None) -> None:
-    """Wait for all, or the first fault; tell how far each replication is whenever it has gone on."""
+def _follow(
+    futures: Sequence["Future[Outcome]"],
+    reached: Sequence[float],
+    progress: Progress | None,
+    look: Callable[[], None],
+) -> None:
+    """Wait for all, or the first fault; tell how far each replication is whenever it has gone on; `look` each time."""
     told = [0.0] * len(futures)
     pending = set(futures)
     while pending:
         ended, pending = wait(pending, timeout=LOOK_S, return_when=FIRST_EXCEPTION)
+        look()
         for number, at_s in enumerate(reached):
             if progress is not None and at_s > told[number]:
                 told[number] = at_s
@@ -103,10 +119,17 @@ def _follow(futures: Sequence["Future[Outcome]"], reached: Sequence[float], prog
             future.result()  # raises what went wrong
 
 
-def _begin(stop: Any, reached: Any) -> None:
+def _pass_on(warned: Any, warn: Warn | None) -> None:
+    while not warned.empty():
+        lines = warned.get()
+        if warn is not None:
+            warn(lines)
+
+
+def _begin(stop: Any, reached: Any, warned: Any) -> None:
     """In a new process: Ctrl-C is the parent's to hear, and nobody simulates on when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _shared[:] = [stop, reached]
+    _shared[:] = [stop, reached, warned]
     Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -118,11 +141,11 @@ def _end_with_parent() -> None:
 
 
 def _replicate_here(scenario: Scenario, replication: int, rows: Path | None) -> Outcome:
-    stop, reached = _shared
+    stop, reached, warned = _shared
 
     def note(number: int, at_s: float) -> None:
         if stop.is_set():
             raise SimulationsError("stopped")
         reached[number] = at_s
 
-    return replicate(scenario, replication, note, rows)
+    return replicate(scenario, replication, note, rows, None if replication else warned.put)

@@ -92,7 +92,8 @@ class Step:
 class Pipeline:
     """What requests want: a model with its measured profile, by file, or a chain of steps written by hand.
 
-    `variation` is the coefficient of variation of every stage's time, drawn log-normal; 0 for none.
+    `variation` is the coefficient of variation of every stage's time, drawn log-normal; 0 for none. A stage may run on
+    up to `replicas` nodes of one tier, as its load wants.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Pipeline:
     objective: str = "latency"
     standby_bytes: int = 256_000_000
     variation: float = 0.0
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,13 +170,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Who decides: the live control core ("adaptive"), the same but never again ("static"), or one tier for all."""
+    """Who decides: the live control core ("adaptive"), the same but never again ("static"), or one tier for all.
+
+    `rule` (FILE.py:FUNCTION, in `folder`) judges plans in place of the core's own.
+    """
 
     kind: PolicyKind = "adaptive"
     min_gain: float = 0.15
     min_dwell_s: float = 10.0
     drift: float = 0.25
     every_s: float = 1.0
+    rule: str | None = None
+    folder: Path = Path()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 Works on the YAML's models, so that a fault is named by its path in the file.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 import networkx as nx
@@ -42,6 +43,7 @@ def _faults(model: ScenarioModel) -> Iterator[Fault]:
     yield from _classes(model)
     yield from _timeline(model)
     yield from _policy(model)
+    yield from _replicas(model)
 
 
 def _doubles(what: str, names: list[str], *, skip: int = 0) -> Iterator[Fault]:
@@ -162,6 +164,19 @@ def _policy(model: ScenarioModel) -> Iterator[Fault]:
     kind, tiers = model.policy.kind, sorted({node.tier for node in model.nodes})
     if kind in ("device", "edge", "cloud") and kind not in tiers:
         yield ("policy", "kind"), f"all is to run on tier {kind}, of which there is no node; {_among(tiers)}"
+    if model.policy.rule is not None and kind != "adaptive":
+        yield ("policy", "rule"), f"policy {kind!r} asks no rule; leave it out, or take kind: adaptive"
+
+
+def _replicas(model: ScenarioModel) -> Iterator[Fault]:
+    tiers = Counter(node.tier for node in model.nodes if node.tier != "device")
+    most = max(tiers.values(), default=1)
+    for number, pipeline in enumerate(model.pipelines):
+        if pipeline.replicas > most:
+            what = f"{pipeline.replicas}, while a tier has at most {most} that can share a stage"
+            yield ("pipelines", number, "replicas"), what
+        if pipeline.replicas > 1 and model.policy.kind != "adaptive":
+            yield ("pipelines", number, "replicas"), f"nobody scales under policy {model.policy.kind!r}; leave it out"
 
 
 def _among(names: Iterable[str]) -> str:

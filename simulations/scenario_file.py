@@ -17,6 +17,7 @@ from simulations.arrivals import read_arrivals
 from simulations.coverage import unreached
 from simulations.errors import SimulationsError
 from simulations.models import read_found
+from simulations.own_rule import read_rule
 from simulations.radio.access import GENERATIONS
 from simulations.radio.carrier import Carrier
 from simulations.radio.network import Station
@@ -67,6 +68,11 @@ def parse_scenario(data: Any, *, where: str, folder: Path) -> Scenario:
     cells = tuple(_cell(cell, n, model.radio, where, folder, remarks) for n, cell in enumerate(model.cells))
     pipelines = tuple(_pipeline(pipeline, folder) for pipeline in model.pipelines)
     _check_files(model, pipelines, where, folder)
+    if model.policy.rule is not None:
+        try:
+            read_rule(model.policy.rule, folder)
+        except SpecError as error:
+            raise SpecError(f"{where}: policy.rule: {error}") from None
     scenario = Scenario(
         name=model.name,
         about=model.about,
@@ -83,7 +89,7 @@ def parse_scenario(data: Any, *, where: str, folder: Path) -> Scenario:
         pipelines=pipelines,
         groups=tuple(_group(group, folder) for group in model.users),
         changes=tuple(sorted((each for one in model.timeline for each in _changes(one)), key=lambda one: one.at_s)),
-        policy=Policy(**model.policy.model_dump()),
+        policy=Policy(**model.policy.model_dump(), folder=folder),
         remarks=tuple(remarks),
     )
     refuse(unreached(scenario), where)
@@ -218,6 +224,7 @@ def _pipeline(model: yaml.PipelineModel, folder: Path) -> Pipeline:
         objective=model.objective,
         standby_bytes=round(model.standby_mb * 1e6),
         variation=model.variation,
+        replicas=model.replicas,
     )
 
 

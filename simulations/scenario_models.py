@@ -141,6 +141,7 @@ class PipelineModel(StrictModel):
     objective: Literal["latency", "energy", "cost"] = "latency"
     standby_mb: NotNegative = 256.0
     variation: NotNegative = 0.0
+    replicas: Count = 1
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "PipelineModel":
@@ -253,6 +254,7 @@ class PolicyModel(StrictModel):
     min_dwell_s: NotNegative = 10.0
     drift: Positive = 0.25
     every_s: Annotated[float, Field(ge=1)] = 1.0
+    rule: str | None = None
 
 
 class ScenarioModel(StrictModel):

@@ -22,6 +22,7 @@ from orchestrator.events import (
     PlansMapped,
     RouterJoined,
     RouterSwitched,
+    StageLoad,
     StageReady,
     StageStopped,
     Tick,
@@ -46,6 +47,7 @@ from orchestrator.wishes import guessed_links, room_of
 from partitioner.plan import Plan
 from simulations.engine import Engine
 from simulations.errors import SimulationsError
+from simulations.machines import Load
 from simulations.planning import LinksAt, Planner
 from simulations.results import Note, Notes
 
@@ -107,6 +109,10 @@ class Shell:
         """What runs. KeyError before anything does."""
         return self._plans[self.control.deployments()[self.name].active or 0]
 
+    def plan_of(self, epoch: int) -> Plan:
+        """What an epoch does. KeyError for one that was never opened."""
+        return self._plans[epoch]
+
     def deploy(self) -> None:
         """Ask for the deployment, and let its gateway join."""
         spec = self._blueprint.spec
@@ -128,6 +134,14 @@ class Shell:
                     propagation_s=link.propagation_s, samples=samples, std=std,
                 )
             )  # fmt: skip
+
+    def worked(self, epoch: int, stage: str, node: str, load: Load, queued: int, interval_s: float) -> None:
+        """What a stage did on a node in the last `interval_s`."""
+        told = StageLoad(
+            deployment=self.name, epoch=epoch, stage=stage, node=node, interval_s=interval_s, busy_s=load.busy_s,
+            served=load.served, arrived=load.arrived, queued=queued,
+        )  # fmt: skip
+        self.handle(told)
 
     def lost(self, node: str) -> None:
         """A node cannot be reached."""

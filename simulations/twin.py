@@ -24,14 +24,13 @@ from orchestrator.events import DeployRequested, LinkObserved
 from orchestrator.instructions import OpenEpoch
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.recording import read_recording
-from orchestrator.request_log import Ended, read_request_log
+from orchestrator.request_log import JOURNAL, REQUESTS, Ended, read_request_log
 from orchestrator.routes import entry, onward, returned
 from partitioner.plan import Crossing, Plan, Stage
 from simulations.engine import Engine
 from simulations.errors import SimulationsError
 from simulations.stations import Queue
 
-JOURNAL, REQUESTS = "journal.sqlite", "requests.jsonl"  # what a recording's folder holds
 LEAST = 20  # traced answers of a stage, from which its times are drawn; fewer tell too little
 Ends = tuple[str, str]
 Did = tuple[str, tuple[str, ...]]  # a node, and the operators that it ran

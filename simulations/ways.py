@@ -11,12 +11,17 @@ from partitioner.topology import NodeId
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A stage on one of its machines: `place` is its number among the plan's stages."""
+    """A stage on one of its machines: `place` is its number among the plan's stages; seconds on other ones if any."""
 
     stage: str
     node: NodeId
     seconds: float
     place: int
+    elsewhere_s: Mapping[NodeId, float] = field(default_factory=dict)
+
+    def seconds_on(self, node: NodeId) -> float:
+        """What a run takes on this replica."""
+        return self.seconds if node == self.node else self.elsewhere_s[node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,13 @@ class Message:
 class Service:
     """What a pipeline's runs take beside what is planned: batches by machine, seconds of each size; and by chance.
 
-    `stretch` draws what a stage's seconds are multiplied by; None for always 1.
+    `stretch` draws what a stage's seconds are multiplied by; None for always 1. `work_s`: seconds that these operators
+    take on a node, by which replicas differ.
     """
 
     curves: Mapping[NodeId, Mapping[int, float]] = field(default_factory=dict)
     stretch: Callable[[], float] | None = None
+    work_s: Callable[[tuple[str, ...], NodeId], float] = lambda operators, node: 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +66,9 @@ def way_of(plan: Plan, number: int, outputs: tuple[str, ...], service: Service) 
     """The steps of a plan whose stages run one after the other."""
     steps: list[Run | Message] = [_message(entry(plan))]
     for place, stage in enumerate(plan.stages):
-        steps.append(Run(stage.name, stage.node, stage.seconds, place))
+        own_s = service.work_s(stage.operators, stage.node)
+        others_s = {one: stage.seconds * service.work_s(stage.operators, one) / own_s for one in stage.replicas}
+        steps.append(Run(stage.name, stage.node, stage.seconds, place, others_s))
         for crossing in (onward(plan, stage), returned(plan, stage)):
             if crossing is not None:
                 steps.append(_message(crossing))

@@ -21,6 +21,7 @@ from simulations.stations import Queue
 from simulations.tally import Tally
 
 Progress = Callable[[float], None]
+Warn = Callable[[tuple[str, ...]], None]
 Row = tuple[int, str, float, float, str, int, float, float, float, float, int, int]
 BROKEN_S, SILENT_S = 0.1, 4.0  # until a worker's death is noticed: its streams break; and until a cut cable is
 COLUMNS = (
@@ -64,12 +65,14 @@ class World:
         self._requests = self._events = 0
         self.on_row: Callable[[Row], None] | None = None
 
-    def run(self, progress: Progress | None = None) -> Outcome:
-        """To the end."""
+    def run(self, progress: Progress | None = None, warn: Warn | None = None) -> Outcome:
+        """To the end. `warn` hears first of what is foreseen to be overloaded, if anything is."""
         scenario, engine = self.scenario, self.engine
         self.posts.deploy(self.users)
         self.air.on_handover = lambda user, old, new: self.posts.move(self.users[user], new)
         self._overloads = self._foreseen()
+        if warn is not None and self._overloads:
+            warn(self._overloads)
         firsts = build.first_users(scenario)
         self._asks = [
             crowd.Asks(group, first, self._draws, scenario.changes)

@@ -13,7 +13,7 @@ from isthmus.simulating import read_data, read_scenario, simulate
 from isthmus.simulation_course import on_course
 from isthmus.simulation_json import comparison_to_json, results_to_json
 from isthmus.simulation_tables import Estimates, comparison_parts, list_table, simulation_parts, sweep_table
-from isthmus.terminal import console, show, show_json
+from isthmus.terminal import console, errors, show, show_json
 from orchestrator.errors import SpecError
 from orchestrator.yaml_file import read_yaml
 from simulations.comparing import Difference, compare
@@ -110,8 +110,16 @@ def _here(scenarios: Sequence[Scenario], asked: Asked) -> list[Results]:
         for scenario in scenarios:
             before = sum(len(one.outcomes) for one in found)
             progress = None if reached is None else _from(before, reached)
-            found.append(simulate(scenario, processes=asked.processes or 1, rows=asked.rows, progress=progress))
+            found.append(
+                simulate(scenario, processes=asked.processes or 1, rows=asked.rows, progress=progress, warn=_warn)
+            )
     return found
+
+
+def _warn(overloads: tuple[str, ...]) -> None:
+    """Said first, then simulated."""
+    for line in overloads:
+        errors.print(f"overloaded: {escape(line)}", soft_wrap=True)
 
 
 def _from(before: int, reached: Progress) -> Progress:

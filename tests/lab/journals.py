@@ -6,13 +6,14 @@ them. Journals are read where they lie, while they may still be written: a copy 
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+
+from orchestrator.recording import copy_journal
 
 ROOT = Path(__file__).parents[2]
 SEEDS = ("1", "2")
@@ -41,16 +42,8 @@ def check(paths: Iterable[Path]) -> None:
     assert not faults, "\n".join(faults)
 
 
-def copied(path: Path, copy: Path) -> None:
-    """Copy a journal that may be in use; what was at `copy` is replaced."""
-    copy.unlink(missing_ok=True)
-    here = f"{path.resolve().as_uri()}?mode=rw"  # a reader of one in use needs the right to write beside it
-    with closing(sqlite3.connect(here, uri=True)) as source, closing(sqlite3.connect(copy)) as target:
-        source.backup(target)
-
-
 def _fault_of(path: Path, copy: Path) -> str | None:
-    copied(path, copy)
+    copy_journal(path, copy)
     return fault(path, [_replayed(copy, seed) for seed in SEEDS])
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -28,6 +29,7 @@ from partitioner.load import load
 from partitioner.plan import Plan
 from partitioner.profile import EngineKey, EngineProfile, Profile
 from partitioner.topology import Topology
+from simulations.twin import read_run, services_of, twin
 from tests.eventually import eventually
 from tests.nodes.onnx_models import info, model_of, node, saved
 from tests.orchestrator.small_site import WIDE, answer_of, site, two_layers
@@ -135,6 +137,20 @@ def test_input_that_does_not_fit_is_refused_before_it_is_sent(deployed: Client) 
         assert fault in str(refused.value)
     with pytest.raises(BadInput, match="two: x is missing"):
         deployed.infer("two", {})
+
+
+def test_a_recorded_run_can_have_its_twin(deployed: Client, tmp_path: Path) -> None:
+    before = time.time()
+    for _ in range(25):
+        deployed.answer("two", FEED, trace=True)
+    deployed.answer("two", FEED)
+    assert deployed.record(tmp_path / "run", since_s=before) == 26
+    run = read_run(tmp_path / "run")
+    assert len(run.answers) == 26
+    (found,) = twin(run, services_of(run))
+    assert (found.deployment, found.requests) == ("two", 26)
+    with pytest.raises(FileExistsError):
+        deployed.record(tmp_path / "run")
 
 
 def test_what_is_not_deployed_is_unknown(deployed: Client) -> None:

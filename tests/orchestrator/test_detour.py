@@ -1,9 +1,14 @@
 """Claims about sending single requests to what stands by while a link is slow."""
 
+from dataclasses import replace
+
 import pytest
 
-from orchestrator.detour import LOYALTY, Pace, soonest, way
+from orchestrator.actions import Send
+from orchestrator.detour import LOYALTY, Pace, Ways, soonest, way
 from orchestrator.links_seen import LinkEstimate
+from orchestrator.plan_map import LinkRange, PlanMap
+from orchestrator.routing import Routes, Routing
 from partitioner.latency_form import Carried, LatencyForm
 from policies.routing import Way
 
@@ -66,3 +71,39 @@ def test_an_epoch_of_which_nothing_is_known_keeps_its_requests() -> None:
 def test_a_form_whose_link_nobody_knows_tells_nothing() -> None:
     pace = Pace(form=LatencyForm(fixed_s=0.02, carried=(Carried("camera", "moon", 600_000, 1),)), stage_s=0.015)
     assert way(1, pace, {}) is None
+
+
+@pytest.mark.parametrize("mbps", [100, 25, 10, 1])
+def test_shared_ways_tell_what_is_soonest_for_whichever_epochs_are_healthy(mbps: float) -> None:
+    ways = Ways({1: split(mbps), 2: device()})
+    for epochs in ([1, 2], [2, 1], [2], [1, 2], [3, 2]):
+        assert ways.soonest_when_idle(epochs) == soonest(epochs, ways, {})
+
+
+def test_one_request_goes_where_it_is_soonest_and_the_next_by_what_is_ahead_of_it() -> None:
+    routing = Routing()
+    routing.switch(Routes(epoch=1, nodes=("mec",), outputs=("y",)), 0.0)
+    routing.offer(Routes(epoch=2, nodes=("camera",), outputs=("y",)), 0.0)
+    routing.learn(Ways({1: split(40), 2: device()}))  # 120 ms each, and 200
+    sent = [routing.submit(name, 0.0, 9.0)[0] for name in "abc"]
+    assert [one.epoch for one in sent if isinstance(one, Send)] == [1, 1, 2]
+    routing.learn(Ways({1: split(5), 2: device()}))
+    for name, one in zip("abc", sent, strict=True):
+        assert isinstance(one, Send)
+        routing.answer(name, one.attempt, ("y",), 1.0)
+    (again, *_) = routing.submit("d", 2.0, 9.0)
+    assert isinstance(again, Send) and again.epoch == 2
+
+
+@pytest.mark.parametrize(("jointly", "is_complete"), [(True, True), (False, False)])
+def test_a_joint_map_is_complete_wherever_its_links_are_within_their_ranges(jointly: bool, is_complete: bool) -> None:
+    drawn = (link(100), LinkEstimate(source="mec", target="camera", bytes_per_s=1e7, propagation_s=0.001))
+    ranges = tuple(
+        LinkRange(source=one.source, target=one.target, low_bytes_per_s=1e5, high_bytes_per_s=1e8) for one in drawn
+    )
+    drawn_map = PlanMap(plans=(), links=drawn, ranges=ranges, jointly=jointly)
+    slower = tuple(replace(one, bytes_per_s=one.bytes_per_s / 3) for one in drawn)
+    assert drawn_map.is_complete_under(slower, 0.25) is is_complete
+    assert drawn_map.is_complete_under((slower[0], drawn[1]), 0.25)
+    beyond = replace(drawn[0], bytes_per_s=1e4)
+    assert not drawn_map.is_complete_under((beyond, drawn[1]), 0.25)

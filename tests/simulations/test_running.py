@@ -13,7 +13,7 @@ from simulations.errors import SimulationsError
 from simulations.results import Outcome, Results
 from simulations.running import replicate, run
 from tests.eventually import eventually
-from tests.simulations.tiny import ADAPTIVE, RADIO, TRACED, tiny
+from tests.simulations.tiny import ADAPTIVE, RADIO, TRACED, group, tiny
 
 
 def told(results: Results) -> list[str]:
@@ -50,6 +50,17 @@ def test_rows_tell_what_the_figures_tell(tmp_path: Path) -> None:
         ]
         assert sum(latencies) / len(latencies) == pytest.approx(mean_s, rel=1e-9)
     assert told(found) == told(run(tiny(), replications=2))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_overload_is_told_once_and_before_anything_has_gone_on(processes: int) -> None:
+    heard: list[object] = []
+    busy = tiny(users=[group("cameras", 4, asking={"kind": "regular", "per_s": 200.0})], duration_s=2)
+    note = lambda number, at_s: heard.append(at_s)  # noqa: E731
+    found = run(busy, replications=2, processes=processes, progress=note, warn=heard.append)
+    assert heard[0] == found.outcomes[0].overloads != ()
+    assert sum(isinstance(one, tuple) for one in heard) == 1
+    run(tiny(), replications=1, warn=lambda lines: pytest.fail(f"nothing is overloaded: {lines}"))
 
 
 def test_progress_goes_up_to_the_end_of_each_replication() -> None:

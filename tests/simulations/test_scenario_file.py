@@ -104,6 +104,11 @@ BROKEN: tuple[tuple[str, Any, str, str], ...] = (
     ("policy", {"kind": "clever"}, "policy.kind", "adaptive"),
     ("policy", {"min_gain": 1}, "policy.min_gain", "less than 1"),
     ("policy", {"every_s": 0.1}, "policy.every_s", "greater than or equal to 1"),
+    ("policy", {"kind": "static", "rule": "my.py:own"}, "policy.rule", "asks no rule"),
+    ("policy", {"rule": "my.py:own"}, "policy.rule", "no such file"),
+    ("pipelines.0.replicas", 0, "pipelines[0].replicas", "greater than or equal to 1"),
+    ("pipelines.0.replicas", 2, "pipelines[0].replicas", "at most 1 that can share"),
+    ("users.0.priority", -1, "users[0].priority", "greater than or equal to 0"),
 )  # fmt: skip
 
 

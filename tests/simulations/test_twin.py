@@ -6,51 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nodes.framing import HopTiming
 from orchestrator.errors import JournalError
-from orchestrator.instructions import OpenEpoch
-from orchestrator.journal import Journal
-from orchestrator.request_log import Ended, RequestLog
+from orchestrator.request_log import REQUESTS, Ended, RequestLog
 from simulations.errors import SimulationsError
-from simulations.twin import JOURNAL, REQUESTS, read_run, services_of, twin
-from tests.builders import deploy_requested, plan_on
-
-PLAN = plan_on("camera", "cloud")
-BEYOND_S = 2e-4  # what each message takes beyond its link
-
-
-def lindley(came_s: np.ndarray, takes_s: np.ndarray) -> np.ndarray:
-    """When each is through, first come, first served."""
-    through_s, now_s = np.empty_like(came_s), 0.0
-    for place, (at_s, long_s) in enumerate(zip(came_s, takes_s, strict=True)):
-        now_s = through_s[place] = max(now_s, at_s) + long_s
-    return through_s
-
-
-def recorded(folder: Path, *, per_s: float, seed: int, count: int = 4_000, traced: bool = True) -> Path:
-    """A run of PLAN: two stages of some 10 ms each, one after the other, over its links."""
-    folder.mkdir()
-    with Journal(folder / JOURNAL) as journal:
-        opened = OpenEpoch(deployment="classify", epoch=1, plan=PLAN, reason="deploy was asked")
-        journal.append(deploy_requested(), (opened,), 1e9)
-    draw, log = np.random.default_rng(seed), RequestLog()
-    came_s = 1e9 + np.cumsum(draw.exponential(1 / per_s, count))
-    at_s, hops = came_s.copy(), []
-    for place, crossing in enumerate(PLAN.crossings):
-        on_link_s = crossing.nbytes / 12.5e6 if crossing.source != crossing.target else 0.0
-        after_s = BEYOND_S + (0.004 if crossing.source != crossing.target else 0.0)
-        at_s = lindley(at_s, np.full(count, on_link_s)) + after_s
-        if place < len(PLAN.stages):
-            takes_s = draw.gamma(4.0, 0.0025, count)
-            done_s = lindley(at_s, takes_s)
-            hops.append((PLAN.stages[place].name, done_s - takes_s - at_s, takes_s))
-            at_s = done_s
-    for place in range(count):
-        timings = tuple(HopTiming(name, wait[place], 0.0, takes[place], 0.0) for name, wait, takes in hops)
-        latency_s = float(at_s[place] - came_s[place])
-        log.note(Ended("classify", float(came_s[place]), latency_s, 1, 1, "", 100, timings if traced else ()))
-    log.write(folder / REQUESTS)
-    return folder
+from simulations.twin import read_run, services_of, twin
+from tests.simulations.recorded import PLAN, recorded
 
 
 @pytest.mark.slow
@@ -71,6 +31,20 @@ def test_a_stage_that_the_other_run_lacks_takes_what_others_took_over_plan(tmp_p
     seen = services.of(stage)
     other = stage.__class__(**{name: getattr(stage, name) for name in stage.__slots__} | {"operators": ("another",)})
     assert np.median(services.of(other)) == pytest.approx(np.median(seen / stage.seconds) * other.seconds, rel=1e-9)
+
+
+@pytest.mark.slow
+def test_waiting_that_no_hop_tells_of_is_not_taken_for_the_messages_own(tmp_path: Path) -> None:
+    """A log whose hops leave their queues out: requests that met nobody tell what messages take."""
+    busy, other = (recorded(tmp_path / name, per_s=60, seed=seed) for name, seed in (("busy", 1), ("other", 2)))
+    log = RequestLog()
+    for one in read_run(other).answers:
+        log.note(one._replace(hops=tuple(hop._replace(queue_s=0.0) for hop in one.hops)))
+    (other / REQUESTS).unlink()
+    log.write(other / REQUESTS)
+    (found,) = twin(read_run(busy), services_of(read_run(other)))
+    assert abs(found.p50_off) < 0.05
+    assert abs(found.p99_off) < 0.15
 
 
 def test_the_same_seed_gives_the_same_twin(tmp_path: Path) -> None:
