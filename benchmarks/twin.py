@@ -24,7 +24,7 @@ from orchestrator.client import Client
 from simulations.twin import Compared, read_run, services_of, twin
 
 SLOWDOWN = 3.0  # of the camera
-LOADS = (0.35, 0.65)  # of what the plan is predicted to do
+LOADS = (0.3, 0.5)  # of what the plan is predicted to do
 REQUESTS_EACH, QUICK = 1_050, 120
 MOST_PER_S = 25.0  # all workers share this machine
 WARM_UP = 20

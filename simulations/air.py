@@ -1,7 +1,7 @@
 """The radio side of a scenario in simulated time: who is served where, and transfers that share cells.
 
 A cell gives its time in equal parts to those who transfer at once, each at the rate that the user's channel gives alone
-(round robin; proportional fair gives the same shares in the long run where channels change alike). Rates change with
+or, where the scheduler is proportionally fair, at more than that (radio/scheduling.py). Rates change with
 each step of movement, and with the neighbours' load of the step before. A user who is handed over sends nothing for
 the interruption, then the rest at the new cell. Rates and interruptions come from simulations.radio, or from traces.
 """
@@ -20,11 +20,13 @@ from simulations.radio.carrier import Direction
 from simulations.radio.energy import PHONE, RadioPower
 from simulations.radio.network import RadioNetwork, Station
 from simulations.radio.path_loss import Floats
-from simulations.stations import Piece, Shared
+from simulations.radio.scheduling import MOST, gains
+from simulations.stations import ROUNDING, Piece, Shared
 from simulations.traces.link_trace import LinkTrace
 
 DIRECTIONS: tuple[Direction, Direction] = ("up", "down")
 TABLE = 1024  # waits that are drawn for a cell and way
+ROUND_ROBIN = gains("round-robin")
 UNREACHED = 1.0  # bits/s and below: nobody gets anything through, the user is out of coverage
 
 
@@ -145,14 +147,21 @@ class Air:
     """All cells' transfers. `cell_of` is each user's cell; `on_handover(user, old, new)` is called with each change."""
 
     def __init__(
-        self, engine: Engine, channel: Channel, cells: int, generation: Generation, draw: np.random.Generator
+        self,
+        engine: Engine,
+        channel: Channel,
+        cells: int,
+        generation: Generation,
+        draw: np.random.Generator,
+        gains: Sequence[float] = ROUND_ROBIN,
     ) -> None:
-        self._engine, self._channel, self._generation = engine, channel, generation
+        """`gains`: of the cells' scheduler, by how many share a cell."""
+        self._engine, self._channel, self._generation, self._gains = engine, channel, generation, gains
         self.cell_of, up, down = channel.begin()
         self.alone: dict[Direction, list[float]] = {"up": up, "down": down}
         self.parts_up = channel.parts_up()
         self.shared: dict[Direction, list[Shared]] = {
-            way: [Shared(engine, 1.0) for _ in range(cells)] for way in DIRECTIONS
+            way: [Shared(engine, 1.0, gains) for _ in range(cells)] for way in DIRECTIONS
         }
         self.waits = {way: [channel.waits(cell, way) for cell in range(cells)] for way in DIRECTIONS}
         self._next_wait = {way: [0] * cells for way in DIRECTIONS}
@@ -285,7 +294,8 @@ class Air:
     def free_bits_per_s(self, user: int, way: Direction) -> float:
         """What one more transfer of this user would get now."""
         part = self.parts_up[user] if way == "up" else 1.0
-        return self.alone[way][user] / max(self.shared[way][self.cell_of[user]].parts + part, 1.0)
+        parts = self.shared[way][self.cell_of[user]].parts + part
+        return self.alone[way][user] * self._gains[min(int(parts + ROUNDING), MOST)] / max(parts, 1.0)
 
 
 def _nothing(user: int, old: int, new: int) -> None:

@@ -15,6 +15,7 @@ from simulations.backhaul import Backhaul
 from simulations.draws import Draws
 from simulations.engine import Engine
 from simulations.machines import Machine
+from simulations.radio.scheduling import gains
 from simulations.requests import Fabric
 from simulations.routers import User
 from simulations.scenario import Cell, Pipeline, Scenario, Wavering
@@ -31,7 +32,7 @@ Read = dict[str, tuple[Model, Profile]]  # graphs and profiles of the pipelines,
 def air(scenario: Scenario, engine: Engine, draws: Draws) -> Air:
     """Users at their places, served by cells."""
     channel = channel_of(scenario, draws)
-    return Air(engine, channel, len(scenario.cells), scenario.generation, draws.of("waking"))
+    return Air(engine, channel, len(scenario.cells), scenario.generation, draws.of("waking"), gains(scenario.scheduler))
 
 
 def fabric(scenario: Scenario, draws: Draws, begin_s: float, *, compiled: bool) -> Fabric:
@@ -45,7 +46,9 @@ def fabric(scenario: Scenario, draws: Draws, begin_s: float, *, compiled: bool) 
 
     fast = made.CompiledEngine(begin_s, len(cells))
     nodes, channel = machines(scenario, fast), channel_of(scenario, draws)
-    above = made.CompiledAir(fast, channel, len(cells), scenario.generation, draws.of("waking"))
+    above = made.CompiledAir(
+        fast, channel, len(cells), scenario.generation, draws.of("waking"), gains(scenario.scheduler)
+    )
     laid = made.CompiledBackhaul(fast, scenario.wires, cells, tuple(nodes))
     return cast("Fabric", made.CompiledFabric(fast, above, laid, nodes, cells, scenario.core_s))
 

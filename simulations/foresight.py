@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from partitioner.plan import Plan
 from simulations.air import UNREACHED
 from simulations.crowd import mean_per_s
+from simulations.radio.scheduling import gains
 from simulations.scenario import Scenario
 
 STABLE = 1.0
@@ -24,6 +25,7 @@ def foreseen(scenario: Scenario, users: Iterable[tuple[int, str, Plan, float, fl
     """A line for each ρ of 1 and above. `users`: each one's group, cell, plan, and rate alone up and down, bits/s."""
     load: dict[str, float] = defaultdict(float)
     per_s = [mean_per_s(group) * most_times(scenario, group.name) for group in scenario.groups]
+    crowded = gains(scenario.scheduler)[-1]  # a cell carries most while many share it
     servers = {machine.node.name: machine.servers for machine in scenario.machines}
     for group, cell, plan, up, down in users:
         if min(up, down) <= UNREACHED:
@@ -37,9 +39,9 @@ def foreseen(scenario: Scenario, users: Iterable[tuple[int, str, Plan, float, fl
                 load[f"node {stage.node}"] += rate * stage.seconds / servers[stage.node]
         for crossing in plan.crossings:
             if crossing.source == device != crossing.target:
-                load[f"cell {cell}, up"] += rate * crossing.nbytes * 8 / up
+                load[f"cell {cell}, up"] += rate * crossing.nbytes * 8 / (up * crowded)
             elif crossing.target == device != crossing.source:
-                load[f"cell {cell}, down"] += rate * crossing.nbytes * 8 / down
+                load[f"cell {cell}, down"] += rate * crossing.nbytes * 8 / (down * crowded)
     return tuple(
         f"{name}: ρ = {rho:.2f}, its queue grows as long as that lasts" for name, rho in load.items() if rho >= STABLE
     )

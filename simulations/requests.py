@@ -33,6 +33,7 @@ class Attempt:
         "radio_s",
         "request",
         "since_s",
+        "stops",
         "stretch",
         "transfer_s",
         "under_way",
@@ -59,6 +60,7 @@ class Attempt:
         self.stretch = 1.0 if stretch is None or not way.starts_here else stretch()
         self.under_way: Any = None  # what would have to be withdrawn, and from where
         self.request: Any = None
+        self.stops: Any = ()  # for the compiled fabric: machines still to come, and stages there
 
     @property
     def hops(self) -> tuple[float, float, float, float]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import exp, log
 
-from orchestrator.actions import Action, Cancel, Deliver, FailRequest, Send
+from orchestrator.actions import Action, Cancel, Deliver, FailRequest, Release, Send
 from orchestrator.detour import Pace, Ways, way
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.routing import FULL, Routing
@@ -28,15 +28,10 @@ EPOCHS = 1_000_000  # numbers of one deployment's epochs
 ERROR_S = 0.01  # until a worker's word comes back that it lacks an epoch
 LEAST_S = 1e-12  # a byte, on the best of links
 SAME, SAME_S = 0.05, 5e-4  # of a link's seconds a byte, and of its delay: less changes nothing
-FINE, COARSE = 10, 2  # what goes up is many times what comes down
+FINE, COARSE = 10, 2  # rates that differ by less than a part of so many steer alike: much goes up, little comes down
 
 
 Rates = tuple[float, float]  # of the radio, up and down, bits/s
-
-
-def _step(rate: float, fine: int) -> int:
-    """Rates that differ by less than one in `fine` steer alike."""
-    return int(log(rate) * fine) if rate > 1 else 0
 
 
 class Request:
@@ -207,8 +202,8 @@ class Post:
         """Have the user's next request go where it is answered first, by what its own radio gives it alone."""
         if not self.offered:
             return
-        share = self._share
-        key = (_step(alone[0] * share[0], FINE), _step(alone[1] * share[1], COARSE))
+        up, down = alone[0] * self._share[0], alone[1] * self._share[1]
+        key = (int(log(up) * FINE) if up > 1 else 0, int(log(down) * COARSE) if down > 1 else 0)
         ways = self._met.get(key)
         if ways is None:
             rates = exp((key[0] + 0.5) / FINE), exp((key[1] + 0.5) / COARSE)
@@ -293,13 +288,15 @@ class Routers:
     def carry_out(self, user: User, actions: tuple[Action, ...]) -> None:
         """Do what a routing core wants done."""
         for action in actions:
-            if isinstance(action, Send):
+            if type(action) is Release:
+                continue
+            if type(action) is Send:
                 self._send(user, action)
-            elif isinstance(action, Deliver):
+            elif type(action) is Deliver:
                 self._end(user.in_hand[action.request], "")
-            elif isinstance(action, Cancel):
+            elif type(action) is Cancel:
                 self._recall(user.in_hand[action.request])
-            elif isinstance(action, FailRequest):
+            elif type(action) is FailRequest:
                 self._end(user.in_hand[action.request], action.kind)
 
     def _send(self, user: User, send: Send) -> None:

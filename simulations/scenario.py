@@ -12,6 +12,7 @@ from nodes.batching import BatchRules
 from partitioner.topology import Node
 from simulations.radio.access import Generation
 from simulations.radio.network import Station
+from simulations.radio.scheduling import Scheduler
 from simulations.traces.link_trace import LinkTrace
 
 PolicyKind = Literal["adaptive", "static", "device", "edge", "cloud"]
@@ -199,6 +200,7 @@ class Scenario:
     warmup_s: float = 0.0
     step_s: float = 0.5
     core_s: float = 0.004
+    scheduler: Scheduler = "round-robin"
     seed: int = 1
     replications: int = 5
     changes: tuple[Change, ...] = ()

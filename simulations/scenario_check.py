@@ -31,6 +31,8 @@ def _faults(model: ScenarioModel) -> Iterator[Fault]:
         yield ("warmup_s",), f"{model.warmup_s:g} s of {model.duration_s:g} s; nothing would be counted"
     if any((cell.band is None) != (model.cells[0].band is None) for cell in model.cells):
         yield ("cells",), "all cells have a band, or all have a trace"
+    if model.radio.scheduler != "round-robin" and model.cells[0].band is None:
+        yield ("radio", "scheduler"), "what a trace's users got is shared equally; leave it out, or give cells a band"
     yield from _doubles("cells", cells)
     yield from _doubles("nodes", [*cells, *(node.name for node in model.nodes)], skip=len(cells))
     yield from _doubles("pipelines", [pipeline.name for pipeline in model.pipelines])

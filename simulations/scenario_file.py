@@ -83,6 +83,7 @@ def parse_scenario(data: Any, *, where: str, folder: Path) -> Scenario:
         step_s=model.radio.step_s,
         core_s=model.radio.core_ms / 1e3,
         generation=GENERATIONS[model.radio.generation],
+        scheduler=model.radio.scheduler,
         cells=cells,
         machines=tuple(_machine(node) for node in model.nodes),
         wires=tuple(wire for link in model.links for wire in _wires(link)),

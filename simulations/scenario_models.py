@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from orchestrator.topology_spec import NAME
 from orchestrator.yaml_file import StrictModel
+from simulations.radio.scheduling import Scheduler
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -79,6 +80,7 @@ class RadioModel(StrictModel):
 
     surroundings: Literal["UMi", "UMa"] = "UMi"
     generation: Literal["LTE", "NSA", "SA"] = "NSA"
+    scheduler: Scheduler = "round-robin"
     step_s: Annotated[float, Field(gt=0, le=10)] = 0.5
     core_ms: NotNegative = 4.0
 

@@ -4,7 +4,7 @@ Each counts what it holds over time, so that Little's law holds to the last digi
 number of seconds, or of bits. When it is done its callback is called; what is refused or withdrawn is not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from math import inf
 from typing import Any
@@ -13,6 +13,7 @@ from simulations.engine import Engine
 from simulations.errors import OutOfRange
 
 Done = Callable[..., None]
+ROUNDING = 1e-9
 
 
 class Held:
@@ -108,18 +109,20 @@ class Shared:
     """Everything there advances together, each by an equal share of the rate: a link, or processor sharing.
 
     Work is in units of which `rate` does so many a second, alone, and each piece may have a speed of its own: of a
-    cell's time every user gets as much, and carries by it what the user's channel does (round robin; proportional fair
-    as well, in the long run). Rates and speeds may change at any time, to 0 as well; what has speed 0 takes no share.
+    cell's time every user gets as much, and carries by it what the user's channel does, the more the more there are to
+    choose from (`gains`). Rates and speeds may change at any time, to 0 as well; what has speed 0 takes no share.
     A piece that can use a `part` of the rate only, at its speed, leaves the rest to others: as long as all parts
     together are no more than the whole, nobody waits for anybody.
     """
 
     __slots__ = (
-        "_done", "_due", "_engine", "_number", "_parts", "_rate", "_sharing", "_since_s", "_turn", "held", "used_s",
+        "_done", "_due", "_engine", "_gains", "_number", "_parts", "_rate", "_sharing", "_since_s", "_turn", "held",
+        "used_s",
     )  # fmt: skip
 
-    def __init__(self, engine: Engine, rate: float) -> None:
-        self._engine, self._rate = engine, _rate(rate)
+    def __init__(self, engine: Engine, rate: float, gains: Sequence[float] = (1.0,)) -> None:
+        """`gains`: by what the rate is multiplied while so many share it, from 0; the last for all beyond."""
+        self._engine, self._rate, self._gains = engine, _rate(rate), gains
         self._sharing, self._parts = 0, 0.0
         self.used_s = 0.0  # the integral of the part of it that is used
         self._due: list[tuple[float, int, Piece]] = []  # by what each will have had done when it is through
@@ -192,9 +195,14 @@ class Shared:
         now_s = self._engine.now_s
         if self._sharing and now_s > self._since_s:
             span_s = now_s - self._since_s
-            self._done += span_s * self._rate / max(self._parts, 1.0)
+            self._done += span_s * self._pace()
             self.used_s += span_s * min(self._parts, 1.0)
         self._since_s = now_s
+
+    def _pace(self) -> float:
+        """Of each, at speed 1."""
+        gains, parts = self._gains, self._parts
+        return self._rate * gains[min(int(parts + ROUNDING), len(gains) - 1)] / max(parts, 1.0)
 
     @property
     def parts(self) -> float:
@@ -216,7 +224,7 @@ class Shared:
             self._done = 0.0
         elif self._rate and due[0][0] < inf:
             left = max(due[0][0] - self._done, 0.0)
-            self._engine.after(left * max(self._parts, 1.0) / self._rate, self._through, self._turn)
+            self._engine.after(left / self._pace(), self._through, self._turn)
 
     def _through(self, turn: int) -> None:
         if turn != self._turn:

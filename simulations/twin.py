@@ -3,10 +3,11 @@ service times.
 
 Arrivals and the epoch of each request are those of the run's request log, plans and link estimates those of its
 journal. What a stage takes is drawn from what it took in the other run, where the same operators ran on the same node;
-else from its planned time, times what others there took over theirs. What messages take beyond bytes over goodput is
-drawn likewise (software at both ends), of requests that met nobody: what others wait is for the twin to tell. Stages
-are served one at a time, as their lanes are, and so are links' bytes. So what it predicts is the waiting: the
-distribution of latencies under this run's load, epochs and links.
+else from its planned time, times what others there took over theirs; in stretches, as a machine that is slow stays so
+for a while (the stationary bootstrap: Politis and Romano, J. Am. Stat. Assoc. 89, 1994). What messages take beyond
+bytes over goodput is drawn likewise (software at both ends), of requests that met nobody: what others wait is for the
+twin to tell. Stages are served one at a time, as their lanes are, and so are links' bytes. So what it predicts is the
+waiting: the distribution of latencies under this run's load, epochs and links.
 """
 
 from collections import defaultdict
@@ -31,6 +32,7 @@ from simulations.engine import Engine
 from simulations.errors import SimulationsError
 from simulations.stations import Queue
 
+STRETCH = 50.0  # of times that are drawn one after the other, as they were; its mean
 LEAST = 20  # traced answers of a stage, from which its times are drawn; fewer tell too little
 Ends = tuple[str, str]
 Did = tuple[str, tuple[str, ...]]  # a node, and the operators that it ran
@@ -205,6 +207,19 @@ def _compared(run: Run, name: str, predicted: np.ndarray) -> Compared:
     )
 
 
+class _Drawn:
+    """Times that were seen, again in stretches of chance."""
+
+    def __init__(self, seen: np.ndarray, draw: np.random.Generator) -> None:
+        self._seen, self._draw, self._at = seen, draw, int(draw.integers(len(seen)))
+
+    def next_s(self) -> float:
+        """The one after the last, or any."""
+        is_new = self._draw.random() < 1 / STRETCH
+        self._at = int(self._draw.integers(len(self._seen))) if is_new else (self._at + 1) % len(self._seen)
+        return float(self._seen[self._at])
+
+
 class _Links:
     """The newest estimates of a run's links, as time goes on."""
 
@@ -237,25 +252,23 @@ Hop = Callable[[_Links], tuple[object, float, float]]  # a station, how long it 
 
 def _way(plan: Plan, services: Services, draw: np.random.Generator) -> tuple[Hop, ...]:
     """A request's stations in order."""
-    hops: list[Hop] = [partial(_message, entry(plan), services, draw)]
+    beyond = _Drawn(services.message_s, draw)
+    hops: list[Hop] = [partial(_message, entry(plan), beyond)]
     for stage in plan.stages:
-        hops.append(partial(_stage, (stage.node, plan.stages, stage.name), services.of(stage), draw))
+        hops.append(partial(_stage, (stage.node, plan.stages, stage.name), _Drawn(services.of(stage), draw)))
         crossing = onward(plan, stage) or returned(plan, stage)
         if crossing is not None:
-            hops.append(partial(_message, crossing, services, draw))
+            hops.append(partial(_message, crossing, beyond))
     return tuple(hops)
 
 
-def _stage(station: object, seen: np.ndarray, draw: np.random.Generator, links: _Links) -> tuple[object, float, float]:
+def _stage(station: object, times: _Drawn, links: _Links) -> tuple[object, float, float]:
     del links
-    return station, float(seen[draw.integers(len(seen))]), 0.0
+    return station, times.next_s(), 0.0
 
 
-def _message(
-    crossing: Crossing, services: Services, draw: np.random.Generator, links: _Links
-) -> tuple[object, float, float]:
-    beyond_s = float(services.message_s[draw.integers(len(services.message_s))])
-    after_s = beyond_s + links.propagation_s(crossing)
+def _message(crossing: Crossing, beyond: _Drawn, links: _Links) -> tuple[object, float, float]:
+    after_s = beyond.next_s() + links.propagation_s(crossing)
     return (crossing.source, crossing.target), links.seconds(crossing), after_s
 
 

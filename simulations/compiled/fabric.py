@@ -5,7 +5,7 @@ comes to what the plain fabric comes to (tests/simulations/test_compiled.py), an
 compiling takes some seconds where nothing was compiled before.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop
 from math import inf
 from typing import cast
@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from partitioner.topology import NodeId
-from simulations.air import DIRECTIONS, Air, Channel
+from simulations.air import DIRECTIONS, ROUND_ROBIN, Air, Channel
 from simulations.backhaul import Backhaul, Ends, Line
 from simulations.compiled import calls, state
 from simulations.compiled.moving import ARRIVED, CAME_BACK, DEVICE, LOST, MESSAGE, RUN
@@ -41,13 +41,13 @@ class CompiledEngine(Engine):
 
     def run(self, until_s: float = inf) -> int:
         """As Engine.run; events within the fabric are counted there."""
-        coming, happened, p = self._coming, 0, self.p
+        coming, happened, p, go, heard = self._coming, 0, self.p, calls.go, self.heard
         while True:
             limit_s = coming[0][0] if coming and coming[0][0] <= until_s else until_s
-            out, at_s, slot = calls.go(p, limit_s)
+            out, at_s, slot = go(p, limit_s)
             if out:
                 self.now_s = at_s
-                self.heard(out, slot)
+                heard(out, slot)
             elif coming and coming[0][0] <= until_s:
                 self.now_s, _, call, given = heappop(coming)
                 call(*given)
@@ -57,6 +57,9 @@ class CompiledEngine(Engine):
         if until_s < inf:
             self.now_s = max(self.now_s, until_s)
         return happened
+
+
+Laid = tuple[int, tuple[tuple[Machine, Run], ...]]  # a route's number, and where its runs are decided
 
 
 class Station:
@@ -108,9 +111,15 @@ class CompiledAir(Air):
     """Cells whose transfers are the fabric's."""
 
     def __init__(
-        self, engine: CompiledEngine, channel: Channel, cells: int, generation: Generation, draw: np.random.Generator
+        self,
+        engine: CompiledEngine,
+        channel: Channel,
+        cells: int,
+        generation: Generation,
+        draw: np.random.Generator,
+        gains: Sequence[float] = ROUND_ROBIN,
     ) -> None:
-        super().__init__(engine, channel, cells, generation, draw)
+        super().__init__(engine, channel, cells, generation, draw, gains)
         self._compiled = engine
         self.shared = {
             way: cast("list[Shared]", [Station(engine, number + place * cells) for number in range(cells)])
@@ -121,7 +130,7 @@ class CompiledAir(Air):
         reals[[state.ON_UP_W, state.UP_J_PER_BIT]] = up.on_w, up.w_per_mbps / 1e6
         reals[[state.ON_DOWN_W, state.DOWN_J_PER_BIT]] = down.on_w, down.w_per_mbps / 1e6
         reals[state.HANDOVER_S] = generation.handover_s
-        arrays["tables.wakes"][:] = self.radios.wakes
+        arrays["tables.wakes"][:], arrays["tables.gains"][:] = self.radios.wakes, gains
         for place, way in enumerate(DIRECTIONS):
             for cell in range(cells):
                 arrays["tables.waits"][cell + place * cells] = self.waits[way][cell]
@@ -255,7 +264,7 @@ class CompiledFabric:
         self._p, self._cells = engine.p, len(cells)
         self._machines = list(machines.values())
         self._places = {name: len(cells) + number for number, name in enumerate(machines)}
-        self._routes: dict[tuple[int, str, tuple[NodeId, ...]], int] = {}
+        self._routes: dict[tuple[int, str, tuple[NodeId, ...]], Laid] = {}
         self._steps = 0
         self._at: dict[int, Attempt] = {}
         self.seen_up = [Seen(engine, number) for number in range(len(cells))]
@@ -271,31 +280,35 @@ class CompiledFabric:
     def begin(self, attempt: Attempt) -> None:
         """As Fabric.begin."""
         key = (attempt.way.number, attempt.device, attempt.crew)
-        route = self._routes.get(key)
-        if route is None:
-            route = self._routes[key] = self._lay(attempt.way, attempt.device, attempt.crew)
+        laid = self._routes.get(key)
+        if laid is None:
+            laid = self._routes[key] = self._lay(attempt.way, attempt.device, attempt.crew)
+        route, attempt.stops = laid
         slot, out = calls.start(self._p, self.engine.now_s, attempt.user, route, attempt.stretch)
         attempt.cell = slot
         self._at[slot] = attempt
         if out:
             self._out(out, slot)
 
-    def _lay(self, way: Way, device: NodeId, crew: tuple[NodeId, ...]) -> int:
+    def _lay(self, way: Way, device: NodeId, crew: tuple[NodeId, ...]) -> Laid:
         """Its steps among the fabric's; each stage's and message's ends with the replicas chosen."""
         arrays, route, run = self.engine.arrays, len(self._routes), 0
+        stops: list[tuple[Machine, Run]] = []
         ends = (device, *crew, device)
         arrays["routes.at"][route], arrays["routes.many"][route] = self._steps, len(way.steps)
         for step in way.steps:
             if isinstance(step, Run):
                 at = self._place(crew[step.place] if crew else step.node, device)
                 found, run = (RUN, at, at, step.seconds, 0.0), run + 1
+                if at != DEVICE:
+                    stops.append((self._machines[at - self._cells], step))
             else:
                 source, target = (ends[run], ends[run + 1]) if crew else (step.source, step.target)
                 found = (MESSAGE, self._place(source, device), self._place(target, device), step.fixed_s, step.bits)
             for name, value in zip(("kind", "source", "target", "s", "bits"), found, strict=True):
                 arrays[f"routes.{name}"][self._steps] = value
             self._steps += 1
-        return route
+        return route, tuple(stops)
 
     def _place(self, node: NodeId, device: NodeId) -> int:
         return DEVICE if node == device else self._places[node]
@@ -329,11 +342,9 @@ class CompiledFabric:
             attempt.owner.lost(attempt, self._machines[place - self._cells].name)
 
     def _arrived(self, attempt: Attempt) -> None:
-        """At a machine: its queue decides."""
-        arrays = self.engine.arrays
-        machine = self._machines[int(arrays["counts"][state.OUT_NODE]) - self._cells]
-        step = attempt.way.steps[int(arrays["attempts.step"][attempt.cell]) - 1]
-        assert isinstance(step, Run)
+        """At its next machine: its queue decides."""
+        machine, step = attempt.stops[attempt.at]
+        attempt.at += 1
         if not machine.is_up:
             attempt.owner.lost(attempt, machine.name)
             return

@@ -16,10 +16,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from simulations.radio.scheduling import MOST
+
 SLOTS, NODES, EVENTS = 1 << 17, 1 << 17, 1 << 18  # attempts under way, waiting at devices, and what is to come
 USERS, STATIONS, PLACES, LINES = 1 << 15, 1 << 10, 1 << 8, 1 << 10
 ROUTES, STEPS, WAYS = 1 << 14, 1 << 17, 1 << 16  # routes, their steps, and lines of all ways
 TABLE, SEEN = 1 << 10, 1 << 8  # draws that are gone through again and again; transfers remembered of a cell
+GAINS = MOST + 1  # of a cell's scheduler, by how many share it
 
 # Single numbers: reals, then whole ones.
 NOW_S, CORE_S, IDLE_S, HANDOVER_S, RADIO_J, ON_UP_W, ON_DOWN_W, UP_J_PER_BIT, DOWN_J_PER_BIT = range(9)
@@ -37,7 +40,7 @@ Stations = namedtuple("Stations", "count turn there root rate parts done since_s
 Users = namedtuple("Users", "cell head tail slot gen up down part silent_s used_s busy_s ends_s")
 Nodes = namedtuple("Nodes", "slot gen next s")
 Seen = namedtuple("Seen", "many s rate")
-Tables = namedtuple("Tables", "waits next wakes")
+Tables = namedtuple("Tables", "waits next wakes gains")
 Lines = namedtuple("Lines", "delay_s at many lines")
 Routes = namedtuple("Routes", "at many kind source target s bits")
 
@@ -120,6 +123,7 @@ LAYOUT: tuple[tuple[str, Any, tuple[int, ...]], ...] = (
     ("routes.target", WHOLE, (STEPS,)),
     ("routes.s", REAL, (STEPS,)),
     ("routes.bits", REAL, (STEPS,)),
+    ("tables.gains", REAL, (GAINS,)),
 )
 
 
@@ -265,6 +269,7 @@ def tables(p: Any) -> Any:
         carray(_pointer(p[64]), (STATIONS, TABLE), REAL),
         carray(_pointer(p[65]), (STATIONS,), WHOLE),
         carray(_pointer(p[66]), (TABLE,), REAL),
+        carray(_pointer(p[78]), (GAINS,), REAL),
     )
 
 

@@ -11,6 +11,7 @@ from simulations.radio.access import NSA, SA, Generation
 from simulations.radio.carrier import Direction
 from simulations.radio.energy import PHONE
 from simulations.radio.path_loss import Floats
+from simulations.radio.scheduling import Scheduler, gains
 
 Seen = tuple[list[int], list[float], list[float]]
 STEP_S = 0.5
@@ -46,9 +47,15 @@ class Scripted:
 class Field:
     """An air over scripted channels, and when each transfer ended, by its number."""
 
-    def __init__(self, channel: Scripted, cells: int = 1, generation: Generation = AWAKE) -> None:
+    def __init__(
+        self,
+        channel: Scripted,
+        cells: int = 1,
+        generation: Generation = AWAKE,
+        scheduler: Scheduler = "round-robin",
+    ) -> None:
         self.engine, self.ended = Engine(), dict[int, float]()
-        self.air = Air(self.engine, channel, cells, generation, np.random.default_rng(1))
+        self.air = Air(self.engine, channel, cells, generation, np.random.default_rng(1), gains(scheduler))
         self.engine.after(STEP_S, self._step)
 
     def _step(self) -> None:
@@ -212,6 +219,22 @@ def test_one_more_is_told_of_an_equal_share() -> None:
     field.send(0.0, 0, 1e6)
     field.engine.run(0.1)
     assert [field.air.free_bits_per_s(user, "up") for user in (0, 1)] == [2e6, 4.5e6]
+
+
+def test_a_fair_scheduler_carries_more_the_more_there_are() -> None:
+    field = Field(Scripted([[0] * 3], np.full((1, 3), 1e6)), scheduler="proportional-fair")
+    gain = gains("proportional-fair")
+    assert gain[3] > gain[2] > 1.1
+    for user in (0, 1):
+        field.send(0.0, user, 1e6, user)
+    field.engine.at(0.1, lambda: told.append(field.air.free_bits_per_s(2, "up")))
+    told: list[float] = []
+    field.engine.run(5.0)
+    assert told == [pytest.approx(1e6 * gain[3] / 3)]
+    assert [field.ended[user] for user in (0, 1)] == pytest.approx([2 / gain[2]] * 2, rel=1e-9)
+    field.send(5.0, 0, 1e6, 2)  # alone
+    field.engine.run(9.0)
+    assert field.ended[2] == pytest.approx(6.0, rel=1e-9)
 
 
 def test_generations_interrupt_as_measured() -> None:

@@ -36,6 +36,12 @@ CASES: dict[str, dict[str, Any]] = {
         "policy": {"kind": "edge"},
         "duration_s": 10.0,
     },
+    "a fair scheduler with much to choose from": {
+        "cells": [{"name": "west", "band": {"ghz": 3.5, "mhz": 10}}],
+        "radio": {"scheduler": "proportional-fair"},
+        "users": [users("w", 20, per_s=3.0, moving=WALKING)],
+        "duration_s": 12.0,
+    },
     "a crowded device": {
         "users": [users("w", 3, per_s=12.0, budget_ms=600.0)],
         "policy": {"kind": "device"},

@@ -44,6 +44,8 @@ BROKEN: tuple[tuple[str, Any, str, str], ...] = (
     ("cells.0", RADIO | {"band": {"ghz": 3, "mhz": 40, "up_share": 0.5}}, "cells[0].band.up_share", "all slots"),
     ("radio", {"step_s": 0}, "radio.step_s", "greater than 0"),
     ("radio", {"surroundings": "InF"}, "radio.surroundings", "UMi"),
+    ("radio", {"scheduler": "fair"}, "radio.scheduler", "proportional-fair"),
+    ("radio", {"scheduler": "proportional-fair"}, "radio.scheduler", "shared equally"),
     ("radio", {"core_ms": -1}, "radio.core_ms", "greater than or equal to 0"),
     ("nodes", [], "nodes", "at least 1"),
     ("nodes.1.name", "cloud", "nodes[2].name", "used twice"),
