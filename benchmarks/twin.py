@@ -1,10 +1,10 @@
-"""How well a run is foretold by its twin: live runs of the demo's questions, each simulated with another run's times.
+"""How well a run is foretold by its twin: live runs of the demo's questions, each simulated with other runs' times.
 
 python benchmarks/twin.py [--json] [--quick] [--keep DIR]
 
 On this machine, with real workers and emulated links: three deployments (private on a fast link, private on a slow one,
-unconstrained), each under two loads, requests by chance. Each run is recorded (journal and request log); its twin gets
-service times from the run of the same deployment under the other load.
+unconstrained), each under three loads, requests by chance. Each run is recorded (journal and request log); its twin
+gets service times from the runs of the same deployment under the other loads.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from orchestrator.client import Client
 from simulations.twin import Compared, read_run, services_of, twin
 
 SLOWDOWN = 3.0  # of the camera
-LOADS = (0.3, 0.5)  # of what the plan is predicted to do
+LOADS = (0.2, 0.35, 0.5)  # of what the plan is predicted to do
 REQUESTS_EACH, QUICK = 1_050, 120
 MOST_PER_S = 25.0  # all workers share this machine
 WARM_UP = 20
@@ -86,7 +86,7 @@ def main() -> None:
                 for number, load in enumerate(LOADS)
             ]  # fmt: skip
             for number, load in enumerate(LOADS):
-                services = services_of(read_run(runs[1 - number]))
+                services = services_of(*(read_run(run) for run in runs if run != runs[number]))
                 for found in twin(read_run(runs[number]), services):
                     if found.deployment == case.spec.name:
                         figures += figures_of(f"{title}, {load * most_per_s:.1f}/s", found)

@@ -296,7 +296,9 @@ app.command()(simulate)
 @app.command()
 def twin(
     run: Annotated[Path, typer.Argument(help="a folder that Client.record wrote")],
-    times: Annotated[Path, typer.Option(help="such a folder of another run: its service times are taken")],
+    times: Annotated[
+        list[Path], typer.Option(help="such a folder of another run, whose service times are taken; may be repeated")
+    ],
     seed: Annotated[int, typer.Option(help="of what is drawn from these", min=0)] = 1,
     as_json: AsJson = False,
 ) -> None:

@@ -1,8 +1,7 @@
-"""The twin of a live run: its requests again, in simulated time, through its plans, over its links, on another run's
-service times.
+"""The twin of a live run: its requests again, in simulated time, through its plans and links, on other runs' times.
 
 Arrivals and the epoch of each request are those of the run's request log, plans and link estimates those of its
-journal. What a stage takes is drawn from what it took in the other run, where the same operators ran on the same node;
+journal. What a stage takes is drawn from what it took in other runs, where the same operators ran on the same node;
 else from its planned time, times what others there took over theirs; in stretches, as a machine that is slow stays so
 for a while (the stationary bootstrap: Politis and Romano, J. Am. Stat. Assoc. 89, 1994). What messages take beyond
 bytes over goodput is drawn likewise (software at both ends), of requests that met nobody: what others wait is for the
@@ -12,7 +11,7 @@ waiting: the distribution of latencies under this run's load, epochs and links.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from pathlib import Path
@@ -33,6 +32,7 @@ from simulations.errors import SimulationsError
 from simulations.stations import Queue
 
 STRETCH = 50.0  # of times that are drawn one after the other, as they were; its mean
+DRAWS = 10  # of a whole run: one alone tells its 99th percentile by a few requests
 LEAST = 20  # traced answers of a stage, from which its times are drawn; fewer tell too little
 Ends = tuple[str, str]
 Did = tuple[str, tuple[str, ...]]  # a node, and the operators that it ran
@@ -124,14 +124,34 @@ class Services:
         return np.asarray(stage.seconds * (self.over_plan[""] if ratios is None or len(ratios) < LEAST else ratios))
 
 
-def services_of(run: Run) -> Services:
-    """What stages and messages took in a run whose requests were traced. SimulationsError if too few were."""
-    stages: dict[Did, list[float]] = defaultdict(list)
-    over_plan: dict[str, list[float]] = defaultdict(list)
-    beyond: list[tuple[int, float]] = []  # by how many others were under way
-    met = dict(zip(map(id, run.answers), _met(run.answers), strict=True))
+@dataclass(slots=True)
+class _Seen:
+    """What was seen in runs so far; `beyond` by how many others were under way."""
+
+    stages: dict[Did, list[float]] = field(default_factory=lambda: defaultdict(list))
+    over_plan: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    beyond: list[tuple[int, float]] = field(default_factory=list)
+
+
+def services_of(*runs: Run) -> Services:
+    """What stages and messages took in runs whose requests were traced. SimulationsError if too few were."""
+    seen = _Seen()
+    for run in runs:
+        _look(run, seen)
+    if len(seen.beyond) < LEAST:
+        names = ", ".join(run.name for run in runs)
+        raise SimulationsError(f"{names}: {len(seen.beyond)} traced answers; service times need {LEAST} (trace=True)")
+    few = sorted(many for many, _ in seen.beyond)[LEAST - 1]
+    return Services(
+        {did: np.array(took) for did, took in seen.stages.items()},
+        {node: np.array(ratios) for node, ratios in seen.over_plan.items()},
+        np.array([each_s for many, each_s in seen.beyond if many <= few]),
+    )
+
+
+def _look(run: Run, seen: _Seen) -> None:
     rates = _Links(run.links)
-    for answer in run.answers:
+    for answer, met in zip(run.answers, _met(run.answers), strict=True):
         plan = run.plans[answer.deployment, answer.epoch]
         if answer.attempts > 1 or len(answer.hops) != len(plan.stages):
             continue
@@ -139,22 +159,14 @@ def services_of(run: Run) -> Services:
         inside_s = 0.0
         for hop in answer.hops:
             took_s = hop.decode_s + hop.compute_s + hop.encode_s
-            stages[_did(known[hop.stage])].append(took_s)
+            seen.stages[_did(known[hop.stage])].append(took_s)
             for node in (known[hop.stage].node, ""):
-                over_plan[node].append(took_s / known[hop.stage].seconds)
+                seen.over_plan[node].append(took_s / known[hop.stage].seconds)
             inside_s += took_s + hop.queue_s
         rates.advance(answer.arrived_s)
         on_links_s = sum(rates.seconds(crossing) + rates.propagation_s(crossing) for crossing in _messages(plan))
         each_s = max(0.0, answer.latency_s - inside_s - on_links_s) / len(_messages(plan))
-        beyond.append((met[id(answer)], each_s))
-    if len(beyond) < LEAST:
-        raise SimulationsError(f"{run.name}: {len(beyond)} traced answers; service times need {LEAST} (trace=True)")
-    few = sorted(many for many, _ in beyond)[LEAST - 1]
-    return Services(
-        {did: np.array(took) for did, took in stages.items()},
-        {node: np.array(ratios) for node, ratios in over_plan.items()},
-        np.array([each_s for many, each_s in beyond if many <= few]),
-    )
+        seen.beyond.append((met, each_s))
 
 
 def _met(answers: Iterable[Ended]) -> list[int]:
@@ -169,11 +181,18 @@ def _met(answers: Iterable[Ended]) -> list[int]:
 
 
 def twin(run: Run, services: Services, *, seed: int = 1) -> tuple[Compared, ...]:
-    """The run again, deployment by deployment."""
-    engine, draw, rates = Engine(), np.random.default_rng(seed), _Links(run.links)
+    """The run again, deployment by deployment: DRAWS times with other lots, whose latencies are taken together."""
+    draw, took = np.random.default_rng(seed), defaultdict[str, list[float]](list)
+    for _ in range(DRAWS):
+        _once(run, services, draw, took)
+    return tuple(_compared(run, name, np.array(latencies)) for name, latencies in took.items())
+
+
+def _once(run: Run, services: Services, draw: np.random.Generator, took: dict[str, list[float]]) -> None:
+    """Latencies of each deployment, added to `took`."""
+    engine, rates = Engine(), _Links(run.links)
     ways = {key: _way(plan, services, draw) for key, plan in run.plans.items() if _answered(run, key)}
     queues: dict[object, Queue] = {}
-    took: dict[str, list[float]] = defaultdict(list)
     begin_s = run.answers[0].arrived_s
 
     def go_on(answer: Ended, at: int) -> None:
@@ -192,7 +211,6 @@ def twin(run: Run, services: Services, *, seed: int = 1) -> tuple[Compared, ...]
     for answer in run.answers:
         engine.at(answer.arrived_s - begin_s, arrive, answer)
     engine.run()
-    return tuple(_compared(run, name, np.array(latencies)) for name, latencies in took.items())
 
 
 def _compared(run: Run, name: str, predicted: np.ndarray) -> Compared:

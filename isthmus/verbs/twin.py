@@ -1,5 +1,6 @@
-"""`isthmus twin`: a recorded run again, in simulated time, with another one's service times: foretold and measured."""
+"""`isthmus twin`: a recorded run again, in simulated time, with other runs' service times: foretold and measured."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -8,11 +9,13 @@ from isthmus.terminal import show, show_json
 from simulations.twin import Compared, read_run, services_of, twin
 
 
-def print_twin(run: Path, times: Path, *, seed: int, as_json: bool) -> None:
-    """Both are folders that Client.record wrote. JournalError or SimulationsError in one line."""
-    found = twin(read_run(run), services_of(read_run(times)), seed=seed)
+def print_twin(run: Path, times: Sequence[Path], *, seed: int, as_json: bool) -> None:
+    """All are folders that Client.record wrote. JournalError or SimulationsError in one line."""
+    found = twin(read_run(run), services_of(*map(read_run, times)), seed=seed)
     if as_json:
-        show_json({"run": str(run), "times": str(times), "deployments": [_plain(one) for one in found]})
+        show_json(
+            {"run": str(run), "times": [str(one) for one in times], "deployments": [_plain(one) for one in found]}
+        )
         return
     show(_table(found))
 

@@ -18,6 +18,11 @@ def test_a_run_is_told_beside_its_twin(isthmus: Isthmus, tmp_path: Path) -> None
         "300", f"{found.measured_p50_s * 1e3:,.1f}", "ms", f"{found.predicted_p50_s * 1e3:,.1f}", "ms",
     ]  # fmt: skip
     assert told[-1] == f"{found.p99_off:+.1%}"
+    both = twin(read_run(run), services_of(read_run(times), read_run(run)))[0]
+    assert both.predicted_p99_s != found.predicted_p99_s
+    plain = json.loads(isthmus("twin", run, "--times", times, "--times", run, "--json").out)
+    assert plain["times"] == [str(times), str(run)]
+    assert plain["deployments"][0]["p99_s"]["foretold"] == both.predicted_p99_s
     plain = json.loads(isthmus("twin", run, "--times", times, "--json").out)
     assert plain["deployments"][0]["p99_s"] == {
         "measured": found.measured_p99_s, "foretold": found.predicted_p99_s, "off": found.p99_off,
