@@ -3,16 +3,20 @@
 python benchmarks/twin.py [--json] [--quick] [--keep DIR]
 
 On this machine, with real workers and emulated links: three deployments (private on a fast link, private on a slow one,
-unconstrained), each under three loads, requests by chance. Each run is recorded (journal and request log); its twin
-gets service times from the runs of the same deployment under the other loads.
+unconstrained), each under three loads, requests by chance. The loads take turns, ROUNDS times, so that a machine that
+is slower for a minute is so for all; what was recorded under one load is a run. Its twin gets service times from the
+runs of the same deployment under the other loads. Beside it, without targets: how much longer stages really took than
+in these other runs, and what the twin comes to with the run's own times.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from itertools import cycle
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +25,13 @@ from kit.figures import Figure, figure, report
 from isthmus.demo.scenario import FAST_MBPS, SLOW_MBPS, Case, cases, site, with_topology
 from orchestrator.answers import Answer
 from orchestrator.client import Client
-from simulations.twin import Compared, read_run, services_of, twin
+from simulations.twin import Run, read_run, services_of, twin
 
 SLOWDOWN = 3.0  # of the camera
 LOADS = (0.2, 0.35, 0.5)  # of what the plan is predicted to do
 REQUESTS_EACH, QUICK = 1_050, 120
 MOST_PER_S = 25.0  # all workers share this machine
-WARM_UP = 20
+WARM_UP, ROUNDS = 10, 5
 
 
 def questions(folder: Path) -> Iterator[tuple[str, Case]]:
@@ -38,8 +42,8 @@ def questions(folder: Path) -> Iterator[tuple[str, Case]]:
     yield f"unconstrained, {FAST_MBPS:g} Mbps", with_topology(free, site(SLOWDOWN, FAST_MBPS))
 
 
-def record(client: Client, case: Case, per_s: float, count: int, folder: Path, seed: int) -> Path:
-    """A run under this load, recorded in a folder."""
+def asked(client: Client, case: Case, per_s: float, count: int, seed: int) -> tuple[float, float]:
+    """A deployment under this load, once it is warm: from when until when."""
     name, requests = case.spec.name, cycle(case.requests.values())
     for _ in range(WARM_UP):
         client.answer(name, next(requests))
@@ -50,18 +54,43 @@ def record(client: Client, case: Case, per_s: float, count: int, folder: Path, s
         time.sleep(max(0.0, due_s - time.time()))
         under_way.append(client.submit(name, next(requests), trace=True, timeout_s=60))
     wait(under_way)
+    return began_s, time.time()
+
+
+def recorded(client: Client, case: Case, rates: Sequence[float], count: int, folder: Path) -> list[Run]:
+    """A run under each load; they take turns."""
+    began_s, spans = time.time(), [list[tuple[float, float]]() for _ in rates]
+    for turn in range(ROUNDS):
+        for number, per_s in enumerate(rates):
+            seed = len(rates) * turn + number
+            spans[number].append(asked(client, case, per_s, ceil(count / ROUNDS), seed))
     client.record(folder, since_s=began_s)
-    return folder
-
-
-def figures_of(name: str, found: Compared) -> list[Figure]:
-    """The twin's errors, with what was measured in the name."""
-    measured = f"{found.measured_p50_s * 1e3:.1f} and {found.measured_p99_s * 1e3:.1f} ms"
+    whole = read_run(folder)
     return [
-        figure(f"{name}: requests ({measured} at p50, p99)", found.requests, "requests", 1_000, "higher"),
-        figure(f"{name}: p50 off by", abs(found.p50_off), "", 0.10),
-        figure(f"{name}: p99 off by", abs(found.p99_off), "", 0.25),
+        replace(whole, answers=tuple(one for one in whole.answers if any(a <= one.arrived_s < b for a, b in of)))
+        for of in spans
     ]
+
+
+def figures_of(name: str, run: Run, others: Sequence[Run]) -> Iterator[Figure]:
+    """The twin's errors, with what was measured in the name."""
+    (found,) = twin(run, services_of(*others))
+    (own,) = twin(run, services_of(run))
+    measured = f"{found.measured_p50_s * 1e3:.1f} and {found.measured_p99_s * 1e3:.1f} ms"
+    yield figure(f"{name}: requests ({measured} at p50, p99)", found.requests, "requests", 1_000, "higher")
+    yield figure(f"{name}: p50 off by", abs(found.p50_off), "", 0.10)
+    yield figure(f"{name}: p99 off by", abs(found.p99_off), "", 0.25)
+    yield figure(f"{name}: p50 off by, with its own times", abs(own.p50_off), "")
+    yield figure(f"{name}: p99 off by, with its own times", abs(own.p99_off), "")
+    yield figure(f"{name}: stages took, over those in the other runs", drift(run, others), "×")
+
+
+def drift(run: Run, others: Sequence[Run]) -> float:
+    """The mean of each stage's seconds over that in the other runs, by how often it ran."""
+    here, there = services_of(run).stages, services_of(*others).stages
+    both = [key for key in here if key in there]
+    spent_s = sum(here[key].sum() for key in both)
+    return float(spent_s / sum(there[key].mean() * len(here[key]) for key in both))
 
 
 def main() -> None:
@@ -78,18 +107,12 @@ def main() -> None:
             profile, _ = client.profile(case.spec)
             client.deploy(case.spec, profile=profile)
             most_per_s = min(client.plan(case.spec.name).predicted.throughput_per_s, MOST_PER_S / max(LOADS))
-            runs = [
-                record(
-                    client, case, load * most_per_s, QUICK if options.quick else REQUESTS_EACH,
-                    kept / f"run-{place}-{number}", seed=10 * place + number,
-                )
-                for number, load in enumerate(LOADS)
-            ]  # fmt: skip
-            for number, load in enumerate(LOADS):
-                services = services_of(*(read_run(run) for run in runs if run != runs[number]))
-                for found in twin(read_run(runs[number]), services):
-                    if found.deployment == case.spec.name:
-                        figures += figures_of(f"{title}, {load * most_per_s:.1f}/s", found)
+            rates = [load * most_per_s for load in LOADS]
+            count = QUICK if options.quick else REQUESTS_EACH
+            runs = recorded(client, case, rates, count, kept / f"run-{place}")
+            for per_s, run in zip(rates, runs, strict=True):
+                others = [other for other in runs if other is not run]
+                figures += figures_of(f"{title}, {per_s:.1f}/s", run, others)
             client.delete(case.spec.name)
         client.shutdown()
     report("twin", figures, json=options.json)

@@ -26,6 +26,7 @@ AGAIN_S = 0.5  # between two looks at a user who waits, as what its core knows o
 LOOK_S = 1.0  # an attempt is not overdue before (stragglers.LEAST_S)
 EPOCHS = 1_000_000  # numbers of one deployment's epochs
 ERROR_S = 0.01  # until a worker's word comes back that it lacks an epoch
+KEPT = 512  # rates for which it is known what requests meet
 LEAST_S = 1e-12  # a byte, on the best of links
 SAME, SAME_S = 0.05, 5e-4  # of a link's seconds a byte, and of its delay: less changes nothing
 FINE, COARSE = 10, 2  # rates that differ by less than a part of so many steer alike: much goes up, little comes down
@@ -206,6 +207,8 @@ class Post:
         key = (int(log(up) * FINE) if up > 1 else 0, int(log(down) * COARSE) if down > 1 else 0)
         ways = self._met.get(key)
         if ways is None:
+            if len(self._met) >= KEPT:
+                self._met.clear()
             rates = exp((key[0] + 0.5) / FINE), exp((key[1] + 0.5) / COARSE)
             ways = self._met[key] = self._ways_at(user.device, rates)
         if ways is not user.learned:
@@ -328,6 +331,7 @@ class Routers:
         request.is_over = True
         del request.user.in_hand[request.name]
         self._on_end(request, kind)
+        request.attempt = None  # which knows its request: no cycle is left for the collector
         if not kind:
             self.posts[request.epoch // EPOCHS].left(request.epoch)
 

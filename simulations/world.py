@@ -3,9 +3,7 @@
 Requests that come within the warm-up are simulated but not counted. What is still in hand at the end counts as asked.
 """
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from partitioner.topology import Tier
 from simulations import build, crowd, ledger
@@ -28,17 +26,6 @@ COLUMNS = (
     "user", "group", "began_s", "latency_s", "failed", "epoch", "radio_s", "queue_s", "compute_s", "transfer_s",
     "sent_bytes", "tries",
 )  # fmt: skip
-
-
-@contextmanager
-def _seldom_collecting() -> Iterator[None]:
-    """Requests come and go by the thousand and leave no cycles: looking for these as often as usual takes a tenth."""
-    before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 20)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 class World:
@@ -86,12 +73,11 @@ class World:
         engine.after(every_s(scenario.duration_s), self._sample)
         self._feed([], 0)
         at_s = 0.0
-        with _seldom_collecting():
-            while at_s < scenario.duration_s:
-                at_s = min(at_s + max(scenario.duration_s / 200, 1.0), scenario.duration_s)
-                self._events += engine.run(at_s)
-                if progress is not None:
-                    progress(at_s)
+        while at_s < scenario.duration_s:
+            at_s = min(at_s + max(scenario.duration_s / 200, 1.0), scenario.duration_s)
+            self._events += engine.run(at_s)
+            if progress is not None:
+                progress(at_s)
         return self._outcome()
 
     def _foreseen(self) -> tuple[str, ...]:
