@@ -1,45 +1,60 @@
 """What the routing core knows of one request; changed by routing.py only."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.actions import Action, Cancel
+from orchestrator.errors import IllegalTransition
 from orchestrator.soundness import Where
-from orchestrator.states import Story
+from orchestrator.states import REQUEST
 from orchestrator.suspicion import Loss
 from partitioner.topology import NodeId
 
 MOMENT_S = 2.0  # from the word that a stream to a replica broke to the word that its worker is lost
 
 
-@dataclass(slots=True)
+@dataclass
 class Request:
     """A request in hand. `due_s`: it waits until then at least. `missing`: outputs of this attempt still to come.
 
-    What has gone wrong is kept in tuples: most requests never have any of it.
+    What has gone wrong is kept in tuples: most requests never have any of it, and then it stands in the class alone, as
+    millions of requests are made. Where it stands goes by the table in states.py.
     """
 
     name: str
     submitted_s: float
     deadline_s: float
-    story: Story
-    attempt: int = 0
-    epoch: int | None = None  # of the attempt in flight
-    way: tuple[NodeId, ...] = ()  # that it goes: the node of each stage, where stages have replicas
-    left_node: NodeId = ""  # where its way broke last, at `left_s`: perhaps that worker has just died of it
-    left_s: float = 0.0
-    fled: int | None = None  # the epoch that it left for a broken stream: perhaps its worker has just died of it
-    sent_s: float = 0.0
-    serial: int = 0  # of this attempt among all that were sent
-    failures: int = 0  # of attempts, but for what was the workers' or links' own misfortune
-    pauses: int = 0
-    moves: int = 0
-    due_s: float = 0.0
-    losses: tuple[Loss, ...] = ()
-    bad: tuple[Where, ...] = ()
-    errors: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    choice: int | None = None  # the epoch of a version on trial, for its first attempt
+    state: str = field(default="waiting", init=False)
+    path: tuple[tuple[float, str, str], ...] = field(default=(), init=False)  # when, by what, into which state
+    attempt: int = field(default=0, init=False)
+    epoch: int | None = field(default=None, init=False)  # of the attempt in flight
+    way: tuple[NodeId, ...] = field(default=(), init=False)  # that it goes: each stage's node, where there are replicas
+    left_node: NodeId = field(default="", init=False)  # where its way broke last: perhaps that worker died of it
+    left_s: float = field(default=0.0, init=False)  # and when
+    fled: int | None = field(default=None, init=False)  # the epoch that it left for a broken stream: perhaps likewise
+    sent_s: float = field(default=0.0, init=False)
+    serial: int = field(default=0, init=False)  # of this attempt among all that were sent
+    failures: int = field(default=0, init=False)  # of attempts, but for what was the workers' or links' own misfortune
+    pauses: int = field(default=0, init=False)
+    moves: int = field(default=0, init=False)
+    due_s: float = field(default=0.0, init=False)
+    losses: tuple[Loss, ...] = field(default=(), init=False)
+    bad: tuple[Where, ...] = field(default=(), init=False)
+    errors: tuple[str, ...] = field(default=(), init=False)
+    missing: tuple[str, ...] = field(default=(), init=False)
+    choice: int | None = field(default=None, init=False)  # the epoch of a version on trial, for its first attempt
+
+    def step(self, verb: str, now_s: float) -> None:
+        """Go on by `verb`; IllegalTransition where the table has no such step."""
+        state = REQUEST.get((self.state, verb))
+        if state is None:
+            raise IllegalTransition(f"request {self.name}", self.state, verb, self.told())
+        self.path += ((now_s, verb, state),)
+        self.state = state
+
+    def told(self) -> tuple[str, ...]:
+        """The steps as text, oldest first."""
+        return tuple(f"{verb} at {at_s:.3f} s: {state}" for at_s, verb, state in self.path)
 
     def is_due(self, now_s: float) -> bool:
         """Whether its pause is over and its budget is not."""

@@ -16,7 +16,6 @@ from orchestrator.replicas_routing import Replicas, Routes, node_on
 from orchestrator.request import Request, held_up, recall, why_late
 from orchestrator.soundness import Streaks, Where, contradicted, is_inputs_fault
 from orchestrator.splitting import Split, concerns
-from orchestrator.states import Story
 from orchestrator.stragglers import Pace, moved
 from orchestrator.suspicion import Loss, alone, is_guilty, is_suspect
 from partitioner.topology import NodeId
@@ -64,10 +63,9 @@ class Routing:
         While a version is on trial, its name, or `key` where keys stick, tells which version it goes to first.
         """
         if request in self._requests:
-            story = self._requests[request].story
-            raise IllegalTransition(f"request {request}", story.state, "submit", story.told())
-        story = Story("request", request, "waiting")
-        taken = Request(request, now_s, now_s + budget_s, story)
+            known = self._requests[request]
+            raise IllegalTransition(f"request {request}", known.state, "submit", known.told())
+        taken = Request(request, now_s, now_s + budget_s)
         if self._split is not None and self._split.answers and concerns(self._split, request, key):
             taken.choice = self._split.epoch
         self._requests[request] = taken
@@ -272,7 +270,7 @@ class Routing:
         self._end_split(epoch)
         if epoch == self._current:
             self._current, self._is_closed = None, True
-            for request in [r for r in self._requests.values() if r.story.state == "waiting"]:
+            for request in [r for r in self._requests.values() if r.state == "waiting"]:
                 actions += self._fail(request, "closed", CLOSED, now_s)
         return (*actions, *self._drained(epoch))
 
@@ -330,14 +328,14 @@ class Routing:
     def _send(self, request: Request, now_s: float) -> tuple[Action, ...]:
         """Send to the current epoch if it is healthy and the request's turn, else leave the request waiting."""
         routes = self._target(request)
-        if routes is None or request.story.state != "waiting" or not request.is_due(now_s):
+        if routes is None or request.state != "waiting" or not request.is_due(now_s):
             return ()  # one that ended or was sent meanwhile: the end of a suspect lets others go
         if request.losses and is_guilty(request.losses, self._max_losses):
             # Not before: a worker that is found again did not die.
             return self._quarantine(request, now_s)
         if self._suspects and not self._is_next(request, now_s):
             return ()
-        request.story.step("send", now_s)
+        request.step("send", now_s)
         request.attempt += 1
         self._serial += 1
         request.epoch, request.fled, request.sent_s, request.serial = routes.epoch, None, now_s, self._serial
@@ -409,7 +407,7 @@ class Routing:
 
     def _send_waiting(self, now_s: float) -> tuple[Action, ...]:
         actions: list[Action] = []
-        for request in [r for r in self._requests.values() if r.story.state == "waiting"]:
+        for request in [r for r in self._requests.values() if r.state == "waiting"]:
             actions += self._send(request, now_s)
         return tuple(actions)
 
@@ -453,7 +451,7 @@ class Routing:
             return self._fail(request, "worker", error, now_s)
         left, recalled = request.epoch, recall(request)
         if left is not None:
-            request.story.step("wait", now_s)
+            request.step("wait", now_s)
             self._replicas.left(left, request.way, request.sent_s, now_s, answered=False)
         request.epoch, request.way = None, ()
         return (*recalled, *self._send(request, now_s), *self._drained(left))
@@ -474,7 +472,7 @@ class Routing:
         return (*recall(request), failure, *self._end(request, "fail", now_s))
 
     def _end(self, request: Request, verb: str, now_s: float) -> tuple[Action, ...]:
-        request.story.step(verb, now_s)
+        request.step(verb, now_s)
         if request.epoch is not None:
             is_answered = verb == "deliver"
             self._replicas.left(request.epoch, request.way, request.sent_s, now_s, answered=is_answered)

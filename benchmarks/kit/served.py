@@ -46,7 +46,7 @@ def shape_of(topology: Topology, plan: Plan, ends: tuple[NodeId, NodeId]) -> Sha
     rates = {(one.source, one.target): one for one in topology.links}
     rates[ends] = replace(rates[ends], bytes_per_s=inf)
     camera_s = sum(stage.seconds for stage in plan.stages if stage.node == ends[0])
-    return Shape(camera_s=camera_s, nbytes=form.bytes_by_link()[ends], rest_s=form.seconds(rates) - camera_s)
+    return Shape(camera_s=camera_s, nbytes=form.bytes_by_link().get(ends, 0), rest_s=form.seconds(rates) - camera_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,8 @@ class OnnxRuntime:
                 f"pip install {provider.install}"
             )
         if self._devices == ():
-            raise EngineMissing(f"{name}: {provider.name} finds no device on this machine that it drives")
+            here = dict.fromkeys(f"{kind_of(one)} by {one.device.vendor}" for one in self.module.get_ep_devices())
+            raise EngineMissing(f"{name}: {provider.name} finds no device that it drives; here are {', '.join(here)}")
 
     def capabilities(self) -> Capabilities:
         """On the CPU float32 only: this engine gains nothing there from narrower floats."""

@@ -33,6 +33,7 @@ from tests.contracts.backend_models import (
 )
 from tests.contracts.refusals import refused, refuses
 from tests.nodes.onnx_models import dense, ids_and_gain, info, model_of, node, random_weight, saved, two_inputs
+from tests.nodes.processor import by_intel
 
 # Largest difference to ONNX Runtime over the output's largest magnitude: float32 sums in another order; the narrow
 # types keep 11 and 8 bits, through some 50 layers.
@@ -40,7 +41,7 @@ BOUNDS = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 8e-2}
 
 
 HERE = installed_backends()
-NEED_NO_DEVICE = {"onnxruntime", "onnxruntime-openvino", "openvino", "mnn", "tvm"}
+NEED_NO_DEVICE = {"onnxruntime", "openvino", "mnn", "tvm"} | ({"onnxruntime-openvino"} if by_intel() else set())
 
 
 @pytest.fixture(params=HERE)
