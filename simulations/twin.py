@@ -40,12 +40,16 @@ Did = tuple[str, tuple[str, ...]]  # a node, and the operators that it ran
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A recorded run: plans by deployment and epoch, links in the order of time, answers in that of arrival."""
+    """A recorded run: plans by deployment and epoch, links in the order of time, answers in that of arrival.
+
+    `left_out` more were answered by epochs of which the journal, shortened since, has no plan any more.
+    """
 
     name: str
     plans: Mapping[tuple[str, int], Plan]
     links: tuple[tuple[float, LinkEstimate], ...]
     answers: tuple[Ended, ...]
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +77,7 @@ class Compared:
 def read_run(folder: Path) -> Run:
     """The recording in a folder: `journal.sqlite` and `requests.jsonl`. JournalError for what can't be read.
 
-    SimulationsError if the journal lacks the plan of an epoch that answered.
+    SimulationsError if the journal lacks the plans of all epochs that answered.
     """
     recording, ended = read_recording(folder / JOURNAL), read_request_log(folder / REQUESTS)
     plans: dict[tuple[str, int], Plan] = {}
@@ -95,13 +99,15 @@ def read_run(folder: Path) -> Run:
         for instruction in record.instructions:
             if isinstance(instruction, OpenEpoch):
                 plans[instruction.deployment, instruction.epoch] = instruction.plan
-    answers = tuple(sorted((one for one in ended if not one.failed), key=lambda one: one.arrived_s))
-    for one in answers:
-        if (one.deployment, one.epoch) not in plans:
-            raise SimulationsError(f"{folder}: the journal has no plan of epoch {one.epoch} of {one.deployment}")
-    if not answers:
+    answered = sorted((one for one in ended if not one.failed), key=lambda one: one.arrived_s)
+    if not answered:
         raise JournalError(f"{folder / REQUESTS}: no request was answered")
-    return Run(name=str(folder), plans=plans, links=tuple(links), answers=answers)
+    answers = tuple(one for one in answered if (one.deployment, one.epoch) in plans)
+    if not answers:
+        first = answered[0]
+        raise SimulationsError(f"{folder}: the journal has no plan of epoch {first.epoch} of {first.deployment}")
+    left_out = len(answered) - len(answers)
+    return Run(name=str(folder), plans=plans, links=tuple(links), answers=answers, left_out=left_out)
 
 
 @dataclass(frozen=True, slots=True)

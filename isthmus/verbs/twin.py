@@ -11,13 +11,21 @@ from simulations.twin import Compared, read_run, services_of, twin
 
 def print_twin(run: Path, times: Sequence[Path], *, seed: int, as_json: bool) -> None:
     """All are folders that Client.record wrote. JournalError or SimulationsError in one line."""
-    found = twin(read_run(run), services_of(*map(read_run, times)), seed=seed)
+    recorded = read_run(run)
+    found = twin(recorded, services_of(*map(read_run, times)), seed=seed)
     if as_json:
         show_json(
-            {"run": str(run), "times": [str(one) for one in times], "deployments": [_plain(one) for one in found]}
+            {
+                "run": str(run),
+                "times": [str(one) for one in times],
+                "left_out": recorded.left_out,
+                "deployments": [_plain(one) for one in found],
+            }
         )
         return
     show(_table(found))
+    if recorded.left_out:
+        show(f"{recorded.left_out:,} requests left out: the journal was shortened since and lacks their plans")
 
 
 def _table(found: tuple[Compared, ...]) -> Table:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from orchestrator.request_log import REQUESTS, RequestLog
 from simulations.twin import read_run, services_of, twin
 from tests.isthmus.conftest import Isthmus
 from tests.simulations.recorded import recorded
@@ -27,6 +28,19 @@ def test_a_run_is_told_beside_its_twin(isthmus: Isthmus, tmp_path: Path) -> None
     assert plain["deployments"][0]["p99_s"] == {
         "measured": found.measured_p99_s, "foretold": found.predicted_p99_s, "off": found.p99_off,
     }  # fmt: skip
+
+
+def test_requests_whose_plans_the_journal_lacks_are_left_out_and_counted(isthmus: Isthmus, tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run", per_s=20, seed=1, count=60)
+    kept, log = read_run(run).answers, RequestLog()
+    for number, one in enumerate(kept):
+        log.note(one._replace(epoch=7) if number < 9 else one)
+    (run / REQUESTS).unlink()
+    log.write(run / REQUESTS)
+    shown = isthmus("twin", run, "--times", run)
+    assert "9 requests left out: the journal was shortened since" in " ".join(shown.out.split())
+    told = json.loads(isthmus("twin", run, "--times", run, "--json").out)
+    assert (told["left_out"], told["deployments"][0]["requests"]) == (9, 51)
 
 
 def test_what_is_no_recording_is_refused_in_one_line(isthmus: Isthmus, tmp_path: Path) -> None:
