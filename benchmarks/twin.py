@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import replace
 from itertools import cycle
 from math import ceil
 from pathlib import Path
@@ -42,8 +41,8 @@ def questions(folder: Path) -> Iterator[tuple[str, Case]]:
     yield f"unconstrained, {FAST_MBPS:g} Mbps", with_topology(free, site(SLOWDOWN, FAST_MBPS))
 
 
-def asked(client: Client, case: Case, per_s: float, count: int, seed: int) -> tuple[float, float]:
-    """A deployment under this load, once it is warm: from when until when."""
+def asked(client: Client, case: Case, per_s: float, count: int, seed: int) -> float:
+    """A deployment under this load, once it is warm: from when on."""
     name, requests = case.spec.name, cycle(case.requests.values())
     for _ in range(WARM_UP):
         client.answer(name, next(requests))
@@ -54,22 +53,27 @@ def asked(client: Client, case: Case, per_s: float, count: int, seed: int) -> tu
         time.sleep(max(0.0, due_s - time.time()))
         under_way.append(client.submit(name, next(requests), trace=True, timeout_s=60))
     wait(under_way)
-    return began_s, time.time()
+    return began_s
 
 
 def recorded(client: Client, case: Case, rates: Sequence[float], count: int, folder: Path) -> list[Run]:
-    """A run under each load; they take turns."""
-    began_s, spans = time.time(), [list[tuple[float, float]]() for _ in rates]
+    """A run under each load; they take turns, and each turn is recorded before the journal forgets its plans."""
+    parts: list[list[Run]] = [[] for _ in rates]
     for turn in range(ROUNDS):
         for number, per_s in enumerate(rates):
-            seed = len(rates) * turn + number
-            spans[number].append(asked(client, case, per_s, ceil(count / ROUNDS), seed))
-    client.record(folder, since_s=began_s)
-    whole = read_run(folder)
-    return [
-        replace(whole, answers=tuple(one for one in whole.answers if any(a <= one.arrived_s < b for a, b in of)))
-        for of in spans
-    ]
+            seed, kept = len(rates) * turn + number, folder / f"turn-{turn}-{number}"
+            began_s = asked(client, case, per_s, ceil(count / ROUNDS), seed)
+            client.record(kept, since_s=began_s)
+            parts[number].append(read_run(kept))
+    return [together(each) for each in parts]
+
+
+def together(parts: Sequence[Run]) -> Run:
+    """Several recordings, in the order of time, as one run."""
+    plans = {key: plan for part in parts for key, plan in part.plans.items()}
+    links = sorted((told for part in parts for told in part.links), key=lambda told: told[0])
+    answers = tuple(one for part in parts for one in part.answers)
+    return Run(name=parts[0].name, plans=plans, links=tuple(links), answers=answers)
 
 
 def figures_of(name: str, run: Run, others: Sequence[Run]) -> Iterator[Figure]:
