@@ -22,7 +22,7 @@ from nodes.links import LinkEstimate
 from nodes.memory import keep_memory
 from orchestrator import local_cluster, ray_shell
 from orchestrator.bond import AWAY, Bond
-from orchestrator.errors import ClusterError, UnknownDeployment
+from orchestrator.errors import ClusterError, JournalError, UnknownDeployment
 from orchestrator.following import Following
 from orchestrator.model_file import files_of, prepare
 from orchestrator.network import origin_of
@@ -223,8 +223,13 @@ class Client:
         JournalError if the journal lies on another machine, or a disk refuses; FileExistsError for a folder that is
         there.
         """
+        journal = Path(self.status()["journal"]["path"])
         folder.mkdir(parents=True)
-        copy_journal(Path(self.status()["journal"]["path"]), folder / JOURNAL)
+        try:
+            copy_journal(journal, folder / JOURNAL)
+        except JournalError:
+            folder.rmdir()  # so that it can be tried again under this name
+            raise
         return self.write_requests(folder / REQUESTS, since_s=since_s)
 
     def join(self, name: str) -> None:

@@ -19,9 +19,7 @@ from partitioner.topology import NodeId
 MOST = 2.0  # times what the whole model takes where its inputs are: routers send a request there before it takes longer
 OUTRUN = 2.0  # times the goodput that the map was drawn for, where a link has no range
 REMEMBERED = 1024  # plans' fingerprints: cores ask for those of the same few with each event
-_PRINTS: dict[
-    int, tuple[Plan, str]
-] = {}  # by the plan's id, with the plan itself: as long as it is here, no other has it
+_PRINTS: dict[int, tuple[Plan, str]] = {}  # by the plan's id, which is no other's as long as the plan is here
 Ends = tuple[NodeId, NodeId]
 Rates = Mapping[Ends, LinkEstimate]
 
@@ -59,6 +57,10 @@ class LinkRange:
     target: NodeId
     low_bytes_per_s: float
     high_bytes_per_s: float
+
+    def holds(self, bytes_per_s: float) -> bool:
+        """Whether this goodput is one of them."""
+        return self.low_bytes_per_s <= bytes_per_s <= self.high_bytes_per_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +114,10 @@ class PlanMap:
         """Whether what has left the links that the map was drawn for is within its range: one or, `jointly`, any."""
         drawn = {link.ends: link for link in self.links}
         moved = [link for link in links if changed_by_more_than(drift, drawn.get(link.ends, link), link)]
-        spans = {(one.source, one.target): (one.low_bytes_per_s, one.high_bytes_per_s) for one in self.ranges}
+        ranges = {(one.source, one.target): one for one in self.ranges}
         if len(moved) > 1 and not self.jointly:
             return False
-        return all(low <= one.bytes_per_s <= high for one in moved for low, high in (spans.get(one.ends, (inf, 0.0)),))
+        return all(one.ends in ranges and ranges[one.ends].holds(one.bytes_per_s) for one in moved)
 
 
 def rates_of(links: Iterable[LinkEstimate]) -> Rates:

@@ -129,6 +129,8 @@ class Machine:
         """An epoch's stages are unloaded."""
         self._queues = {key: queue for key, queue in self._queues.items() if key[0] != epoch or len(queue)}
         self._looks_s = {key: at_s for key, at_s in self._looks_s.items() if key in self._queues}
+        if self.loads is not None:
+            self.loads = {key: load for key, load in self.loads.items() if key in self._queues}
 
     def _go_on(self) -> None:
         """Begin what can be begun. A stage that lets more join keeps its turn, and is passed over."""

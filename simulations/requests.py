@@ -71,7 +71,7 @@ class Attempt:
 def turn(attempt: Attempt, step: Run, node: NodeId) -> Work:
     """An attempt's turn at a stage on a machine."""
     service = attempt.way.service
-    seconds = step.seconds if node == step.node else step.seconds_on(node)
+    seconds = step.seconds_on(node)
     if service.stretch is not None:
         seconds *= service.stretch()
     return Work((attempt.way.number, step.stage), seconds, attempt, attempt.priority, service.curves.get(node))

@@ -315,7 +315,7 @@ def test_time_behind_another_in_the_lane_counts_as_waiting() -> None:
         for name in ("runs", "next"):
             runner.accept(request_frame(name, timings=()), streams.b)
         came_s = time.monotonic()
-        await asyncio.sleep(0.02)  # for which the first is at work
+        await asyncio.to_thread(program.entered.wait, 5)  # the first is at work
         held_s = time.monotonic() - came_s
         program.gate.set()
         _, (second,) = [(await post.answered.get()).header.timings or () for _ in range(2)]

@@ -20,7 +20,7 @@ from isthmus.zoo.errors import ZooError
 from nodes.backend import Array, load_backend
 from nodes.errors import BadInput, NodesError
 from orchestrator.client import Client
-from orchestrator.errors import DeploymentFailed, OrchestratorError, UnknownDeployment
+from orchestrator.errors import DeploymentFailed, JournalError, OrchestratorError, UnknownDeployment
 from orchestrator.model_file import prepare
 from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, InputSpec
@@ -151,6 +151,15 @@ def test_a_recorded_run_can_have_its_twin(deployed: Client, tmp_path: Path) -> N
     assert (found.deployment, found.requests) == ("two", 26)
     with pytest.raises(FileExistsError):
         deployed.record(tmp_path / "run")
+
+
+def test_a_run_whose_journal_lies_elsewhere_leaves_no_folder(
+    deployed: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployed, "status", lambda: {"journal": {"path": str(tmp_path / "elsewhere.sqlite")}})
+    with pytest.raises(JournalError, match="no such file on this machine; copy it where its controller runs"):
+        deployed.record(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_is_not_deployed_is_unknown(deployed: Client) -> None:

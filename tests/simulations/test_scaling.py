@@ -1,7 +1,6 @@
 """Stages that scale with their load: replicas on further nodes of a tier, each with times and batches of its own."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from simulations.build import services
 from simulations.draws import Draws
 from simulations.models import read_pipeline
 from simulations.results import Outcome
-from simulations.ways import Run, Service, way_of
+from simulations.ways import Run, way_of
 from simulations.world import World
 from tests.builders import plan_on
 from tests.simulations.scenarios import STEPS, plain, scenario, users
@@ -99,5 +98,3 @@ def test_each_pipeline_has_the_batches_that_were_measured_of_it() -> None:
     profile = read["look"][1]
     (curve,) = [dict(one.batch_s) for key, one in profile.engines.items() if key.node_class == "xeon-1core"][:1]
     assert found["look"].curves["mec2"] == curve
-    assert Service().curves == {}
-    assert Path(told.pipelines[1].model or "").name == "efficientnet_lite0.json"
