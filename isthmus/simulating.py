@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simulations.results import Results
-    from simulations.running import Progress
+    from simulations.running import Progress, Warn
     from simulations.scenario import Scenario
-    from simulations.world import Warn
 
 
 def simulate(

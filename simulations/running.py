@@ -7,7 +7,7 @@ Processes of their own are new interpreters, so a script that asks for them keep
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
@@ -22,8 +22,9 @@ from simulations.models import read_pipeline
 from simulations.results import Outcome, Results
 from simulations.rows import open_rows, parts
 from simulations.scenario import Scenario
-from simulations.world import Warn, World
+from simulations.world import World
 
+Warn = Callable[[tuple[str, ...]], None]
 Progress = Callable[[int, float], None]  # a replication, and the simulated seconds that it has reached
 LOOK_S = 0.2  # between two looks at how far other processes are
 _shared: list[Any] = []  # of a process of ours: whether to stop, and the seconds reached by replication
@@ -68,16 +69,29 @@ def replicate(
     warn: Warn | None = None,
 ) -> Outcome:
     """One replication; `rows` is a file that its rows go to, `warn` hears of overloads before it begins."""
+    for told in replicating(scenario, replication, progress, rows):
+        if isinstance(told, Outcome):
+            return told
+        if told and warn is not None:
+            warn(told)
+    raise SimulationsError(f"replication {replication} came to no end")
+
+
+def replicating(
+    scenario: Scenario, replication: int, progress: Progress | None = None, rows: Path | None = None
+) -> Iterator[tuple[str, ...] | Outcome]:
+    """The same as it goes on: before it begins what is foreseen to be overloaded, and in the end what came of it."""
     began_s = time.process_time()
     world = World(scenario, replication, {one.name: read_pipeline(one) for one in scenario.pipelines})
     written = None if rows is None else open_rows(rows, replication)
     try:
         world.on_row = None if written is None else written.add
-        outcome = world.run(None if progress is None else lambda at_s: progress(replication, at_s), warn)
+        yield world.begin()
+        outcome = world.run(None if progress is None else lambda at_s: progress(replication, at_s))
     finally:
         if written is not None:
             written.close()
-    return replace(outcome, seconds=time.process_time() - began_s)
+    yield replace(outcome, seconds=time.process_time() - began_s)
 
 
 def _apart(

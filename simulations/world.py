@@ -19,7 +19,6 @@ from simulations.stations import Queue
 from simulations.tally import Tally
 
 Progress = Callable[[float], None]
-Warn = Callable[[tuple[str, ...]], None]
 Row = tuple[int, str, float, float, str, int, float, float, float, float, int, int]
 BROKEN_S, SILENT_S = 0.1, 4.0  # until a worker's death is noticed: its streams break; and until a cut cable is
 COLUMNS = (
@@ -50,16 +49,21 @@ class World:
         self.posts = Posts(scenario, self.fabric, self.routers, read, services)
         self._series = Series(self._cells)
         self._requests = self._events = 0
+        self._overloads: tuple[str, ...] | None = None
         self.on_row: Callable[[Row], None] | None = None
 
-    def run(self, progress: Progress | None = None, warn: Warn | None = None) -> Outcome:
-        """To the end. `warn` hears first of what is foreseen to be overloaded, if anything is."""
-        scenario, engine = self.scenario, self.engine
+    def begin(self) -> tuple[str, ...]:
+        """Bring everything up, by time 0: what is foreseen to be overloaded, a line each."""
         self.posts.deploy(self.users)
         self.air.on_handover = lambda user, old, new: self.posts.move(self.users[user], new)
         self._overloads = self._foreseen()
-        if warn is not None and self._overloads:
-            warn(self._overloads)
+        return self._overloads
+
+    def run(self, progress: Progress | None = None) -> Outcome:
+        """To the end."""
+        scenario, engine = self.scenario, self.engine
+        if self._overloads is None:
+            self.begin()
         firsts = build.first_users(scenario)
         self._asks = [
             crowd.Asks(group, first, self._draws, scenario.changes)
@@ -189,7 +193,7 @@ class World:
             latency_cdf={name: tally.latency.cdf() for name, tally in tallies.items()},
             requests=self._requests,
             events=self._events,
-            overloads=self._overloads,
+            overloads=self._overloads or (),
         )
 
     def all(self) -> Tally:

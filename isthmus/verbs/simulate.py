@@ -116,10 +116,10 @@ def _here(scenarios: Sequence[Scenario], asked: Asked) -> list[Results]:
     return found
 
 
-def _warn(overloads: tuple[str, ...]) -> None:
+def _warn(overloads: tuple[str, ...], within: str = "") -> None:
     """Said first, then simulated."""
     for line in overloads:
-        errors.print(f"overloaded: {escape(line)}", soft_wrap=True)
+        errors.print(f"overloaded: {escape(within + line)}", soft_wrap=True)
 
 
 def _from(before: int, reached: Progress) -> Progress:
@@ -136,7 +136,14 @@ def _sweep(asked: Asked) -> Swept:
         lengths_s = [one.duration_s for one in scenarios for _ in range(one.replications)]
         ended = None if reached is None else lambda number: reached(number, lengths_s[number])
         many = [one.replications for one in scenarios]
-        found = run_on_ray(scenarios, many, at_once=asked.processes or os.cpu_count() or 1, ended=ended)
+        at_once = asked.processes or os.cpu_count() or 1
+        found = run_on_ray(
+            scenarios,
+            many,
+            at_once=at_once,
+            ended=ended,
+            warn=lambda number, lines: _warn(lines, f"{points[number].label}: "),
+        )
     return [(point.label, one, estimates(one)) for point, one in zip(points, found, strict=True)]
 
 
