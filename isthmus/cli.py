@@ -309,6 +309,21 @@ def twin(
 
 
 @app.command()
+def gateway(
+    grpc: Annotated[str, typer.Option(help="HOST:PORT for gRPC; port 0 takes a free one, '' none")] = "127.0.0.1:8001",
+    http: Annotated[str, typer.Option(help="HOST:PORT for REST, likewise")] = "127.0.0.1:8000",
+    timeout: Annotated[float, typer.Option(help="seconds that a request may take", min=0.001)] = 30.0,
+    address: Address = None,
+    token_file: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the Open Inference Protocol, gRPC and REST, in front of a cluster's deployments until Ctrl-C."""
+    from isthmus.verbs.gateway import open_gateway
+
+    open_gateway(grpc, http, address, token_file, timeout_s=timeout, as_json=as_json)
+
+
+@app.command()
 def delete(name: str, address: Address = None, as_json: AsJson = False) -> None:
     """Drain a deployment and unload it everywhere."""
     from isthmus.verbs.cluster import delete_deployment

@@ -10,12 +10,13 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from orchestrator import ray_shell
+from orchestrator import local_cluster, ray_shell
 from orchestrator.errors import ClusterError
 
 _log = logging.getLogger(__name__)
@@ -156,6 +157,32 @@ class Bond:
         actor = ray_shell.controller(self._settings)
         self.facts = ray.get(actor.ready.remote())
         self.actor = actor
+
+
+def tie(
+    address: str | None, *, keep: bool = False, token: str | None = None
+) -> tuple[Bond, local_cluster.LocalCluster | None]:
+    """A tie to the cluster at `address`, and the cluster if it was started for this.
+
+    Without an address it is this machine's own, which is started where none runs: to stay with `keep`, else to end with
+    this process.
+    """
+    environ, folder, cluster, own = None, None, None, None  # without a folder the controller takes its own host's
+    if address is None:
+        cluster = local_cluster.remembered()
+        if cluster is None:
+            cluster = local_cluster.start(tied=not keep)
+            if keep:
+                local_cluster.remember(cluster)
+            else:
+                own = cluster
+        environ, address, folder = cluster.environ(), cluster.address, str(Path(cluster.folder) / "isthmus")
+    try:
+        return Bond(address, environ, {"folder": folder, "emulated": cluster is not None, "token": token}), own
+    except BaseException:
+        if own is not None:
+            own.remove()
+        raise
 
 
 def _line(error: BaseException) -> str:

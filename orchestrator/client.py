@@ -5,7 +5,6 @@ controller.
 """
 
 import asyncio
-import math
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -18,29 +17,24 @@ import ray
 from ray.exceptions import RayActorError
 
 from nodes.backend import Array, TensorSpec
-from nodes.links import LinkEstimate
 from nodes.memory import keep_memory
 from orchestrator import local_cluster, ray_shell
-from orchestrator.bond import AWAY, Bond
+from orchestrator.bond import tie
 from orchestrator.errors import ClusterError, JournalError, UnknownDeployment
 from orchestrator.following import Following
 from orchestrator.model_file import files_of, prepare
-from orchestrator.network import origin_of
 from orchestrator.recording import copy_journal
 from orchestrator.request_log import JOURNAL, REQUESTS, Ended
 from orchestrator.rollout_terms import RolloutTerms
 from orchestrator.router import Answer
 from orchestrator.samples import load_samples
 from orchestrator.spec import DeploymentSpec, load_spec
+from orchestrator.telling import tell_links
 from orchestrator.upgrade import Upgraded, upgrade
 from partitioner.plan import Infeasible, Plan
 from partitioner.profile import Profile
 from partitioner.topology import Link, Topology
 
-OBSERVE_S = 0.25  # to look whether a link wants a probe
-STEADY_S = 1.0  # from one word on a link that has not changed to the next
-OBSERVED_S = 5.0  # for the controller to take it in
-PROBE_BYTES = 64 << 10
 FAREWELL_S = 10.0  # after that it goes without a word
 T = TypeVar("T")
 
@@ -53,8 +47,7 @@ class Client:
     """
 
     def __init__(self, address: str | None = None, *, keep: bool = False, token: str | None = None) -> None:
-        self._own: local_cluster.LocalCluster | None = None
-        self._bond = self._tied(address, keep, token)
+        self._bond, self._own = tie(address, keep=keep, token=token)
         keep_memory()
         self._loop = asyncio.new_event_loop()
         self._following = Following(self._bond)
@@ -66,7 +59,7 @@ class Client:
             self._start(self._following.follow()),
             self._start(self._following.watch()),
             self._start(self._following.count()),
-            self._start(self._observe()),
+            self._start(tell_links(self._router, self._bond)),
         ]
 
     def __enter__(self) -> "Client":
@@ -348,24 +341,6 @@ class Client:
             cluster.remove()
             local_cluster.forget()
 
-    def _tied(self, address: str | None, keep: bool, token: str | None) -> Bond:
-        environ, folder, cluster = None, None, None  # without a folder the controller takes its own host's
-        if address is None:
-            cluster = local_cluster.remembered()
-            if cluster is None:
-                cluster = local_cluster.start(tied=not keep)
-                if keep:
-                    local_cluster.remember(cluster)
-                else:
-                    self._own = cluster
-            environ, address, folder = cluster.environ(), cluster.address, str(Path(cluster.folder) / "isthmus")
-        try:
-            return Bond(address, environ, {"folder": folder, "emulated": cluster is not None, "token": token})
-        except BaseException:
-            if self._own is not None:
-                self._own.remove()
-            raise
-
     def _model(self, spec: DeploymentSpec) -> tuple[str, tuple[dict[str, Array], ...]]:
         """The normalised model where the controller can read it, and samples of its inputs."""
         ready = prepare(spec)
@@ -381,35 +356,6 @@ class Client:
 
     def _start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    async def _observe(self) -> None:
-        """Tell the controller what the links from here are worth: once a second, at once if one has changed.
-
-        Links that nothing is sent over are probed meanwhile.
-        """
-        told: dict[tuple[str, str], tuple[float, LinkEstimate]] = {}
-        changed = self._router.links_changed
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), OBSERVE_S)
-            changed.clear()
-            await self._router.probe(PROBE_BYTES)
-            now_s = self._loop.time()
-            news = []
-            for (source, target), estimate in self._router.estimates().items():
-                told_s, before = told.get((source, target), (-math.inf, LinkEstimate()))
-                is_due = now_s - told_s >= STEADY_S and estimate.at_s != before.at_s
-                if source and source != target and (is_due or estimate.changes != before.changes):
-                    told[source, target] = now_s, estimate
-                    rate, std, origin = (
-                        estimate.goodput_bytes_per_s,
-                        estimate.goodput_std,
-                        origin_of(estimate.by_probes),
-                    )
-                    news.append((source, target, rate, estimate.rtt_s, estimate.samples, std, origin))
-            if news:
-                with suppress(*AWAY):
-                    await asyncio.wait_for(self._bond.call("observe", news), OBSERVED_S)
 
 
 async def _end_tasks() -> None:

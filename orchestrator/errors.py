@@ -21,6 +21,17 @@ class UnknownDeployment(OrchestratorError):
         return type(self), (self.name, self.known)
 
 
+class UnknownVersion(OrchestratorError):
+    """A deployment has no such version that answers; `known` holds those that do."""
+
+    def __init__(self, name: str, version: int, known: tuple[int, ...] = ()) -> None:
+        super().__init__(f"deployment {name!r} has no version {version} that answers; there {_are(known)}")
+        self.name, self.version, self.known = name, version, known
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, tuple[int, ...]]]:
+        return type(self), (self.name, self.version, self.known)
+
+
 class DeploymentFailed(OrchestratorError):
     """A deployment that could not be brought up; nothing of it is left loaded."""
 
@@ -70,5 +81,5 @@ class IllegalTransition(OrchestratorError):
         return type(self), (self.entity, self.state, self.verb, self.history)
 
 
-def _are(known: tuple[str, ...]) -> str:
-    return "are none" if not known else f"{'is' if len(known) == 1 else 'are'} {', '.join(known)}"
+def _are(known: tuple[object, ...]) -> str:
+    return "are none" if not known else f"{'is' if len(known) == 1 else 'are'} {', '.join(map(str, known))}"

@@ -100,6 +100,12 @@ class Following:
             return False
         return True
 
+    async def join(self, name: str) -> None:
+        """Have a deployment's routes from now on, once it serves. One of AWAY; UnknownDeployment as Ray tells it."""
+        await self._join([name])
+        if name not in self.joined:
+            self.joined.append(name)
+
     async def _join(self, deployments: Iterable[str]) -> None:
         for name in list(deployments):
             await self._call("join", name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nodes.memory import keep_memory
 from nodes.store import Store
-from orchestrator.artifacts import build, model_inputs
+from orchestrator.artifacts import build, model_inputs, tensor_specs
 from orchestrator.fleet import Fleet
 from orchestrator.own_host import own_fleet
 from orchestrator.router import Router
@@ -63,6 +63,7 @@ class OwnCluster:
             outputs=model.graph.outputs,
             shaped=shaped,
             paths=paths,
+            made=tensor_specs(model, model.graph.outputs),
         )
         await self.router.switch(self._routes[name])
 

@@ -8,7 +8,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from uuid import uuid4
 
@@ -28,12 +27,12 @@ from orchestrator.links_seen import LinkEstimate as SeenLink
 from orchestrator.once import Once
 from orchestrator.remembered import Remembered
 from orchestrator.request_log import RequestLog
+from orchestrator.routed import Routed
 from orchestrator.router_faults import Faulty, node_of
 from orchestrator.router_feeds import check_feeds
 from orchestrator.router_frames import cancel_frame, inputs_frame
 from orchestrator.router_metrics import RouterMetrics
 from orchestrator.routes import EpochRoutes, Reach
-from orchestrator.routing import Routing
 from orchestrator.splitting import Split
 from orchestrator.stream_watch import look_after
 from orchestrator.trial_watch import COPY, TrialWatch
@@ -43,25 +42,6 @@ __all__ = ["Answer", "Router"]
 REOPEN_PAUSE_S = 0.25
 SEEN_S = 0.05  # how long a look at the links counts when requests are steered
 OnSuspect = Callable[[str, int, str, str, str], None]
-
-
-@dataclass(slots=True)
-class _Deployment:
-    core: Routing = field(default_factory=Routing)
-    epochs: dict[int, EpochRoutes] = field(default_factory=dict)
-    waiting: dict[str, Waiting] = field(default_factory=dict)
-    current: int | None = None
-    trial: TrialWatch | None = None
-
-    def count(self, actions: tuple[Action, ...], why: str) -> None:
-        """Have what is to be done counted, while a version is on trial."""
-        if self.trial is not None:
-            self.trial.note(actions, why, self.waiting, time.monotonic())
-
-    def forget_trial(self, epoch: int) -> None:
-        """The epoch is on trial no more: it is drained, or in use."""
-        if self.trial is not None and self.trial.split.epoch == epoch:
-            self.trial = None
 
 
 class Router:
@@ -83,7 +63,7 @@ class Router:
         self.metrics, self.log = RouterMetrics(), RequestLog()
         self._on_drained, self._on_suspect = on_drained, on_suspect
         self._once = Once(Remembered[Answer]() if remembered is None else remembered, weight, self.metrics)
-        self._deployments: dict[str, _Deployment] = {}
+        self._deployments: dict[str, Routed] = {}
         self._connections: dict[str, DialledConnection] = {}  # by address
         self._opening: dict[str, asyncio.Lock] = {}
         self._shaper = LinkShaper()
@@ -99,7 +79,7 @@ class Router:
         """Open the streams that this epoch needs, then send new requests into it."""
         self._shape(routes)
         unreached = await self._connect_all(routes)
-        held = self._deployments.setdefault(routes.deployment, _Deployment())
+        held = self._deployments.setdefault(routes.deployment, Routed())
         routes = routes.as_held(held.epochs.get(routes.epoch))
         held.epochs[routes.epoch], held.current = routes, routes.epoch
         held.forget_trial(routes.epoch)
@@ -114,7 +94,7 @@ class Router:
         """Hold the streams to an epoch that stands by, and send into it while the one in use fails."""
         self._shape(routes)
         unreached = await self._connect_all(routes)
-        held = self._deployments.setdefault(routes.deployment, _Deployment())
+        held = self._deployments.setdefault(routes.deployment, Routed())
         held.epochs.setdefault(routes.epoch, routes)
         lost = tuple(reach.node for reach in unreached)
         self._carry_out(routes.deployment, held.core.offer(routes.known(), time.monotonic(), lost=lost))
@@ -124,7 +104,7 @@ class Router:
         """Send a part of the requests, or copies, into this epoch beside the one in use, and count what both do."""
         self._shape(routes)
         unreached = await self._connect_all(routes)
-        held = self._deployments.setdefault(routes.deployment, _Deployment())
+        held = self._deployments.setdefault(routes.deployment, Routed())
         held.epochs.setdefault(routes.epoch, routes)
         held.core.try_out(routes.known(), split, lost=tuple(reach.node for reach in unreached))
         if held.trial is None or held.trial.split != split:
@@ -158,9 +138,14 @@ class Router:
             self._news.clear()
             await self._news.wait()
 
+    @property
+    def deployments(self) -> Mapping[str, Routed]:
+        """What is known here of each deployment, for reading only."""
+        return self._deployments
+
     def inputs(self, deployment: str) -> tuple[TensorSpec, ...]:
         """What the deployment's newest epoch takes in."""
-        return next(reversed(self._deployments[deployment].epochs.values())).inputs
+        return self._deployments[deployment].newest.inputs
 
     def renew(self, routes: EpochRoutes) -> None:
         """The emulated links have new rates, or a watched worker a new address; the epoch stays."""
@@ -197,6 +182,7 @@ class Router:
         trace: bool = False,
         request_id: str | None = None,
         key: str = "",
+        version: int | None = None,
     ) -> Answer:
         """Answer one request. BadInput for feeds that don't fit; Unavailable, RequestFailed, RequestTimeout otherwise.
 
@@ -204,30 +190,31 @@ class Router:
         a request that is under way is joined, none is computed twice. So one with an id goes on when its caller
         goes away, until its own budget is used up. Failures are not kept. A caller without an id who loses this
         router before the answer cannot know whether it was computed, and has it computed again by asking again.
+        A `version` other than the one in use is one on trial, or UnknownVersion; should it fail, the other one answers.
         """
+        begin = partial(self._answer, deployment, feeds, budget_s, trace, key, version)
         if request_id is None:
-            return await self._answer(deployment, feeds, budget_s, trace, key)
-        begin = partial(self._answer, deployment, feeds, budget_s, trace, key)
+            return await begin()
         return await self._once.once((deployment, request_id), begin, budget_s)
 
     async def _answer(
-        self, deployment: str, feeds: Mapping[str, Array], budget_s: float, trace: bool, key: str
+        self, deployment: str, feeds: Mapping[str, Array], budget_s: float, trace: bool, key: str, version: int | None
     ) -> Answer:
         held = self._deployments.get(deployment)
         if held is None or not held.epochs:
             self.metrics.note_end("unknown_deployment")
             raise UnknownDeployment(deployment, tuple(self._deployments))
         try:
-            check_feeds(deployment, next(reversed(held.epochs.values())), feeds)
+            check_feeds(deployment, held.newest, feeds)
         except BadInput:
             self.metrics.note_end("bad_input")
             raise
-        request = uuid4().hex
+        request, trial = uuid4().hex, held.concerns_trial(deployment, version)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         now_s = time.monotonic()
         held.waiting[request] = Waiting(feeds, future, now_s, trace, deployment, self.log)
         self._steer(held, now_s)
-        self._carry_out(deployment, held.core.submit(request, now_s, budget_s, key=key))
+        self._carry_out(deployment, held.core.submit(request, now_s, budget_s, key=key, trial=trial))
         self._copy(held, request, key, feeds, now_s)
         try:
             return await future
@@ -237,7 +224,7 @@ class Router:
             self._carry_out(deployment, held.core.cancel(request, time.monotonic()), "cancelled")
             raise
 
-    def _steer(self, held: _Deployment, now_s: float) -> None:
+    def _steer(self, held: Routed, now_s: float) -> None:
         """Have the next request go where it is answered first: the links may have changed since the plan was chosen."""
         epochs = held.core.choices()
         if len(epochs) < 2:
@@ -258,7 +245,7 @@ class Router:
 
     async def probe(self, padding_bytes: int) -> None:
         """Measure the links that the newest epochs use or watch, where nothing large was sent of late."""
-        newest = [next(reversed(held.epochs.values())) for held in self._deployments.values() if held.epochs]
+        newest = [held.newest for held in self._deployments.values() if held.epochs]
         wanted = dict.fromkeys(reach.address for routes in newest for reach in routes.reaches)
         for connection in [self._connections[address] for address in wanted if address in self._connections]:
             connection.probe_if_idle(padding_bytes)
@@ -332,7 +319,7 @@ class Router:
                     held.epochs.pop(epoch, None)
                     self._on_drained(deployment, epoch)
 
-    def _send(self, deployment: str, held: _Deployment, send: Send) -> None:
+    def _send(self, deployment: str, held: Routed, send: Send) -> None:
         routes, waiting = held.epochs[send.epoch], held.waiting[send.request]
         reach = routes.begin(send.way)
         try:
@@ -343,7 +330,7 @@ class Router:
         except StreamClosed as closed:  # noted by the core at the next turn, never inside its own decision
             asyncio.get_running_loop().call_soon(self._unsent, deployment, send, reach.node, str(closed))
 
-    def _recall(self, held: _Deployment, cancel: Cancel) -> None:
+    def _recall(self, held: Routed, cancel: Cancel) -> None:
         routes, waiting = held.epochs.get(cancel.epoch), held.waiting.get(cancel.request)
         if waiting is not None:
             waiting.outputs.pop(cancel.attempt, None)
@@ -354,7 +341,7 @@ class Router:
             return  # none of it had left
         connection.post(cancel_frame(routes, cancel))
 
-    def _deliver(self, held: _Deployment, deliver: Deliver) -> None:
+    def _deliver(self, held: Routed, deliver: Deliver) -> None:
         waiting, routes = held.waiting[deliver.request], held.epochs.get(deliver.epoch)
         self.metrics.note_answer(time.monotonic() - waiting.started_s)
         waiting.deliver(deliver, 0 if routes is None else routes.version)
@@ -364,7 +351,7 @@ class Router:
         self.metrics.note_end(failed.kind)
         waiting.fail(failed)
 
-    def _tell_suspect(self, deployment: str, held: _Deployment, told: Suspect) -> None:
+    def _tell_suspect(self, deployment: str, held: Routed, told: Suspect) -> None:
         self.metrics.note_fault("suspect_stage")
         if self._on_suspect is not None and told.epoch in held.epochs:
             node = told.node or node_of(held.epochs[told.epoch], told.stage)
@@ -394,7 +381,7 @@ class Router:
             return
         self._carry_out(header.deployment, actions, why)
 
-    def _copy(self, held: _Deployment, request: str, key: str, feeds: Mapping[str, Array], now_s: float) -> None:
+    def _copy(self, held: Routed, request: str, key: str, feeds: Mapping[str, Array], now_s: float) -> None:
         """Send the copy of a request, if the version on trial is to have one, or to be compared with one."""
         outputs = {epoch: routes.outputs for epoch, routes in held.epochs.items()}
         send = None if held.trial is None else held.trial.copy(request, key, held.current, outputs, now_s)
@@ -409,7 +396,7 @@ class Router:
         except StreamClosed as closed:
             held.trial.failed(send.request, type(closed).__name__)
 
-    def _on_copy(self, held: _Deployment, frame: Frame, now_s: float) -> None:
+    def _on_copy(self, held: Routed, frame: Frame, now_s: float) -> None:
         if held.trial is None:
             return
         if frame.header.kind is Kind.ERROR and frame.header.fault is not None:

@@ -44,6 +44,7 @@ class EpochRoutes:
     replicas: Mapping[str, tuple[Reach, ...]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     version: int = 0
+    made: tuple[TensorSpec, ...] = ()  # the outputs with dtypes and shapes; none where a controller of before told none
 
     @property
     def first(self) -> tuple[str, Reach]:

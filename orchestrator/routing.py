@@ -57,17 +57,19 @@ class Routing:
         self._broken: list[int] = []
         self._is_closed = False
 
-    def submit(self, request: str, now_s: float, budget_s: float, *, key: str = "") -> tuple[Action, ...]:
-        """Take in a new request that must be answered within `budget_s`. IllegalTransition for a name in use.
-
-        While a version is on trial, its name, or `key` where keys stick, tells which version it goes to first.
+    def submit(
+        self, request: str, now_s: float, budget_s: float, *, key: str = "", trial: bool | None = None
+    ) -> tuple[Action, ...]:
+        """Take in a new request, to be answered within `budget_s`. IllegalTransition for a name in use. During a trial
+        `trial` tells whether it goes there first; if that is None, its name or, where keys stick, its `key` does.
         """
         if request in self._requests:
             known = self._requests[request]
             raise IllegalTransition(f"request {request}", known.state, "submit", known.told())
         taken = Request(request, now_s, now_s + budget_s)
-        if self._split is not None and self._split.answers and concerns(self._split, request, key):
-            taken.choice = self._split.epoch
+        split = self._split
+        if split is not None and split.answers and (concerns(split, request, key) if trial is None else trial):
+            taken.choice = split.epoch
         self._requests[request] = taken
         if self._is_closed:
             return self._fail(taken, "closed", CLOSED, now_s)

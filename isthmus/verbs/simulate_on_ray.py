@@ -30,8 +30,8 @@ def run_on_ray(
     """Each scenario's results, in order; so many `replications` of each, `at_once` tasks at a time.
 
     `ended` hears of each run that is through, by its number: replications of the first scenario, then of the next.
-    `warn(scenario, overloads)` hears of what is foreseen to be overloaded in a scenario, by its number, before its first
-    replication begins.
+    `warn(scenario, overloads)` hears of what is foreseen to be overloaded in a scenario, by its number, before that
+    begins.
     What a task raised is raised here; ClusterError if Ray does not start or loses a task.
     """
     cluster = local_cluster.start(tied=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from nodes.store import Store
 from orchestrator.agent import Agent
-from orchestrator.artifacts import build, model_inputs
+from orchestrator.artifacts import build, model_inputs, tensor_specs
 from orchestrator.fleet import AgentHandle, Fleet
 from orchestrator.routes import EpochRoutes
 from partitioner.plan import Plan
@@ -84,6 +84,7 @@ class WorkerSite:
             outputs=blueprint.model.graph.outputs,
             shaped=shaped,
             paths=paths,
+            made=tensor_specs(blueprint.model, blueprint.model.graph.outputs),
         )
 
     def close(self) -> None:

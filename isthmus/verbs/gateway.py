@@ -1,0 +1,46 @@
+"""`isthmus gateway`: the Open Inference Protocol in front of a cluster's deployments."""
+
+import json
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from isthmus.terminal import show
+from isthmus.verbs.cluster import refuse_if_nothing_runs, token_of
+from orchestrator.errors import ClusterError
+
+NEEDED = ("starlette", "uvicorn", "httptools", "grpc_health")
+
+
+def open_gateway(
+    grpc: str, http: str, address: str | None, token_file: Path | None, *, timeout_s: float, as_json: bool
+) -> None:
+    """Serve until Ctrl-C; `grpc` and `http` are HOST:PORT, or empty for no such door."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ClusterError(f"the gateway needs {', '.join(missing)}: pip install 'isthmus[gateway]'")
+    refuse_if_nothing_runs(address)
+    from orchestrator.gateway.doors import Listen
+    from orchestrator.gateway.process import GatewaySettings, run_gateway
+
+    settings = GatewaySettings(
+        address=address,
+        token=token_of(token_file),
+        listen=Listen(grpc=grpc or None, http=http or None),
+        budget_s=timeout_s,
+    )
+    hosts = {"grpc": grpc.rpartition(":")[0], "http": http.rpartition(":")[0]}
+
+    def announce(told: Mapping[str, Any]) -> None:
+        if as_json:
+            sys.stdout.write(json.dumps(dict(told)) + "\n")
+            sys.stdout.flush()
+            return
+        for door, host in hosts.items():
+            if told[door] is not None:
+                show(f"{door}: {'http://' if door == 'http' else ''}{host}:{told[door]}")
+        show("the gateway serves; Ctrl-C ends it")
+
+    run_gateway(settings, announce)

@@ -1,0 +1,95 @@
+"""Models told in the protocol's words: metadata, configuration, statistics, the repository's index.
+
+Plain values: JSON takes them as they are, gRPC's messages are read from the same.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from nodes.backend import TensorSpec
+from nodes.code_version import code_version
+from orchestrator.gateway.datatypes import DATATYPE_OF
+from orchestrator.gateway.models import PLATFORM, Model, shape_of
+from orchestrator.gateway.statistics import Counted, Span
+
+EXTENSIONS = (
+    "classification", "model_configuration", "model_repository", "statistics", "system_shared_memory",
+    "binary_tensor_data", "parameters",
+)  # fmt: skip
+NO_CACHE = ("cache_hit", "cache_miss")
+
+
+def server() -> dict[str, Any]:
+    """The server's metadata."""
+    return {"name": PLATFORM, "version": code_version(), "extensions": list(EXTENSIONS)}
+
+
+def metadata(model: Model) -> dict[str, Any]:
+    """A model's."""
+    return {
+        "name": model.name,
+        "versions": [str(version) for version in model.versions],
+        "platform": PLATFORM,
+        "inputs": [_tensor(spec) for spec in model.inputs],
+        "outputs": [_tensor(spec) for spec in model.outputs],
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": DATATYPE_OF.get(spec.dtype, spec.dtype), "shape": shape_of(spec)}
+
+
+def config(model: Model) -> dict[str, Any]:
+    """A model's configuration. 0 as the largest batch: shapes are whole as they are told, rows included."""
+    return {
+        "name": model.name,
+        "platform": PLATFORM,
+        "backend": PLATFORM,
+        "max_batch_size": 0,
+        "input": [_configured(spec) for spec in model.inputs],
+        "output": [_configured(spec) for spec in model.outputs],
+        "model_transaction_policy": {"decoupled": False},
+    }
+
+
+def _configured(spec: TensorSpec) -> dict[str, Any]:
+    kind = DATATYPE_OF.get(spec.dtype, "INVALID")
+    return {"name": spec.name, "data_type": f"TYPE_{'STRING' if kind == 'BYTES' else kind}", "dims": shape_of(spec)}
+
+
+def statistics(counted: Iterable[tuple[str, int, Counted]]) -> dict[str, Any]:
+    """What was counted of each version of each model."""
+    return {"model_stats": [_statistics(*each) for each in counted]}
+
+
+def _statistics(name: str, version: int, counted: Counted) -> dict[str, Any]:
+    spans = counted.spans | {part: Span() for part in NO_CACHE}
+    return {
+        "name": name,
+        "version": str(version),
+        "last_inference": counted.last_ms,
+        "inference_count": counted.inferences,
+        "execution_count": counted.executions,
+        "inference_stats": {part: _span(span) for part, span in spans.items()},
+        "batch_stats": [
+            {"batch_size": rows} | {part: _span(span) for part, span in parts.items()}
+            for rows, parts in sorted(counted.batches.items())
+        ],
+    }
+
+
+def _span(span: Span) -> dict[str, int]:
+    return {"count": span.count, "ns": span.ns}
+
+
+def index(models: Iterable[tuple[Model, bool]]) -> list[dict[str, str]]:
+    """The repository's index: each model with whether it is ready."""
+    return [
+        {
+            "name": model.name,
+            "version": str(model.version),
+            "state": "READY" if is_ready else "UNAVAILABLE",
+            "reason": "" if is_ready else "no healthy epoch to send requests to",
+        }
+        for model, is_ready in models
+    ]

@@ -1,0 +1,149 @@
+"""The ports on which a gateway is asked: gRPC and HTTP servers in one event loop."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import uvicorn
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from nodes.errors import NodesError
+from orchestrator.gateway.grpc_service import GrpcService
+from orchestrator.gateway.messages import SERVICE
+from orchestrator.gateway.repository import Repository
+from orchestrator.gateway.rest import MOST_BYTES, Rest
+from orchestrator.gateway.serving import Serving
+from orchestrator.gateway.shared_memory import SharedMemory
+
+GRACE_S = 5.0  # for what is under way when a gateway ends
+KEEP_ALIVE_S = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where to listen, each HOST:PORT; port 0 takes a free one, None opens no such door. `most_bytes`: of a message."""
+
+    grpc: str | None = "127.0.0.1:8001"
+    http: str | None = "127.0.0.1:8000"
+    most_bytes: int = MOST_BYTES
+
+
+class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """grpc.health.v1: the whole server under "", each model under its name."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        """Whether it serves; NOT_FOUND for a name that nobody has."""
+        source = self._serving.source
+        if request.service in ("", SERVICE):
+            is_serving = self._serving.all_ready()
+        elif request.service in source.models():
+            is_serving = source.is_ready(request.service)
+        else:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r}")
+        status = health_pb2.HealthCheckResponse
+        return status(status=status.SERVING if is_serving else status.NOT_SERVING)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to whoever runs it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None."""
+        yield
+
+
+class Doors:
+    """Open from `open` to `close`; `grpc` and `http` are the ports, None of a door that there is not."""
+
+    def __init__(self, serving: Serving, repository: Repository, listen: Listen) -> None:
+        self._serving, self._repository, self._listen = serving, repository, listen
+        self.grpc: int | None = None
+        self.http: int | None = None
+        self._memory = SharedMemory(is_allowed=all(_is_here(one) for one in (listen.grpc, listen.http) if one))
+        self._grpc_server: Any = None
+        self._http_server: _Server | None = None
+        self._http_task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Listen. NodesError for a port in use, or an address that is not this machine's."""
+        try:
+            if self._listen.grpc is not None:
+                await self._open_grpc(self._listen.grpc)
+            if self._listen.http is not None:
+                await self._open_http(self._listen.http)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open_grpc(self, listen: str) -> None:
+        most = self._listen.most_bytes
+        options = (
+            ("grpc.max_receive_message_length", most),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        )
+        server = grpc.aio.server(options=options)
+        server.add_generic_rpc_handlers((GrpcService(self._serving, self._repository, self._memory),))
+        health_pb2_grpc.add_HealthServicer_to_server(_Health(self._serving), server)
+        try:
+            port = server.add_insecure_port(listen)
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise NodesError(f"can't listen on {listen}: the port is in use or the address is not this machine's")
+        await server.start()
+        self._grpc_server, self.grpc = server, port
+
+    async def _open_http(self, listen: str) -> None:
+        rest = Rest(self._serving, self._repository, self._memory, most_bytes=self._listen.most_bytes)
+        held = _bound(listen)
+        config = uvicorn.Config(
+            rest.app(),
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            http="httptools",
+            loop="none",
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=round(GRACE_S),
+        )
+        self._http_server = _Server(config)
+        self._http_task = asyncio.create_task(self._http_server.serve(sockets=[held]), name="gateway-http")
+        self.http = int(held.getsockname()[1])
+
+    async def close(self) -> None:
+        """Take nothing new in; what is under way gets GRACE_S."""
+        if self._http_server is not None and self._http_task is not None:
+            self._http_server.should_exit = True
+            await self._http_task
+        if self._grpc_server is not None:
+            await self._grpc_server.stop(GRACE_S)
+        self._memory.unregister()
+
+
+def _bound(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    held = socket.socket(kind, socket.SOCK_STREAM)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((host.strip("[]"), int(port)))
+        held.listen(1024)
+    except (OSError, ValueError) as error:
+        held.close()
+        raise NodesError(f"can't listen on {listen}: {getattr(error, 'strerror', error)}; choose another") from None
+    return held
+
+
+def _is_here(listen: str) -> bool:
+    return listen.rpartition(":")[0].strip("[]") in ("127.0.0.1", "::1", "localhost")

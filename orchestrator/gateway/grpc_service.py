@@ -1,0 +1,167 @@
+"""The protocol's gRPC service: each rpc a method, every refusal its status code. What they mean is serving.py's."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.json_format import ParseDict
+
+from orchestrator.gateway import describing
+from orchestrator.gateway.faults import Fault, Refused, refusal_of
+from orchestrator.gateway.grpc_tensors import question_of, response_of
+from orchestrator.gateway.messages import SERVICE, message, rpcs
+from orchestrator.gateway.repository import Repository
+from orchestrator.gateway.serving import Serving
+from orchestrator.gateway.shared_memory import SharedMemory
+
+MOST_OF_A_STREAM = 32  # requests of one stream under way at once; beyond that it is not read on
+PUSHBACK = "grpc-retry-pushback-ms"  # gRPC A6: when a client's own retries should come
+FINAL_WANTED, FINAL = "triton_enable_empty_final_response", "triton_final_response"
+Answering = Callable[[Any, Any], Awaitable[Any]]
+
+
+class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Speaks for a Serving."""
+
+    def __init__(self, serving: Serving, repository: Repository, memory: SharedMemory) -> None:
+        self._serving, self._repository, self._memory = serving, repository, memory
+        answering: dict[str, Answering] = {
+            "ServerLive": self._server_live,
+            "ServerReady": self._server_ready,
+            "ModelReady": self._model_ready,
+            "ServerMetadata": self._server_metadata,
+            "ModelMetadata": self._model_metadata,
+            "ModelInfer": self._infer,
+            "ModelConfig": self._config,
+            "ModelStatistics": self._statistics,
+            "RepositoryIndex": self._index,
+            "RepositoryModelLoad": self._load,
+            "RepositoryModelUnload": self._unload,
+            "SystemSharedMemoryStatus": self._memory_status,
+            "SystemSharedMemoryRegister": self._memory_register,
+            "SystemSharedMemoryUnregister": self._memory_unregister,
+            "CudaSharedMemoryStatus": self._nothing("CudaSharedMemoryStatusResponse"),
+            "CudaSharedMemoryUnregister": self._nothing("CudaSharedMemoryUnregisterResponse"),
+        }
+        self._methods = {
+            f"/{SERVICE}/{rpc.name}": grpc.stream_stream_rpc_method_handler(self._stream, rpc.read, rpc.write)
+            if rpc.streams
+            else grpc.unary_unary_rpc_method_handler(_refusing(answering[rpc.name]), rpc.read, rpc.write)
+            for rpc in rpcs()
+        }
+
+    def service(self, handler_call_details: Any) -> Any:
+        """The method that was called; None, which gRPC makes UNIMPLEMENTED, for one that there is not."""
+        return self._methods.get(handler_call_details.method)
+
+    async def _server_live(self, _request: Any, _context: Any) -> Any:
+        return message("ServerLiveResponse")(live=self._serving.source.is_live())
+
+    async def _server_ready(self, _request: Any, _context: Any) -> Any:
+        return message("ServerReadyResponse")(ready=self._serving.all_ready())
+
+    async def _model_ready(self, request: Any, _context: Any) -> Any:
+        return message("ModelReadyResponse")(ready=self._serving.is_ready(request.name, request.version))
+
+    async def _server_metadata(self, _request: Any, _context: Any) -> Any:
+        return message("ServerMetadataResponse")(**describing.server())
+
+    async def _model_metadata(self, request: Any, _context: Any) -> Any:
+        told = describing.metadata(self._serving.model(request.name, request.version))
+        return ParseDict(told, message("ModelMetadataResponse")())
+
+    async def _config(self, request: Any, _context: Any) -> Any:
+        told = describing.config(self._serving.model(request.name, request.version))
+        return ParseDict({"config": told}, message("ModelConfigResponse")())
+
+    async def _statistics(self, request: Any, _context: Any) -> Any:
+        told = describing.statistics(self._serving.counted(request.name, request.version))
+        return ParseDict(told, message("ModelStatisticsResponse")())
+
+    async def _index(self, request: Any, _context: Any) -> Any:
+        models = [one for one in self._repository.index() if not request.ready or one["state"] == "READY"]
+        return ParseDict({"models": models}, message("RepositoryIndexResponse")())
+
+    async def _load(self, request: Any, _context: Any) -> Any:
+        await self._repository.load(request.model_name, list(request.parameters))
+        return message("RepositoryModelLoadResponse")()
+
+    async def _unload(self, request: Any, _context: Any) -> Any:
+        await self._repository.unload(request.model_name)
+        return message("RepositoryModelUnloadResponse")()
+
+    async def _memory_status(self, request: Any, _context: Any) -> Any:
+        response = message("SystemSharedMemoryStatusResponse")()
+        for region in self._memory.regions(request.name):
+            told = response.regions[region.name]
+            told.name, told.key, told.offset, told.byte_size = region.name, region.key, region.offset, region.nbytes
+        return response
+
+    async def _memory_register(self, request: Any, _context: Any) -> Any:
+        self._memory.register(request.name, request.key, request.offset, request.byte_size)
+        return message("SystemSharedMemoryRegisterResponse")()
+
+    async def _memory_unregister(self, request: Any, _context: Any) -> Any:
+        self._memory.unregister(request.name)
+        return message("SystemSharedMemoryUnregisterResponse")()
+
+    def _nothing(self, response: str) -> Answering:
+        async def answer(_request: Any, _context: Any) -> Any:
+            return message(response)()
+
+        return answer
+
+    async def _infer(self, request: Any, context: Any) -> Any:
+        question, places = question_of(request, self._memory, context.time_remaining())
+        return response_of(await self._serving.infer(question), places, self._memory)
+
+    async def _stream(self, requests: AsyncIterator[Any], context: Any) -> None:
+        """Answers as they come, each with its request's id. Whoever does not read them is not read from either."""
+        writing, room = asyncio.Lock(), asyncio.Semaphore(MOST_OF_A_STREAM)
+
+        async def answer(request: Any) -> None:
+            try:
+                response = await self._streamed(request, context)
+                async with writing:
+                    await context.write(response)
+            finally:
+                room.release()
+
+        async with asyncio.TaskGroup() as under_way:
+            async for request in requests:
+                await room.acquire()
+                under_way.create_task(answer(request))
+
+    async def _streamed(self, request: Any, context: Any) -> Any:
+        response = message("ModelStreamInferResponse")()
+        try:
+            response.infer_response.CopyFrom(await self._infer(request, context))
+        except Refused as refused:
+            response.error_message = str(refused)
+            response.infer_response.id = request.id
+        if request.parameters[FINAL_WANTED].bool_param:
+            response.infer_response.parameters[FINAL].bool_param = True
+        return response
+
+
+def _refusing(answer: Answering) -> Answering:
+    """The same, with what it raises told as gRPC has it."""
+
+    async def told(request: Any, context: Any) -> Any:
+        try:
+            return await answer(request, context)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            await refuse(context, refusal_of(error))
+
+    return told
+
+
+async def refuse(context: Any, refused: Refused) -> NoReturn:
+    """End a call with a refusal's code."""
+    if refused.retry_s is not None and refused.fault is Fault.UNAVAILABLE:
+        context.set_trailing_metadata(((PUSHBACK, str(round(refused.retry_s * 1e3))),))
+    await context.abort(getattr(grpc.StatusCode, refused.fault.grpc), str(refused))
+    raise refused  # abort does not come back

@@ -1,0 +1,163 @@
+"""Deployments as their clients see them: models with versions, tensors and readiness."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nodes.backend import Array, TensorSpec
+from orchestrator.answers import Answer
+from orchestrator.gateway.datatypes import DATATYPE_OF
+from orchestrator.gateway.faults import Fault, Refused, invalid
+
+PLATFORM = "isthmus"
+UNNUMBERED = 1  # what a version is called whose number nobody told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A deployment: the version in use, all that answer (one on trial last), what it takes and gives.
+
+    A dimension of None is free.
+    """
+
+    name: str
+    version: int
+    versions: tuple[int, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def numbered(self, version: str) -> int | None:
+        """The version that a client names; None where it names none. Refused for one that is not there."""
+        if not version:
+            return None
+        if not (version.isascii() and version.isdecimal()):
+            raise invalid(f"model {self.name!r}: version {version!r} is no whole number")
+        if int(version) not in self.versions:
+            there = ", ".join(map(str, self.versions))
+            raise Refused(Fault.NOT_FOUND, f"model {self.name!r} has no version {version}; there is {there}")
+        return int(version)
+
+
+class Source(Protocol):
+    """Where answers come from."""
+
+    def models(self) -> tuple[str, ...]:
+        """Names of what can be asked."""
+        ...
+
+    def model(self, name: str) -> Model | None:
+        """What is known of a model; None if there is none of that name."""
+        ...
+
+    def is_ready(self, name: str) -> bool:
+        """Whether a request would be sent on at once, as far as is known here."""
+        ...
+
+    def is_live(self) -> bool:
+        """Whether this process still does its work."""
+        ...
+
+    async def answer(
+        self, name: str, feeds: Mapping[str, Array], *, budget_s: float, version: int | None, key: str
+    ) -> Answer:
+        """The answer with every stage's timings; errors as Router.infer's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """One input as a client gave it."""
+
+    name: str
+    datatype: str
+    array: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One output that a client asks for; of `classes` > 0 so many of its greatest values, as text."""
+
+    name: str
+    classes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a client asks of a model; without `wanted` all outputs. `budget_s` None: as long as the gateway allows."""
+
+    model: str
+    version: str = ""
+    id: str = ""
+    inputs: tuple[Given, ...]
+    wanted: tuple[Wanted, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    budget_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One output as a client gets it."""
+
+    name: str
+    datatype: str
+    array: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The answer to a question."""
+
+    model: str
+    version: int
+    id: str
+    outputs: tuple[Output, ...]
+
+
+def feeds_of(model: Model, question: Question) -> dict[str, Array]:
+    """What the stages are given. Refused with all that is amiss: what was expected and what came."""
+    known = {spec.name: spec for spec in model.inputs}
+    feeds: dict[str, Array] = {}
+    faults: list[str] = []
+    for given in question.inputs:
+        spec = known.get(given.name)
+        if spec is None:
+            faults.append(f"it has no input {given.name!r}")
+        elif given.name in feeds:
+            faults.append(f"input {given.name!r} is given twice")
+        else:
+            faults += _misfits(spec, given)
+            feeds[given.name] = given.array
+    faults += [f"input {name!r} is missing" for name in known if name not in feeds]
+    if faults:
+        raise invalid(f"model {model.name!r}: {'; '.join(faults)}; it takes {_told(model.inputs)}")
+    return feeds
+
+
+def _misfits(spec: TensorSpec, given: Given) -> list[str]:
+    wanted, came, faults = DATATYPE_OF.get(spec.dtype, spec.dtype), given.array.shape, list[str]()
+    if given.datatype != wanted:
+        faults.append(f"input {spec.name!r} is {given.datatype}, expected {wanted}")
+    if len(came) != len(spec.shape) or any(w not in (None, h) for w, h in zip(spec.shape, came, strict=True)):
+        faults.append(f"input {spec.name!r} has shape {list(came)}, expected {shape_of(spec)}")
+    return faults
+
+
+def _told(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(f"{spec.name}: {DATATYPE_OF.get(spec.dtype, spec.dtype)}{shape_of(spec)}" for spec in specs)
+
+
+def shape_of(spec: TensorSpec) -> list[int]:
+    """A shape as the protocol writes it: -1 for what is free."""
+    return [-1 if extent is None else extent for extent in spec.shape]
+
+
+def check_wanted(model: Model, question: Question) -> tuple[Wanted, ...]:
+    """The outputs to give. Refused for one that there is not, or that is asked for twice."""
+    names = [spec.name for spec in model.outputs]
+    asked = [wanted.name for wanted in question.wanted]
+    for place, name in enumerate(asked):
+        if name not in names:
+            raise invalid(f"model {model.name!r} has no output {name!r}; it gives {', '.join(names)}")
+        if name in asked[:place]:
+            raise invalid(f"model {model.name!r}: output {name!r} is asked for twice")
+    return question.wanted or tuple(Wanted(name=name) for name in names)

@@ -1,0 +1,62 @@
+"""What parameters say: where tensors lie in shared memory, how many classes are wanted, how long it may take."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.gateway.faults import invalid
+from orchestrator.gateway.models import Wanted
+from orchestrator.gateway.shared_memory import Place
+
+REGION, SIZE, OFFSET, CLASSES = (
+    "shared_memory_region",
+    "shared_memory_byte_size",
+    "shared_memory_offset",
+    "classification",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Which outputs go into shared memory, and where."""
+
+    by_output: Mapping[str, Place] = field(default_factory=dict)
+
+    @staticmethod
+    def of(what: str, parameters: Mapping[str, Any]) -> Place | None:
+        """Where a tensor lies; None if it comes with the request."""
+        region = parameters.get(REGION)
+        if region is None:
+            return None
+        if not isinstance(region, str) or not region:
+            raise invalid(f"{what}: parameter {REGION}: should be a region's name")
+        return Place(region=region, nbytes=_whole(what, parameters, SIZE), offset=_whole(what, parameters, OFFSET, 0))
+
+    @classmethod
+    def among(cls, outputs: Sequence[tuple[str, Mapping[str, Any]]]) -> "Places":
+        """Those of the outputs asked for."""
+        found = {name: cls.of(f"output {name!r}", parameters) for name, parameters in outputs}
+        return cls({name: place for name, place in found.items() if place is not None})
+
+
+def wanted_of(outputs: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[Wanted, ...]:
+    """The outputs asked for."""
+    return tuple(
+        Wanted(name=name, classes=_whole(f"output {name!r}", parameters, CLASSES, 0)) for name, parameters in outputs
+    )
+
+
+def budget_of(parameters: Mapping[str, Any], remaining_s: float | None) -> float | None:
+    """Seconds that a request may take: its `timeout` in microseconds, and what is left of its call's deadline."""
+    told = parameters.get("timeout", 0)
+    if isinstance(told, bool) or not isinstance(told, int) or told < 0:
+        raise invalid(f"parameter timeout: should be microseconds, is {told!r}")
+    known = [seconds for seconds in (remaining_s, told / 1e6 or None) if seconds is not None]
+    return min(known, default=None)
+
+
+def _whole(what: str, parameters: Mapping[str, Any], name: str, otherwise: int | None = None) -> int:
+    found = parameters.get(name, otherwise)
+    if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+        raise invalid(f"{what}: parameter {name}: should be a whole number from 0 on, is {found!r}")
+    return found

@@ -1,0 +1,149 @@
+"""REST's bodies and what they mean: JSON, with tensors behind it as raw bytes where a client wants them so.
+
+Source: KServe's "Open Inference Protocol V2", REST; Triton's extension for binary tensor data.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json, to_json
+
+from nodes.backend import Array
+from orchestrator.gateway.datatypes import from_raw, from_values, to_raw, to_values
+from orchestrator.gateway.faults import invalid
+from orchestrator.gateway.models import Given, Question, Reply
+from orchestrator.gateway.places import REGION, Places, budget_of, wanted_of
+from orchestrator.gateway.shared_memory import SharedMemory
+
+BINARY_SIZE, BINARY, ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
+Parameter = bool | int | float | str
+Extent = Annotated[int, Field(ge=0, le=1 << 62)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class RequestInput(_Body):
+    """One tensor of a request; without `data` it comes behind the JSON, or lies in shared memory."""
+
+    name: str
+    shape: list[Extent]
+    datatype: str
+    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    data: list[Any] | None = None
+
+
+class RequestOutput(_Body):
+    """One tensor that is asked for."""
+
+    name: str
+    parameters: dict[str, Parameter] = Field(default_factory=dict)
+
+
+class InferenceRequest(_Body):
+    """The JSON of POST …/infer."""
+
+    id: str = ""
+    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    inputs: list[RequestInput]
+    outputs: list[RequestOutput] = Field(default_factory=list)
+
+
+class Asked:
+    """A request's JSON with what follows it, read once."""
+
+    def __init__(self, body: bytes, json_bytes: int | None) -> None:
+        """`json_bytes`: what Inference-Header-Content-Length says. Refused for what is no sound request."""
+        if json_bytes is not None and not 0 <= json_bytes <= len(body):
+            raise invalid(f"Inference-Header-Content-Length is {json_bytes}, of a body of {len(body)} bytes")
+        end = len(body) if json_bytes is None else json_bytes
+        self.request = parsed(InferenceRequest, body[:end])
+        self._rest = memoryview(body)[end:]
+        self.outputs = [(one.name, one.parameters) for one in self.request.outputs]
+
+    def question(self, model: str, version: str, memory: SharedMemory) -> Question:
+        """What it asks."""
+        request, at = self.request, 0
+        given = []
+        for tensor in request.inputs:
+            size = tensor.parameters.get(BINARY_SIZE)
+            if size is None:
+                array = _listed(tensor, memory)
+            else:
+                array, at = self._behind(tensor, size, at)
+            given.append(Given(name=tensor.name, datatype=tensor.datatype, array=array))
+        if at < len(self._rest):
+            raise invalid(f"{len(self._rest) - at} bytes follow that belong to no input")
+        return Question(
+            model=model,
+            version=version,
+            id=request.id,
+            inputs=tuple(given),
+            wanted=wanted_of(self.outputs),
+            parameters=request.parameters,
+            budget_s=budget_of(request.parameters, None),
+        )
+
+    def _behind(self, tensor: RequestInput, size: Any, at: int) -> tuple[Array, int]:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise invalid(f"input {tensor.name!r}: parameter {BINARY_SIZE}: should be a number of bytes, is {size!r}")
+        if tensor.data is not None or REGION in tensor.parameters:
+            raise invalid(f"input {tensor.name!r}: it is given twice, once as binary data")
+        if at + size > len(self._rest):
+            raise invalid(f"input {tensor.name!r}: {size} bytes are said to follow, {len(self._rest) - at} are there")
+        return from_raw(tensor.name, tensor.datatype, tensor.shape, self._rest[at : at + size]), at + size
+
+    def answer(self, reply: Reply, memory: SharedMemory) -> tuple[bytes, int | None]:
+        """The body that answers, and the length of its JSON where binary data follows."""
+        places = Places.among(self.outputs)
+        wanted = dict(self.outputs)
+        behind: list[bytes | memoryview] = []
+        outputs: list[dict[str, Any]] = []
+        for output in reply.outputs:
+            told: dict[str, Any] = {
+                "name": output.name,
+                "datatype": output.datatype,
+                "shape": list(output.array.shape),
+            }
+            place = places.by_output.get(output.name)
+            asked = wanted.get(output.name, {})
+            if place is not None:
+                data = to_raw(output.array, output.datatype)
+                memory.write(place, data)
+                told["parameters"] = {REGION: place.region, "shared_memory_byte_size": len(data)}
+            elif asked.get(BINARY, self.request.parameters.get(ALL_BINARY, False)):
+                behind.append(to_raw(output.array, output.datatype))
+                told["parameters"] = {BINARY_SIZE: len(behind[-1])}
+            else:
+                told["data"] = to_values(output.name, output.array, output.datatype)
+            outputs.append(told)
+        head: dict[str, Any] = {"model_name": reply.model, "model_version": str(reply.version)}
+        head |= {"id": reply.id} if reply.id else {}
+        text = to_json(head | {"outputs": outputs})
+        return (b"".join([text, *behind]), len(text)) if behind else (text, None)
+
+
+def _listed(tensor: RequestInput, memory: SharedMemory) -> Array:
+    place = Places.of(f"input {tensor.name!r}", tensor.parameters)
+    if place is not None:
+        if tensor.data is not None:
+            raise invalid(f"input {tensor.name!r}: it has data, and lies in shared memory")
+        return from_raw(tensor.name, tensor.datatype, tensor.shape, memory.read(place))
+    if tensor.data is None:
+        raise invalid(f"input {tensor.name!r} has no data")
+    return from_values(tensor.name, tensor.datatype, tensor.shape, tensor.data)
+
+
+def parsed(kind: type[Any], text: bytes) -> Any:
+    """A body's JSON as that model. Refused, with the path of the first thing amiss."""
+    try:
+        plain = from_json(text, allow_inf_nan=True)
+    except ValueError as error:
+        raise invalid(f"the body is no JSON: {error}") from None
+    try:
+        return kind.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+        raise invalid(f"{path or 'the body'}: {first['msg']}") from None

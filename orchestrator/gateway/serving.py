@@ -1,0 +1,125 @@
+"""The gateway's inside, the same for gRPC and REST: models looked up, questions checked and answered, all counted."""
+
+import asyncio
+import time
+
+import numpy as np
+
+from nodes.backend import Array
+from orchestrator.answers import Answer
+from orchestrator.gateway.datatypes import BYTES, DATATYPE_OF
+from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
+from orchestrator.gateway.models import Model, Output, Question, Reply, Source, Wanted, check_wanted, feeds_of
+from orchestrator.gateway.statistics import Counted, Statistics
+
+BUDGET_S = 30.0
+
+
+class Serving:
+    """Answers questions from a `source`; whatever goes wrong is raised as Refused. `budget_s`: the longest a request
+    may take, and how long one takes at most that says nothing of it.
+    """
+
+    def __init__(self, source: Source, *, budget_s: float = BUDGET_S) -> None:
+        self.source, self.statistics = source, Statistics()
+        self._budget_s = budget_s
+
+    def model(self, name: str, version: str = "") -> Model:
+        """A model of which there is such a version."""
+        found = self.source.model(name)
+        if found is None:
+            there = ", ".join(self.source.models()) or "none"
+            raise Refused(Fault.NOT_FOUND, f"no model {name!r}; there is {there}")
+        found.numbered(version)
+        return found
+
+    def is_ready(self, name: str, version: str = "") -> bool:
+        """Whether the model would answer; False for one that there is not."""
+        try:
+            self.model(name, version)
+        except Refused:
+            return False
+        return self.source.is_ready(name)
+
+    def all_ready(self) -> bool:
+        """Whether every model would answer."""
+        return self.source.is_live() and all(self.source.is_ready(name) for name in self.source.models())
+
+    def counted(self, name: str = "", version: str = "") -> list[tuple[str, int, Counted]]:
+        """Statistics of one model, or of all; of the versions that answer now and those that did."""
+        names = (self.model(name, version).name,) if name else self.source.models()
+        for each in names:
+            if (model := self.source.model(each)) is not None:
+                self.statistics.of(each, model.version)
+        wanted = {int(version)} if version else None
+        return [
+            (each, number, counted)
+            for (each, number), counted in sorted(self.statistics.all().items())
+            if each in names and (wanted is None or number in wanted)
+        ]
+
+    async def infer(self, question: Question) -> Reply:
+        """The answer, and whatever becomes of the question counted under the version that was asked."""
+        model = self.model(question.model, question.version)
+        version = model.numbered(question.version)
+        counted = self.statistics.of(model.name, version or model.version)
+        began_s = time.monotonic()
+        counted.pending += 1
+        try:
+            wanted, feeds = check_wanted(model, question), feeds_of(model, question)
+            answer = await self._answer(model, question, feeds, version)
+            reply = Reply(
+                model=model.name,
+                version=answer.version or model.version,
+                id=question.id,
+                outputs=tuple(_output(model, each, answer.outputs[each.name]) for each in wanted),
+            )
+        except asyncio.CancelledError:
+            counted.failed(time.monotonic() - began_s, Fault.CANCELLED.name)
+            raise
+        except Exception as error:
+            refused = refusal_of(error)
+            counted.failed(time.monotonic() - began_s, refused.fault.name)
+            raise refused from error
+        finally:
+            counted.pending -= 1
+        counted.answered(time.monotonic() - began_s, answer.hops, rows_of(model, feeds))
+        return reply
+
+    async def _answer(self, model: Model, question: Question, feeds: dict[str, Array], version: int | None) -> Answer:
+        budget_s = self._budget_s if question.budget_s is None else min(question.budget_s, self._budget_s)
+        if budget_s <= 0:
+            raise Refused(Fault.UNAVAILABLE, f"model {model.name!r}: the request's time was up before it came")
+        key = str(question.parameters.get("key", ""))
+        answer = await self.source.answer(model.name, feeds, budget_s=budget_s, version=version, key=key)
+        if version is not None and answer.version not in (0, version):
+            raise Refused(
+                Fault.UNAVAILABLE, f"model {model.name!r}: version {version} failed, and {answer.version} took over"
+            )
+        return answer
+
+
+def rows_of(model: Model, feeds: dict[str, Array]) -> int:
+    """How many requests this one is: its rows, where the model takes any number of them."""
+    first = model.inputs[0]
+    return len(feeds[first.name]) if first.shape and first.shape[0] is None else 1
+
+
+def _output(model: Model, wanted: Wanted, array: Array) -> Output:
+    dtype = next(spec.dtype for spec in model.outputs if spec.name == wanted.name)
+    if wanted.classes:
+        return Output(name=wanted.name, datatype=BYTES, array=_classes(wanted, array))
+    return Output(name=wanted.name, datatype=DATATYPE_OF[dtype], array=array)
+
+
+def _classes(wanted: Wanted, array: Array) -> Array:
+    """Of each row (but for a vector, which is one) the greatest values first, as "value:index"."""
+    if array.dtype.kind not in "iuf":
+        raise invalid(f"output {wanted.name!r} has no greatest values: it is {array.dtype.name}")
+    rows = array.reshape(1 if array.ndim < 2 else len(array), -1)
+    many = min(wanted.classes, rows.shape[1])
+    order = np.argsort(-rows.astype(np.float64), axis=1, kind="stable")[:, :many]
+    told = [[f"{row[place]:f}:{place}".encode() for place in places] for row, places in zip(rows, order, strict=True)]
+    found = np.empty((len(rows), many), np.object_)
+    found[:] = told
+    return found[0] if array.ndim < 2 else found

@@ -1,0 +1,76 @@
+"""What became of each model's requests, as the protocol's statistics extension tells it.
+
+Times of hops are added up over a request's stages: waiting, decoding, computing, encoding.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from nodes.framing import HopTiming
+
+PARTS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+
+
+@dataclass(slots=True)
+class Span:
+    """How often something was, and nanoseconds in all."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, seconds: float) -> None:
+        """Once more."""
+        self.count += 1
+        self.ns += round(seconds * 1e9)
+
+
+@dataclass(slots=True)
+class Counted:
+    """One version of one model. `pending`: under way; `failures`: by reason; `rows`: of all that was answered."""
+
+    last_ms: int = 0
+    inferences: int = 0
+    executions: int = 0
+    pending: int = 0
+    spans: dict[str, Span] = field(default_factory=lambda: {part: Span() for part in PARTS})
+    failures: dict[str, int] = field(default_factory=dict)
+    batches: dict[int, dict[str, Span]] = field(default_factory=dict)
+
+    def answered(self, latency_s: float, hops: Iterable[HopTiming], rows: int) -> None:
+        """A request of so many rows was answered."""
+        stages = list(hops)
+        parts = {
+            "compute_input": sum(hop.decode_s for hop in stages),
+            "compute_infer": sum(hop.compute_s for hop in stages),
+            "compute_output": sum(hop.encode_s for hop in stages),
+        }
+        self.last_ms = round(time.time() * 1e3)
+        self.inferences += rows
+        self.executions += 1
+        self.spans["success"].add(latency_s)
+        self.spans["queue"].add(sum(hop.queue_s for hop in stages))
+        batch = self.batches.setdefault(rows, {part: Span() for part in parts})
+        for part, seconds in parts.items():
+            self.spans[part].add(seconds)
+            batch[part].add(seconds)
+
+    def failed(self, latency_s: float, reason: str) -> None:
+        """A request got no answer."""
+        self.spans["fail"].add(latency_s)
+        self.failures[reason] = self.failures.get(reason, 0) + 1
+
+
+class Statistics:
+    """All models'."""
+
+    def __init__(self) -> None:
+        self._counted: dict[tuple[str, int], Counted] = {}
+
+    def of(self, name: str, version: int) -> Counted:
+        """One version's, from its first request on."""
+        return self._counted.setdefault((name, version), Counted())
+
+    def all(self) -> dict[tuple[str, int], Counted]:
+        """By name and version."""
+        return dict(self._counted)
