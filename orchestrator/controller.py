@@ -178,10 +178,6 @@ class Controller:
         told["rnis"] = list(self._radio.faults())
         return told
 
-    def names(self) -> list[str]:
-        """Deployments that there are."""
-        return list(self._control.status()["deployments"])
-
     def plan(self, name: str) -> Plan:
         """The plan that a deployment runs. UnknownDeployment if it runs none."""
         return self._desk.plan(name, self._active(name))

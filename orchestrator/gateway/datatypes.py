@@ -90,10 +90,18 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
         return _objects(flat, shape)
     try:
         array = np.array(values) if len(values) else np.empty(0, dtype)
+        if dtype.kind == "u" and array.dtype.kind == "f":  # what numpy makes of whole numbers on both sides of 2^63
+            array = _whole(values)
     except (ValueError, TypeError, OverflowError) as error:
         raise invalid(f"input {name!r}: its data is no tensor: {error}") from None
     _check_count(name, array.size, count, shape)
     return _exactly(name, datatype, array, dtype).reshape(shape)
+
+
+def _whole(values: Any) -> Array:
+    """Whole numbers as such; anything else as it is."""
+    held = np.array(values, np.object_)
+    return held.astype(np.uint64) if all(type(value) is int for value in held.reshape(-1)) else np.array(values)
 
 
 def _check_count(name: str, came: int, count: int, shape: Sequence[int]) -> None:

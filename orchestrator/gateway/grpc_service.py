@@ -113,8 +113,13 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
         return answer
 
     async def _infer(self, request: Any, context: Any) -> Any:
-        question, places = question_of(request, self._memory, context.time_remaining())
-        return response_of(await self._serving.infer(question), places, self._memory)
+        remaining_s = context.time_remaining()
+        return await self._serving.infer(
+            request.model_name,
+            request.model_version,
+            lambda: question_of(request, self._memory, remaining_s),
+            lambda reply: response_of(reply, request, self._memory),
+        )
 
     async def _stream(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Answers as they come, each with its request's id. Whoever does not read them is not read from either."""

@@ -28,8 +28,8 @@ def parameters_of(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(found[name], kind) for name, kind in kinds.items() if kind is not None}
 
 
-def question_of(request: Any, memory: SharedMemory, remaining_s: float | None = None) -> tuple[Question, Places]:
-    """What a ModelInferRequest asks, and where its outputs are to go. Refused, in one line, for one that is not sound.
+def question_of(request: Any, memory: SharedMemory, remaining_s: float | None = None) -> Question:
+    """What a ModelInferRequest asks. Refused, in one line, for one that is not sound.
 
     `remaining_s`: what is left of the call's deadline.
     """
@@ -53,18 +53,18 @@ def question_of(request: Any, memory: SharedMemory, remaining_s: float | None = 
         given.append(Given(name=tensor.name, datatype=tensor.datatype, array=array))
     if raw:
         raise invalid(f"raw_input_contents has {len(raw)} more than there are inputs that need one")
-    outputs = [(one.name, parameters_of(one.parameters)) for one in request.outputs]
     parameters = parameters_of(request.parameters)
-    question = Question(
-        model=request.model_name,
-        version=request.model_version,
+    return Question(
         id=request.id,
         inputs=tuple(given),
-        wanted=wanted_of(outputs),
+        wanted=wanted_of(_outputs(request)),
         parameters=parameters,
         budget_s=budget_of(parameters, remaining_s),
     )
-    return question, Places.among(outputs)
+
+
+def _outputs(request: Any) -> list[tuple[str, dict[str, Any]]]:
+    return [(one.name, parameters_of(one.parameters)) for one in request.outputs]
 
 
 def _from_contents(tensor: Any) -> Array:
@@ -77,8 +77,9 @@ def _from_contents(tensor: Any) -> Array:
     return from_values(tensor.name, tensor.datatype, tensor.shape, np.array(values, _AS[field]))
 
 
-def response_of(reply: Reply, places: Places, memory: SharedMemory) -> Any:
-    """A ModelInferResponse; tensors go raw, or into shared memory."""
+def response_of(reply: Reply, request: Any, memory: SharedMemory) -> Any:
+    """The ModelInferResponse to that request; tensors go raw, or into shared memory."""
+    places = Places.among(_outputs(request))
     response = message("ModelInferResponse")(model_name=reply.model, model_version=str(reply.version), id=reply.id)
     for output in reply.outputs:
         told = response.outputs.add(name=output.name, datatype=output.datatype, shape=output.array.shape)

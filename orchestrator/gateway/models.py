@@ -85,8 +85,6 @@ class Wanted:
 class Question:
     """What a client asks of a model; without `wanted` all outputs. `budget_s` None: as long as the gateway allows."""
 
-    model: str
-    version: str = ""
     id: str = ""
     inputs: tuple[Given, ...]
     wanted: tuple[Wanted, ...] = ()

@@ -88,7 +88,7 @@ async def _keep_looking(following: Following, bond: Bond) -> None:
 async def look(following: Following, bond: Bond) -> None:
     """Join deployments that are new, and forget those that are gone."""
     try:
-        names = await asyncio.wait_for(bond.call("names"), ASKED_S)
+        names = (await asyncio.wait_for(bond.call("status"), ASKED_S))["deployments"]
         following.joined[:] = [name for name in following.joined if name in names]
         for name in [name for name in names if name not in following.joined]:
             with suppress(RayTaskError):  # it does not serve yet, or was deleted since

@@ -120,13 +120,17 @@ class Rest:
         return _json(describing.statistics(self._serving.counted(*_which(request))))
 
     async def _infer(self, request: Request) -> Response:
-        model, version = _which(request)
-        asked = Asked(await self._body(request), _json_bytes(request))
-        under_way = asyncio.ensure_future(self._serving.infer(asked.question(model, version, self._memory)))
-        reply = await _unless_gone(request, under_way)
-        body, json_bytes = asked.answer(reply, self._memory)
+        body = await self._body(request)
+        under_way = asyncio.ensure_future(self._answer(*_which(request), Asked(body, _json_bytes(request))))
+        answer, json_bytes = await _unless_gone(request, under_way)
         headers = {} if json_bytes is None else {HEADER_LENGTH: str(json_bytes)}
-        return _packed(request, body, JSON if json_bytes is None else BINARY, headers)
+        return _packed(request, answer, JSON if json_bytes is None else BINARY, headers)
+
+    async def _answer(self, model: str, version: str, asked: Asked) -> tuple[bytes, int | None]:
+        memory = self._memory
+        return await self._serving.infer(
+            model, version, lambda: asked.question(memory), lambda reply: asked.answer(reply, memory)
+        )
 
     async def _index(self, request: Request) -> Response:
         asked: IndexBody = await self._parsed(request, IndexBody)

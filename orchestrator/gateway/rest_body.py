@@ -51,20 +51,21 @@ class InferenceRequest(_Body):
 
 
 class Asked:
-    """A request's JSON with what follows it, read once."""
+    """A request's body: its JSON with what follows it. `question` reads it, then `answer` can be given."""
 
     def __init__(self, body: bytes, json_bytes: int | None) -> None:
-        """`json_bytes`: what Inference-Header-Content-Length says. Refused for what is no sound request."""
-        if json_bytes is not None and not 0 <= json_bytes <= len(body):
-            raise invalid(f"Inference-Header-Content-Length is {json_bytes}, of a body of {len(body)} bytes")
-        end = len(body) if json_bytes is None else json_bytes
-        self.request = parsed(InferenceRequest, body[:end])
-        self._rest = memoryview(body)[end:]
-        self.outputs = [(one.name, one.parameters) for one in self.request.outputs]
+        """`json_bytes`: what Inference-Header-Content-Length says."""
+        self._body, self._json_bytes = body, json_bytes
+        self._request = InferenceRequest(inputs=[])
+        self._rest = memoryview(b"")
 
-    def question(self, model: str, version: str, memory: SharedMemory) -> Question:
-        """What it asks."""
-        request, at = self.request, 0
+    def question(self, memory: SharedMemory) -> Question:
+        """What it asks. Refused for what is no sound request."""
+        end = len(self._body) if self._json_bytes is None else self._json_bytes
+        if end > len(self._body):
+            raise invalid(f"Inference-Header-Content-Length is {end}, of a body of {len(self._body)} bytes")
+        request = self._request = parsed(InferenceRequest, self._body[:end])
+        self._rest, at = memoryview(self._body)[end:], 0
         given = []
         for tensor in request.inputs:
             size = tensor.parameters.get(BINARY_SIZE)
@@ -76,14 +77,15 @@ class Asked:
         if at < len(self._rest):
             raise invalid(f"{len(self._rest) - at} bytes follow that belong to no input")
         return Question(
-            model=model,
-            version=version,
             id=request.id,
             inputs=tuple(given),
-            wanted=wanted_of(self.outputs),
+            wanted=wanted_of(self._outputs()),
             parameters=request.parameters,
             budget_s=budget_of(request.parameters, None),
         )
+
+    def _outputs(self) -> list[tuple[str, dict[str, Parameter]]]:
+        return [(one.name, one.parameters) for one in self._request.outputs]
 
     def _behind(self, tensor: RequestInput, size: Any, at: int) -> tuple[Array, int]:
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
@@ -96,8 +98,8 @@ class Asked:
 
     def answer(self, reply: Reply, memory: SharedMemory) -> tuple[bytes, int | None]:
         """The body that answers, and the length of its JSON where binary data follows."""
-        places = Places.among(self.outputs)
-        wanted = dict(self.outputs)
+        wanted = dict(self._outputs())
+        places = Places.among(self._outputs())
         behind: list[bytes | memoryview] = []
         outputs: list[dict[str, Any]] = []
         for output in reply.outputs:
@@ -112,7 +114,7 @@ class Asked:
                 data = to_raw(output.array, output.datatype)
                 memory.write(place, data)
                 told["parameters"] = {REGION: place.region, "shared_memory_byte_size": len(data)}
-            elif asked.get(BINARY, self.request.parameters.get(ALL_BINARY, False)):
+            elif asked.get(BINARY, self._request.parameters.get(ALL_BINARY, False)):
                 behind.append(to_raw(output.array, output.datatype))
                 told["parameters"] = {BINARY_SIZE: len(behind[-1])}
             else:

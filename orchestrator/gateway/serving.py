@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from orchestrator.gateway.models import Model, Output, Question, Reply, Source, 
 from orchestrator.gateway.statistics import Counted, Statistics
 
 BUDGET_S = 30.0
+T = TypeVar("T")
 
 
 class Serving:
@@ -58,21 +61,27 @@ class Serving:
             if each in names and (wanted is None or number in wanted)
         ]
 
-    async def infer(self, question: Question) -> Reply:
-        """The answer, and whatever becomes of the question counted under the version that was asked."""
-        model = self.model(question.model, question.version)
-        version = model.numbered(question.version)
-        counted = self.statistics.of(model.name, version or model.version)
+    async def infer(self, name: str, version: str, read: Callable[[], Question], write: Callable[[Reply], T]) -> T:
+        """What `write` makes of the answer to what `read` finds; however it ends is counted under the model's version.
+
+        Refused from either is counted, too.
+        """
+        model = self.model(name, version)
+        numbered = model.numbered(version)
+        counted = self.statistics.of(model.name, numbered or model.version)
         began_s = time.monotonic()
         counted.pending += 1
         try:
+            question = read()
             wanted, feeds = check_wanted(model, question), feeds_of(model, question)
-            answer = await self._answer(model, question, feeds, version)
-            reply = Reply(
-                model=model.name,
-                version=answer.version or model.version,
-                id=question.id,
-                outputs=tuple(_output(model, each, answer.outputs[each.name]) for each in wanted),
+            answer = await self._answer(model, question, feeds, numbered)
+            written = write(
+                Reply(
+                    model=model.name,
+                    version=answer.version or model.version,
+                    id=question.id,
+                    outputs=tuple(_output(model, each, answer.outputs[each.name]) for each in wanted),
+                )
             )
         except asyncio.CancelledError:
             counted.failed(time.monotonic() - began_s, Fault.CANCELLED.name)
@@ -84,7 +93,7 @@ class Serving:
         finally:
             counted.pending -= 1
         counted.answered(time.monotonic() - began_s, answer.hops, rows_of(model, feeds))
-        return reply
+        return written
 
     async def _answer(self, model: Model, question: Question, feeds: dict[str, Array], version: int | None) -> Answer:
         budget_s = self._budget_s if question.budget_s is None else min(question.budget_s, self._budget_s)

@@ -24,7 +24,7 @@ HOP = HopTiming("s1", 0.001, 0.002, 0.003, 0.004, "0")
 
 
 class Echo:
-    """A model for each dtype, named after it, that gives back what it is given; and `slow`, which waits to be let go."""
+    """A model for each dtype, named after it, that gives back what it is given; `slow` waits to be let go."""
 
     def __init__(self) -> None:
         self.raises: Exception | None = None
