@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import SpecError
+
 if TYPE_CHECKING:
     from simulations.results import Results
     from simulations.running import Progress, Warn
@@ -35,6 +37,8 @@ def simulate(
     from simulations.running import run
     from simulations.scenario import Scenario
 
+    if seed is not None and seed < 0:
+        raise SpecError(f"seed: should be 0 or more, is {seed}")
     if not isinstance(scenario, Scenario):
         given = read_scenario(scenario, seed=seed, replications=replications)
     else:

@@ -26,17 +26,19 @@ HOPS = {
 }  # fmt: skip
 SERVED = {
     "answered_per_s": "throughput", "missed_share": "missed its deadline", "failed_share": "failed",
+    "open_share": "under way at the end",
     "sent_bytes": "sent a request",
 }  # fmt: skip
 SPENT = {
     "ue_j": "energy of users' devices", "mec_j": "of the edge", "cloud_j": "of the cloud", "wires_j": "of links",
     "energy_j": "of all", "machines_usd": "cost of machines", "wires_usd": "of links", "cost_usd": "of all",
-    "switches": "switches", "handovers": "handovers",
+    "refused": "refused by full queues", "switches": "switches", "handovers": "handovers",
 }  # fmt: skip
 SWEPT = {
     "latency_mean_s": "mean", "latency_p95_s": "p95", "latency_p99_s": "p99", "missed_share": "missed",
     "failed_share": "failed", "energy_j": "energy", "cost_usd": "cost", "switches": "switches",
 }  # fmt: skip
+VERDICTS = {"real": "real", "not shown": "no difference shown"}
 BUSIEST, DECISIONS, KEPT, ABREAST = 12, 6, 2, 4
 
 
@@ -56,14 +58,15 @@ def overload_lines(results: Results) -> Iterator[str]:
 def head_line(results: Results) -> str:
     """What was simulated, and what ± means."""
     scenario, many = results.scenario, len(results.outcomes)
-    requests = sum(outcome.requests for outcome in results.outcomes)
+    requests = round(sum(outcome.figures.get("asked", 0.0) for outcome in results.outcomes))
     warmup = f", the first {scenario.warmup_s:g} s not counted" if scenario.warmup_s else ""
+    counted = f"{requests:,} requests{' in all' if many > 1 else ''}"
     bounds = (
         "one replication, so without intervals; --replications 5 gives them"
         if many == 1
         else f"{many} replications; ± is half of the 95 % interval"
     )
-    return f"{scenario.name}: {scenario.duration_s:g} s{warmup}, {requests:,} requests, seed {scenario.seed}; {bounds}"
+    return f"{scenario.name}: {scenario.duration_s:g} s{warmup}, {counted}, seed {scenario.seed}; {bounds}"
 
 
 def served_tables(results: Results, found: Estimates) -> Iterator[Table]:
@@ -82,15 +85,16 @@ def served_tables(results: Results, found: Estimates) -> Iterator[Table]:
 
 
 def busy_table(found: Estimates) -> tuple[Table, str]:
-    """The busiest machines and cells, and a line on those left out ("" for none)."""
+    """The busiest machines, cells and links, and a line on those left out ("" for none)."""
     loads = {
-        key: one for key, one in found.items() if key.endswith((".utilisation", ".up_load", ".down_load"))
+        key: one for key, one in found.items() if key.endswith((".utilisation", ".up_load", ".down_load", ".link_load"))
     }  # fmt: skip
     order = sorted(loads, key=lambda key: -loads[key].mean)
     table = _table(["busy", "share of the time"])
     for key in order[:BUSIEST]:
         name, _, what = key.rpartition(".")
-        way = {"up_load": f"cell {name}, up", "down_load": f"cell {name}, down"}.get(what, f"node {name}")
+        kinds = {"up_load": f"cell {name}, up", "down_load": f"cell {name}, down", "link_load": f"link {name}"}
+        way = kinds.get(what, f"node {name}")
         table.add_row(escape(way), told(key, loads[key]))
     rest = order[BUSIEST:]
     if not rest:
@@ -144,7 +148,9 @@ def comparison_parts(first: Results, second: Results, found: Sequence[Difference
         if key in known:
             each = known[key]
             cells = told(key, each.first), told(key, each.second), told(key, each.difference, sign=True)
-            table.add_row(label, *cells, each.verdict or "", style="bold" if each.verdict == "real" else "")
+            table.add_row(
+                label, *cells, VERDICTS.get(each.verdict or "", ""), style="bold" if each.verdict == "real" else ""
+            )
     yield _whole(table)
     yield Text(
         "  differences are between replications with the same luck; real: not by chance, all main figures together "

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from heapq import merge
 from itertools import pairwise
+from math import cos, pi
 
 import numpy as np
 
@@ -93,6 +94,17 @@ def mean_per_s(group: Group) -> float:
     """Requests a second of one user, over a long time."""
     mean = _source(group.asking, np.random.default_rng(0)).mean_per_s
     return mean / group.count if group.asking.kind == "recorded" else mean
+
+
+def busiest_per_s(group: Group, duration_s: float) -> float:
+    """The same while the group asks most; of one that is on and off, over a long time all the same."""
+    asking = group.asking
+    if asking.kind != "diurnal":
+        return mean_per_s(group)
+    to_peak_s = asking.peak_s % asking.period_s  # from the begin to the first peak
+    ends_s = (0.0, duration_s) if to_peak_s > duration_s else (to_peak_s,)
+    swings = (cos(2 * pi * (at_s - asking.peak_s) / asking.period_s) for at_s in ends_s)
+    return asking.per_s * (1 + asking.swing * max(swings))
 
 
 def edges_s(scenario: Scenario) -> Iterator[tuple[float, float]]:

@@ -155,6 +155,8 @@ class Shell:
         """Let the core decide, and carry that out. SimulationsError if it raises."""
         try:
             instructions = self.control.handle(event, self._engine.now_s)
+        except SimulationsError as error:  # a rule's own fault, named already
+            raise SimulationsError(f"{error} (at {self._engine.now_s:.3f} s, of {self.name})") from error
         except Exception as error:
             what = f"policy: at {self._engine.now_s:.3f} s, on {type(event).__name__} of {self.name}"
             raise SimulationsError(f"{what}: {type(error).__name__}: {error}") from error

@@ -13,7 +13,8 @@ from simulations.requests import Attempt
 
 LEAST_S, GROWTH, BINS = 1e-6, 1e-3, 26_000  # up to 195,000 s
 SUMS = (
-    "asked", "answered", "late", "radio_s", "queue_s", "compute_s", "transfer_s", "other_s", "sent_bytes", "tries",
+    "asked", "answered", "late", "open", "overdue", "radio_s", "queue_s", "compute_s", "transfer_s", "other_s",
+    "sent_bytes", "tries",
 )  # fmt: skip
 _SCALE = 1 / log(1 + GROWTH)
 
@@ -72,6 +73,8 @@ class Tally:
     answered: int = 0
     late: int = 0  # answered, but after the deadline
     failed: dict[str, int] = field(default_factory=dict)  # by kind
+    open: int = 0  # under way when the simulation ended
+    overdue: int = 0  # of these, after the deadline
     radio_s: float = 0.0
     queue_s: float = 0.0
     compute_s: float = 0.0
@@ -105,11 +108,17 @@ class Tally:
         """A request that was not answered."""
         self.failed[kind] = self.failed.get(kind, 0) + 1
 
+    def leave(self, is_overdue: bool) -> None:
+        """A request that was still under way when the simulation ended."""
+        self.open += 1
+        self.overdue += is_overdue
+
     @property
     def missed(self) -> float:
-        """The share that had no answer in time, of those that have ended; NaN for none."""
-        ended = self.answered + sum(self.failed.values())
-        return (self.late + sum(self.failed.values())) / ended if ended else float("nan")
+        """The share that had no answer in time, of those of which that is known; NaN for none."""
+        lost = sum(self.failed.values()) + self.overdue
+        known = self.answered + lost
+        return (self.late + lost) / known if known else float("nan")
 
     def figures(self, span_s: float) -> dict[str, float]:
         """By name, units in the names."""
@@ -123,6 +132,7 @@ class Tally:
             "latency_p99_s": self.latency.quantile_s(0.99),
             "missed_share": self.missed,
             "failed_share": sum(self.failed.values()) / (self.answered + sum(self.failed.values()) or float("nan")),
+            "open_share": self.open / (self.asked or float("nan")),
             "radio_s": self.radio_s / answered,
             "queue_s": self.queue_s / answered,
             "compute_s": self.compute_s / answered,

@@ -96,7 +96,7 @@ class World:
             )
             for user in self.users
         )
-        return foreseen(self.scenario, users)
+        return foreseen(self.scenario, users, self.backhaul.laid)
 
     # What happens again and again
 
@@ -172,6 +172,7 @@ class World:
     def _outcome(self) -> Outcome:
         scenario = self.scenario
         span_s = scenario.duration_s - scenario.warmup_s
+        self._count_open()
         tallies = {"all": self.all()} | {group.name: self.groups[at] for at, group in enumerate(scenario.groups)}
         figures = {
             f"{'' if name == 'all' else f'{name}.'}{key}": value
@@ -196,6 +197,13 @@ class World:
             overloads=self._overloads or (),
         )
 
+    def _count_open(self) -> None:
+        """Those who still wait."""
+        for user in self.users:
+            for request in user.in_hand.values():
+                if request.began_s >= self.scenario.warmup_s:
+                    self.groups[user.group].leave(self.engine.now_s - request.began_s > request.deadline_s)
+
     def all(self) -> Tally:
         """All groups together."""
         together = Tally()
@@ -217,6 +225,10 @@ class World:
                 held.settle()
                 found[f"{spec.node.name}.utilisation"] = held.busy_s / spec.servers / span_s
                 found[f"{spec.node.name}.refused"] = float(held.refused)
+        found["refused"] = sum(value for name, value in found.items() if name.endswith(".refused"))
+        for (source, target), line in self.backhaul.lines.items():
+            line.shared.settle()
+            found[f"{source} → {target}.link_load"] = line.shared.used_s / span_s
         for number, cell in enumerate(self._cells):
             for way, stations in self.air.shared.items():
                 stations[number].settle()

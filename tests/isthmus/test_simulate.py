@@ -34,7 +34,7 @@ def line_of(out: str, label: str) -> str:
 def test_figures_come_with_their_intervals_for_all_and_for_each_group(isthmus: Isthmus, scenario: Path) -> None:
     ended = isthmus("simulate", scenario, "--replications", "2")
     assert (ended.code, ended.err) == (0, "")
-    assert "tiny: 5 s, the first 1 s not counted, 122 requests, seed 1; 2 replications; ± is half" in ended.out
+    assert "tiny: 5 s, the first 1 s not counted, 95 requests in all, seed 1; 2 replications; ± is half" in ended.out
     assert line_of(ended.out, "all  ") == "cameras          phones"
     assert line_of(ended.out, "latency, mean").count("±") == 3
     for label in ("p50", "p95", "p99", "of the mean: radio", "queues", "compute", "transfer", "other", "throughput"):
@@ -126,7 +126,7 @@ def test_a_comparison_says_which_differences_are_real(isthmus: Isthmus, scenario
     mean = line_of(ended.out, "latency, mean")
     assert mean.endswith(" real") and " +10." in mean
     assert mean.count("±") == 3
-    assert line_of(ended.out, "failed").endswith(" not shown")
+    assert line_of(ended.out, "failed").endswith(" no difference shown")
     assert line_of(ended.out, "compute").endswith("ms")  # no main figure, so no verdict
 
 

@@ -13,6 +13,8 @@ from simulations.world import World
 from tests.simulations.scenarios import plain
 
 RULES = """
+from __future__ import annotations
+from dataclasses import dataclass
 from policies.rebalance import Keep, Switch, rebalance
 
 def loyal(*, current, others, allowed_in_s, min_gain):
@@ -20,6 +22,10 @@ def loyal(*, current, others, allowed_in_s, min_gain):
 
 def usual(**asked):
     return rebalance(**asked)
+
+@dataclass
+class Kept:
+    gain: float
 
 def broken(**asked):
     raise ZeroDivisionError("no gain")
@@ -55,7 +61,7 @@ def test_the_usual_rule_given_as_one_s_own_comes_to_the_same(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
-        ("broken", r"policy: at .* of detect@west: ZeroDivisionError: no gain"),
+        ("broken", r"policy\.rule: rules\.py:broken: ZeroDivisionError: no gain, line 17 \(at .* of detect@west\)"),
         ("vague", r"rules\.py:vague answered 'stay'; it wants Keep, or Switch"),
         ("elsewhere", r"rules\.py:elsewhere answered Switch\(.*'nowhere'"),
     ],

@@ -1,4 +1,4 @@
-"""How busy machines and cells were, and what was foreseen to be asked for more than it can do (ρ ≥ 1)."""
+"""How busy machines, cells and links were, and what was foreseen to be asked for more than it can do (ρ ≥ 1)."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ STEPS = ((0.25, "#c6dbef"), (0.5, "#85b8dd"), (0.75, "#3d8bc4"), (1.0, "#125a9c"
 FULL, UNKNOWN = "#d55e00", "#e4e7eb"
 ALMOST_FULL = 0.995
 UNCOUNTED = Estimate(mean=float("nan"), half=None, std_error=None, counted=0, left_out=0)
-_LINE = re.compile(r"(?P<what>node|cell|users) (?P<name>.*): ρ = (?P<rho>[\d.]+|inf|nan)")
+_LINE = re.compile(r"(?P<what>node|cell|link|users) (?P<name>.*): ρ = (?P<rho>[\d.]+|inf|nan)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ def foreseen_rho(results: Results) -> dict[str, float]:
             elif match["what"] == "cell":
                 cell, _, way = name.rpartition(", ")
                 key = f"{cell}.{way}_load"
+            elif match["what"] == "link":
+                key = f"{name}.link_load"
             else:
                 key = f"users {name.partition(':')[0]}"
             found[key] = max(found.get(key, 0.0), rho)
@@ -58,7 +60,7 @@ def foreseen_rho(results: Results) -> dict[str, float]:
 
 
 def loads_of(results: Results) -> list[Load]:
-    """Machines, cells up and down, and users' devices if these are overloaded; in the scenario's order."""
+    """Machines, cells up and down, links, and users' devices if these are overloaded; in the scenario's order."""
     rho = foreseen_rho(results)
     scenario = results.scenario
     found = []
@@ -68,6 +70,9 @@ def loads_of(results: Results) -> list[Load]:
     for cell in scenario.cells:
         for way in ("up", "down"):
             found.append(Load(f"{cell.name}, {way}", figure := f"{cell.name}.{way}_load", rho.get(figure)))
+    for wire in scenario.wires:
+        ends = f"{wire.source} → {wire.target}"
+        found.append(Load(ends, figure := f"{ends}.link_load", rho.get(figure)))
     for group in scenario.groups:
         if (key := f"users {group.name}") in rho:
             found.append(Load(f"devices of {group.name}", key, rho[key]))
