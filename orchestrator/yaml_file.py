@@ -6,7 +6,7 @@ It knows nothing of what the files mean.
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -60,7 +60,7 @@ def check(model: type[Model], data: Any, *, where: str, within: Sequence[str | i
         return model.model_validate(data)
     except ValidationError as error:
         first, *others = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-        line = f"{where}: {dotted([*within, *first['loc']])}: {_fault(first, _keys(model))}"
+        line = f"{where}: {dotted([*within, *first['loc']])}: {_fault(first, _keys(model, first['loc']))}"
         raise SpecError(line + (f" (and {len(others)} more)" if others else "")) from None
 
 
@@ -76,7 +76,9 @@ def _fault(error: Any, keys: Sequence[str]) -> str:
         case "extra_forbidden":
             key = str(error["loc"][-1])
             near = get_close_matches(key, keys, n=1)
-            return f"unknown key; did you mean {near[0]!r}?" if near else "unknown key; remove it"
+            if near:
+                return f"unknown key; did you mean {near[0]!r}?"
+            return "unknown key; remove it" + (f", there are {', '.join(keys)}" if keys else "")
         case "missing":
             return "is missing; add it"
         case "value_error":
@@ -89,16 +91,31 @@ def _fault(error: Any, keys: Sequence[str]) -> str:
             return f"{said}, is {given!r}"
 
 
-def _keys(model: type[BaseModel]) -> list[str]:
-    """Keys of a model and of those within it, for suggesting one."""
-    keys: dict[str, None] = {}
-    for name, field in model.model_fields.items():
-        keys[field.alias or name] = None
-        inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        for kind in inner:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                keys |= dict.fromkeys(_keys(kind))
-    return list(keys)
+def _keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """Keys of the mapping in which the entry at a path stands, for suggesting one."""
+    kind: Any = model
+    for part in path[:-1]:
+        kind = _behind(kind, part)
+    held = _model_in(kind)
+    return [] if held is None else [field.alias or name for name, field in held.model_fields.items()]
+
+
+def _behind(kind: Any, part: str | int) -> Any:
+    """What an annotation says of the entry `part` of what it describes; None if nothing."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
+        return fields.get(str(part))
+    inner = get_args(kind)
+    if get_origin(kind) in (list, dict):
+        return inner[-1]
+    return next((found for each in inner if (found := _behind(each, part)) is not None), None)
+
+
+def _model_in(kind: Any) -> type[BaseModel] | None:
+    """The model that an annotation is, or has beside None."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return next((found for each in get_args(kind) if (found := _model_in(each)) is not None), None)
 
 
 def _kind(value: Any) -> str:
