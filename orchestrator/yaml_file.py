@@ -76,9 +76,7 @@ def _fault(error: Any, keys: Sequence[str]) -> str:
         case "extra_forbidden":
             key = str(error["loc"][-1])
             near = get_close_matches(key, keys, n=1)
-            if near:
-                return f"unknown key; did you mean {near[0]!r}?"
-            return "unknown key; remove it" + (f", there are {', '.join(keys)}" if keys else "")
+            return f"unknown key; did you mean {near[0]!r}?" if near else "unknown key; remove it"
         case "missing":
             return "is missing; add it"
         case "value_error":

@@ -6,11 +6,12 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.json_format import ParseDict
+from google.protobuf.message import DecodeError
 
 from orchestrator.gateway import describing
-from orchestrator.gateway.faults import Fault, Refused, refusal_of
+from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
 from orchestrator.gateway.grpc_tensors import question_of, response_of
-from orchestrator.gateway.messages import SERVICE, message, rpcs
+from orchestrator.gateway.messages import SERVICE, Rpc, message, rpcs
 from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.serving import Serving
 from orchestrator.gateway.shared_memory import SharedMemory
@@ -45,9 +46,9 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
             "CudaSharedMemoryUnregister": self._nothing("CudaSharedMemoryUnregisterResponse"),
         }
         self._methods = {
-            f"/{SERVICE}/{rpc.name}": grpc.stream_stream_rpc_method_handler(self._stream, rpc.read, rpc.write)
+            f"/{SERVICE}/{rpc.name}": grpc.stream_stream_rpc_method_handler(self._stream, None, rpc.write)
             if rpc.streams
-            else grpc.unary_unary_rpc_method_handler(_refusing(answering[rpc.name]), rpc.read, rpc.write)
+            else grpc.unary_unary_rpc_method_handler(_refusing(answering[rpc.name], rpc), None, rpc.write)
             for rpc in rpcs()
         }
 
@@ -121,11 +122,11 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
             lambda reply: response_of(reply, request, self._memory),
         )
 
-    async def _stream(self, requests: AsyncIterator[Any], context: Any) -> None:
+    async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> None:
         """Answers as they come, each with its request's id. Whoever does not read them is not read from either."""
         writing, room = asyncio.Lock(), asyncio.Semaphore(MOST_OF_A_STREAM)
 
-        async def answer(request: Any) -> None:
+        async def answer(request: bytes) -> None:
             try:
                 response = await self._streamed(request, context)
                 async with writing:
@@ -138,9 +139,11 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
                 await room.acquire()
                 under_way.create_task(answer(request))
 
-    async def _streamed(self, request: Any, context: Any) -> Any:
+    async def _streamed(self, data: bytes, context: Any) -> Any:
         response = message("ModelStreamInferResponse")()
+        request = message("ModelInferRequest")()
         try:
+            request = read(message("ModelInferRequest").FromString, data)
             response.infer_response.CopyFrom(await self._infer(request, context))
         except Refused as refused:
             response.error_message = str(refused)
@@ -150,12 +153,20 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
         return response
 
 
-def _refusing(answer: Answering) -> Answering:
-    """The same, with what it raises told as gRPC has it."""
+def read(how: Callable[[bytes], Any], data: bytes) -> Any:
+    """A message of its bytes. Refused for what is none: a client's fault, which gRPC itself would call the server's."""
+    try:
+        return how(data)
+    except DecodeError as error:
+        raise invalid(f"the request is no message of this rpc: {error}") from None
 
-    async def told(request: Any, context: Any) -> Any:
+
+def _refusing(answer: Answering, rpc: Rpc) -> Answering:
+    """The same, from bytes, with what it raises told as gRPC has it."""
+
+    async def told(data: bytes, context: Any) -> Any:
         try:
-            return await answer(request, context)
+            return await answer(read(rpc.read, data), context)
         except asyncio.CancelledError:
             raise
         except Exception as error:

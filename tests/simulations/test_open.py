@@ -11,7 +11,9 @@ ALWAYS = {"kind": "regular", "per_s": 200}
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_requests_under_way_at_the_end_are_not_forgotten(compiled: bool) -> None:
-    told = tiny(policy={"kind": "edge"}, users=[group("cameras", 4, asking=ALWAYS)], duration_s=3)  # more than the cell carries
+    told = tiny(
+        policy={"kind": "edge"}, users=[group("cameras", 4, asking=ALWAYS)], duration_s=3
+    )  # more than the cell carries
     world = World(told, 0, compiled=compiled)
     figures = world.run().figures
     tally = world.all()

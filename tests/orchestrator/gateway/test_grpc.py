@@ -176,8 +176,10 @@ def test_an_unknown_rpc_is_unimplemented(channel: grpc.Channel) -> None:
 
 def test_bytes_that_are_no_message_end_the_call_and_nothing_else(channel: grpc.Channel) -> None:
     method = channel.unary_unary(f"/{SERVICE}/ModelInfer", lambda one: one, lambda one: one)
-    with pytest.raises(grpc.RpcError):
+    with pytest.raises(grpc.RpcError) as error:
         method(b"\xff" * 20, timeout=20)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "the request is no message of this rpc" in error.value.details()
     assert call(channel, "ServerLive").live
 
 
