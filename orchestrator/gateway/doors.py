@@ -134,7 +134,7 @@ class Doors:
 def _bound(listen: str) -> socket.socket:
     host, _, port = listen.rpartition(":")
     kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-    held = socket.socket(kind, socket.SOCK_STREAM)
+    held = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's algorithm on
     try:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind((host.strip("[]"), int(port)))

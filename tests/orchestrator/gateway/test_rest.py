@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import socket
 import struct
 from typing import Any
 
@@ -210,6 +211,18 @@ def test_nobody_works_for_a_client_that_has_gone(served: Served) -> None:
     eventually(lambda: len(served.echo.asked) == 1, what="the request arrives")
     connection.close()
     eventually(lambda: served.echo.cancelled == 1, what="it is cancelled")
+
+
+def test_answers_are_not_held_back(served: Served) -> None:
+    """Head and body are two writes: with Nagle's algorithm on, the body waits for the client's delayed word, 40 ms."""
+    connection = http.client.HTTPConnection(served.http, timeout=20)
+    connection.request("GET", "/v2")
+    connection.getresponse().read()
+    server = served.doors._http_server
+    assert server is not None
+    (held,) = server.server_state.connections
+    assert held.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    connection.close()
 
 
 def test_half_precision_goes_as_a_list_too(served: Served) -> None:
