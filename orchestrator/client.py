@@ -18,16 +18,15 @@ from ray.exceptions import RayActorError
 
 from nodes.backend import Array, TensorSpec
 from nodes.memory import keep_memory
-from orchestrator import local_cluster, ray_shell
+from orchestrator import local_cluster
 from orchestrator.bond import tie
 from orchestrator.errors import ClusterError, JournalError, UnknownDeployment
 from orchestrator.following import Following
-from orchestrator.model_file import files_of, prepare
+from orchestrator.handing_over import handed_over
 from orchestrator.recording import copy_journal
 from orchestrator.request_log import JOURNAL, REQUESTS, Ended
 from orchestrator.rollout_terms import RolloutTerms
 from orchestrator.router import Answer
-from orchestrator.samples import load_samples
 from orchestrator.spec import DeploymentSpec, load_spec
 from orchestrator.telling import tell_links
 from orchestrator.upgrade import Upgraded, upgrade
@@ -77,7 +76,7 @@ class Client:
         SpecError for a spec that can't be, InvalidModel for a model, DeploymentFailed or ClusterError otherwise.
         """
         wanted = spec if isinstance(spec, DeploymentSpec) else load_spec(Path(spec))
-        path, samples = self._model(wanted)
+        path, samples = handed_over(self._bond, wanted)
         status: dict[str, Any] = self._ask("deploy", wanted, path, samples, profile, plan)
         self._part_from(wanted.name)
         return status
@@ -97,7 +96,7 @@ class Client:
         at once for which the whole model is timed; engines are tuned for `tune_s` seconds before all that, by what
         `tuner`, "learned" or "optuna", proposes, and the best of the batches is chosen for each.
         """
-        path, samples = self._model(spec)
+        path, samples = handed_over(self._bond, spec)
         found: tuple[Profile, Plan | Infeasible] = self._ask(
             "profile", spec, path, samples, segments, tuple(batches), tune_s, tuner
         )
@@ -121,7 +120,7 @@ class Client:
         It is promoted or rolled back by itself, as `status` and `rollout_history` tell. As `deploy` otherwise.
         """
         wanted = spec if isinstance(spec, DeploymentSpec) else load_spec(Path(spec))
-        path, samples = self._model(wanted)
+        path, samples = handed_over(self._bond, wanted)
         status: dict[str, Any] = self._ask("rollout", wanted, path, samples, profile, plan, terms or RolloutTerms())
         return status
 
@@ -340,16 +339,6 @@ class Client:
         if cluster is not None:
             cluster.remove()
             local_cluster.forget()
-
-    def _model(self, spec: DeploymentSpec) -> tuple[str, tuple[dict[str, Array], ...]]:
-        """The normalised model where the controller can read it, and samples of its inputs."""
-        ready = prepare(spec)
-        samples = load_samples({e.name: e.samples for e in spec.inputs if e.samples is not None}, ready.inputs)
-        if self.facts["host"] == ray_shell.host_id():
-            return str(ready.path), samples
-        files = {name: file.read_bytes() for name, file in files_of(ready.path).items()}
-        path: str = self._ask("take_model", ready.sha256, files)
-        return path, samples
 
     def _ask(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
         return self._bond.ask(method, *args, timeout_s=timeout_s)

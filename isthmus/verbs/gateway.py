@@ -9,18 +9,27 @@ from typing import Any
 
 from isthmus.terminal import show
 from isthmus.verbs.cluster import refuse_if_nothing_runs, token_of
-from orchestrator.errors import ClusterError
+from orchestrator.errors import ClusterError, SpecError
 
 NEEDED = ("starlette", "uvicorn", "httptools", "grpc_health")
 
 
 def open_gateway(
-    grpc: str, http: str, address: str | None, token_file: Path | None, *, timeout_s: float, as_json: bool
+    grpc: str,
+    http: str,
+    address: str | None,
+    token_file: Path | None,
+    *,
+    timeout_s: float,
+    repository: Path | None,
+    as_json: bool,
 ) -> None:
     """Serve until Ctrl-C; `grpc` and `http` are HOST:PORT, or empty for no such door."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ClusterError(f"the gateway needs {', '.join(missing)}: pip install 'isthmus[gateway]'")
+    if repository is not None and not repository.is_dir():
+        raise SpecError(f"--repository {repository}: no such folder")
     refuse_if_nothing_runs(address)
     from orchestrator.gateway.doors import Listen
     from orchestrator.gateway.process import GatewaySettings, run_gateway
@@ -30,6 +39,7 @@ def open_gateway(
         token=token_of(token_file),
         listen=Listen(grpc=grpc or None, http=http or None),
         budget_s=timeout_s,
+        repository=repository,
     )
     hosts = {"grpc": grpc.rpartition(":")[0], "http": http.rpartition(":")[0]}
 

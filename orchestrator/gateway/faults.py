@@ -8,13 +8,16 @@ from enum import Enum
 
 from nodes.errors import BadInput, NotAuthorised
 from orchestrator.errors import (
+    ClusterError,
     OrchestratorError,
     RequestFailed,
     RequestTimeout,
+    SpecError,
     Unavailable,
     UnknownDeployment,
     UnknownVersion,
 )
+from partitioner.errors import InvalidModel
 
 RETRY_S = 1.0
 
@@ -68,6 +71,9 @@ _FAULTS: tuple[tuple[type[Exception], Fault], ...] = (
     (Unavailable, Fault.UNAVAILABLE),
     (RequestTimeout, Fault.UNAVAILABLE),
     (NotAuthorised, Fault.UNAUTHENTICATED),
+    (SpecError, Fault.INVALID),
+    (InvalidModel, Fault.INVALID),
+    (ClusterError, Fault.UNAVAILABLE),
 )
 
 

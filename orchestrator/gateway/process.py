@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,24 +19,30 @@ from nodes.memory import keep_memory
 from orchestrator.bond import AWAY, Bond, tie
 from orchestrator.following import Following
 from orchestrator.gateway.doors import Doors, Listen
+from orchestrator.gateway.faults import Fault, Refused
 from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.router_source import RouterSource
 from orchestrator.gateway.serving import BUDGET_S, Serving
+from orchestrator.gateway.spec_folder import SpecFolder
 from orchestrator.telling import tell_links
 
 LOOK_S = 1.0  # between two looks at which deployments there are
 ASKED_S = 5.0
+SETTLED_S, SETTLING_S = 30.0, 0.02
 FAREWELL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
-    """What the command line says. `address` None: this machine's own cluster. `budget_s`: a request's longest time."""
+    """What the command line says. `address` None: this machine's own cluster. `budget_s`: a request's longest time.
+    `repository`: a folder of specs that clients may load and unload; None: they may not.
+    """
 
     address: str | None = None
     token: str | None = None
     listen: Listen = field(default_factory=Listen)
     budget_s: float = BUDGET_S
+    repository: Path | None = None
 
 
 def run_gateway(settings: GatewaySettings, announce: Callable[[Mapping[str, Any]], None]) -> None:
@@ -51,7 +58,10 @@ def run_gateway(settings: GatewaySettings, announce: Callable[[Mapping[str, Any]
 async def _serve(bond: Bond, settings: GatewaySettings, announce: Callable[[Mapping[str, Any]], None]) -> None:
     following, ended = Following(bond), asyncio.Event()
     serving = Serving(RouterSource(following.router), budget_s=settings.budget_s)
-    doors = Doors(serving, Repository(serving), settings.listen)
+    settling = Settling(following, serving)
+    folder = settings.repository
+    deployer = None if folder is None else SpecFolder(folder, bond, settling.served, settling.gone)
+    doors = Doors(serving, Repository(serving, deployer), settings.listen)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     tasks = [
@@ -77,6 +87,31 @@ async def _serve(bond: Bond, settings: GatewaySettings, announce: Callable[[Mapp
         with suppress(*AWAY):
             await asyncio.wait_for(bond.call("leave", following.router.name), FAREWELL_S)
         await following.router.close()
+
+
+class Settling:
+    """Waits until this gateway has seen what a client had done."""
+
+    def __init__(self, following: Following, serving: Serving) -> None:
+        self._following, self._serving = following, serving
+
+    async def served(self, name: str) -> None:
+        """The deployment can be asked here. Refused if that takes longer than SETTLED_S."""
+        with suppress(*AWAY):
+            await self._following.join(name)
+        await self._until(name, is_there=True)
+
+    async def gone(self, name: str) -> None:
+        """It is not known here any more."""
+        await self._until(name, is_there=False)
+
+    async def _until(self, name: str, *, is_there: bool) -> None:
+        try:
+            async with asyncio.timeout(SETTLED_S):
+                while self._serving.is_ready(name) is not is_there:
+                    await asyncio.sleep(SETTLING_S)
+        except TimeoutError:
+            raise Refused(Fault.UNAVAILABLE, f"model {name!r}: done, but not seen here after {SETTLED_S:g} s") from None
 
 
 async def _keep_looking(following: Following, bond: Bond) -> None:

@@ -47,8 +47,17 @@ class Door:
 
 
 @pytest.fixture
-def door(shared_client: Client, cluster_home: Path) -> Iterator[Door]:
-    command = Foreground(cluster_home, "gateway", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--json")
+def repository(tmp_path: Path) -> Path:
+    """A folder for specs, empty at first."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def door(shared_client: Client, cluster_home: Path, repository: Path) -> Iterator[Door]:
+    doors = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    command = Foreground(cluster_home, "gateway", *doors, "--repository", repository, "--json")
     try:
         command.until_says("}")
         told = json.loads(command.said.read_text())
@@ -84,6 +93,28 @@ def test_models_come_and_go_with_their_deployments(door: Door, shared_client: Cl
     eventually(lambda: door.infer()[0] == 404, what="the model is gone")
 
 
+def test_clients_load_and_unload_models_of_the_repository(door: Door, repository: Path) -> None:
+    at = "/v2/repository/models/classify"
+    assert door.ask(f"{at}/load", {})[1] == {"error": "no spec of model 'classify'; there is none"}
+    spec = spec_file(repository, model_file(repository), topology_file(repository))
+    (one,) = door.ask("/v2/repository/index", {})[1]
+    assert (one["name"], one["state"], one["reason"]) == ("classify", "UNAVAILABLE", "unloaded")
+    try:
+        assert door.ask(f"{at}/load", {}) == (200, {})
+        assert door.infer()[0] == 200
+        (one,) = door.ask("/v2/repository/index", {})[1]
+        assert (one["name"], one["state"]) == ("classify", "READY")
+        assert "parameters config are not known" in door.ask(f"{at}/load", {"parameters": {"config": "{}"}})[1]["error"]
+        spec.write_text(spec.read_text() + "\nnonsense: 1\n")
+        status, told = door.ask(f"{at}/load", {})
+        assert (status, "nonsense" in told["error"]) == (400, True)
+        assert door.infer()[0] == 200  # what ran runs on
+    finally:
+        assert door.ask(f"{at}/unload", {}) == (200, {})
+    assert door.infer()[0] == 404
+    assert door.ask(f"{at}/unload", {})[0] == 404
+
+
 def test_requests_go_on_while_the_controller_is_away(door: Door, shared_client: Client, spec: Path) -> None:
     shared_client.deploy(spec)
     try:
@@ -113,7 +144,7 @@ def test_a_worker_that_dies_is_seen_and_its_stages_come_back(door: Door, shared_
     ("arguments", "said"),
     [
         ((), "nothing runs on this machine; start with: isthmus deploy SPEC, or give --address HOST:PORT"),
-        (("--token-file", "absent"), "nothing runs on this machine"),
+        (("--repository", "absent"), "--repository absent: no such folder"),
     ],
 )
 def test_what_can_not_be_opened_is_said(isthmus: Isthmus, arguments: tuple[str, ...], said: str) -> None:
