@@ -312,6 +312,7 @@ def twin(
 def gateway(
     grpc: Annotated[str, typer.Option(help="HOST:PORT for gRPC; port 0 takes a free one, '' none")] = "127.0.0.1:8001",
     http: Annotated[str, typer.Option(help="HOST:PORT for REST, likewise")] = "127.0.0.1:8000",
+    metrics: Annotated[str, typer.Option(help="HOST:PORT for Prometheus, likewise")] = "127.0.0.1:8002",
     timeout: Annotated[float, typer.Option(help="seconds that a request may take", min=0.001)] = 30.0,
     repository: Annotated[Path | None, typer.Option(help="folder of specs that clients may load and unload")] = None,
     address: Address = None,
@@ -321,7 +322,7 @@ def gateway(
     """Serve the Open Inference Protocol, gRPC and REST, in front of a cluster's deployments until Ctrl-C."""
     from isthmus.verbs.gateway import open_gateway
 
-    open_gateway(grpc, http, address, token_file, timeout_s=timeout, repository=repository, as_json=as_json)
+    open_gateway(grpc, http, metrics, address, token_file, timeout_s=timeout, repository=repository, as_json=as_json)
 
 
 @app.command()

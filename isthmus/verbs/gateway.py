@@ -11,12 +11,14 @@ from isthmus.terminal import show
 from isthmus.verbs.cluster import refuse_if_nothing_runs, token_of
 from orchestrator.errors import ClusterError, SpecError
 
+URLS = {"grpc": ("", ""), "http": ("http://", ""), "metrics": ("http://", "/metrics")}
 NEEDED = ("starlette", "uvicorn", "httptools", "grpc_health")
 
 
 def open_gateway(
     grpc: str,
     http: str,
+    metrics: str,
     address: str | None,
     token_file: Path | None,
     *,
@@ -24,7 +26,7 @@ def open_gateway(
     repository: Path | None,
     as_json: bool,
 ) -> None:
-    """Serve until Ctrl-C; `grpc` and `http` are HOST:PORT, or empty for no such door."""
+    """Serve until Ctrl-C; `grpc`, `http` and `metrics` are HOST:PORT, or empty for no such door."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ClusterError(f"the gateway needs {', '.join(missing)}: pip install 'isthmus[gateway]'")
@@ -37,11 +39,11 @@ def open_gateway(
     settings = GatewaySettings(
         address=address,
         token=token_of(token_file),
-        listen=Listen(grpc=grpc or None, http=http or None),
+        listen=Listen(grpc=grpc or None, http=http or None, metrics=metrics or None),
         budget_s=timeout_s,
         repository=repository,
     )
-    hosts = {"grpc": grpc.rpartition(":")[0], "http": http.rpartition(":")[0]}
+    hosts = {door: listen.rpartition(":")[0] for door, listen in (("grpc", grpc), ("http", http), ("metrics", metrics))}
 
     def announce(told: Mapping[str, Any]) -> None:
         if as_json:
@@ -50,7 +52,8 @@ def open_gateway(
             return
         for door, host in hosts.items():
             if told[door] is not None:
-                show(f"{door}: {'http://' if door == 'http' else ''}{host}:{told[door]}")
+                before, behind = URLS[door]
+                show(f"{door}: {before}{host}:{told[door]}{behind}")
         show("the gateway serves; Ctrl-C ends it")
 
     run_gateway(settings, announce)

@@ -10,10 +10,13 @@ from typing import Any
 import grpc
 import uvicorn
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import CollectorRegistry
 
 from nodes.errors import NodesError
+from nodes.metrics_endpoint import Endpoint
 from orchestrator.gateway.grpc_service import GrpcService
 from orchestrator.gateway.messages import SERVICE
+from orchestrator.gateway.metrics import registry_of
 from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.rest import MOST_BYTES, Rest
 from orchestrator.gateway.serving import Serving
@@ -29,6 +32,7 @@ class Listen:
 
     grpc: str | None = "127.0.0.1:8001"
     http: str | None = "127.0.0.1:8000"
+    metrics: str | None = None
     most_bytes: int = MOST_BYTES
 
 
@@ -61,12 +65,15 @@ class _Server(uvicorn.Server):
 
 
 class Doors:
-    """Open from `open` to `close`; `grpc` and `http` are the ports, None of a door that there is not."""
+    """Open from `open` to `close`; `grpc`, `http` and `metrics` are the ports, None of a door that there is not."""
 
-    def __init__(self, serving: Serving, repository: Repository, listen: Listen) -> None:
-        self._serving, self._repository, self._listen = serving, repository, listen
+    def __init__(self, serving: Serving, repository: Repository, listen: Listen, *figures: CollectorRegistry) -> None:
+        """`figures` are told beside the gateway's own."""
+        self._serving, self._repository, self._listen, self._figures = serving, repository, listen, figures
         self.grpc: int | None = None
         self.http: int | None = None
+        self.metrics: int | None = None
+        self._endpoint: Endpoint | None = None
         self._memory = SharedMemory(is_allowed=all(_is_here(one) for one in (listen.grpc, listen.http) if one))
         self._grpc_server: Any = None
         self._http_server: _Server | None = None
@@ -79,6 +86,11 @@ class Doors:
                 await self._open_grpc(self._listen.grpc)
             if self._listen.http is not None:
                 await self._open_http(self._listen.http)
+            if self._listen.metrics is not None:
+                host, _, port = self._listen.metrics.rpartition(":")
+                registry = registry_of(self._serving.statistics, *self._figures)
+                self._endpoint = Endpoint(host, int(port), registry)
+                self.metrics = self._endpoint.port
         except BaseException:
             await self.close()
             raise
@@ -128,6 +140,8 @@ class Doors:
             await self._http_task
         if self._grpc_server is not None:
             await self._grpc_server.stop(GRACE_S)
+        if self._endpoint is not None:
+            await asyncio.to_thread(self._endpoint.close)
         self._memory.unregister()
 
 

@@ -61,7 +61,7 @@ async def _serve(bond: Bond, settings: GatewaySettings, announce: Callable[[Mapp
     settling = Settling(following, serving)
     folder = settings.repository
     deployer = None if folder is None else SpecFolder(folder, bond, settling.served, settling.gone)
-    doors = Doors(serving, Repository(serving, deployer), settings.listen)
+    doors = Doors(serving, Repository(serving, deployer), settings.listen, following.router.metrics.registry)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     tasks = [
@@ -76,7 +76,8 @@ async def _serve(bond: Bond, settings: GatewaySettings, announce: Callable[[Mapp
     try:
         await look(following, bond)
         await doors.open()
-        announce({"grpc": doors.grpc, "http": doors.http, "pid": os.getpid(), "router": following.router.name})
+        ports = {"grpc": doors.grpc, "http": doors.http, "metrics": doors.metrics}
+        announce(ports | {"pid": os.getpid(), "router": following.router.name})
         tasks.append(asyncio.create_task(_keep_looking(following, bond), name="gateway-look"))
         await ended.wait()
     finally:

@@ -4,11 +4,13 @@ Times of hops are added up over a request's stages: waiting, decoding, computing
 """
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from nodes.framing import HopTiming
 
+BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of latencies
 PARTS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 
 
@@ -36,6 +38,7 @@ class Counted:
     spans: dict[str, Span] = field(default_factory=lambda: {part: Span() for part in PARTS})
     failures: dict[str, int] = field(default_factory=dict)
     batches: dict[int, dict[str, Span]] = field(default_factory=dict)
+    latencies: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))  # up to each of BOUNDS_S
 
     def answered(self, latency_s: float, hops: Iterable[HopTiming], rows: int) -> None:
         """A request of so many rows was answered."""
@@ -49,6 +52,7 @@ class Counted:
         self.inferences += rows
         self.executions += 1
         self.spans["success"].add(latency_s)
+        self.latencies[bisect_left(BOUNDS_S, latency_s)] += 1
         self.spans["queue"].add(sum(hop.queue_s for hop in stages))
         batch = self.batches.setdefault(rows, {part: Span() for part in parts})
         for part, seconds in parts.items():

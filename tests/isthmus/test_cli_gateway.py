@@ -27,8 +27,14 @@ ROW = {"name": "x", "shape": [1, 8], "datatype": "FP32", "data": [0.0] * 8}
 class Door:
     """A gateway's REST."""
 
-    def __init__(self, port: int) -> None:
-        self.base = f"http://127.0.0.1:{port}"
+    def __init__(self, port: int, metrics: int) -> None:
+        self.base, self._metrics = f"http://127.0.0.1:{port}", metrics
+
+    def figure(self, line: str) -> float:
+        """The value of a line of its metrics; 0 if there is none."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=30) as response:
+            told = dict(one.rsplit(" ", 1) for one in response.read().decode().splitlines() if one[0] != "#")
+        return float(told.get(line, 0.0))
 
     def ask(self, path: str, body: Any = None) -> tuple[int, Any]:
         data = None if body is None else json.dumps(body).encode()
@@ -56,13 +62,13 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def door(shared_client: Client, cluster_home: Path, repository: Path) -> Iterator[Door]:
-    doors = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    doors = [part for name in ("grpc", "http", "metrics") for part in (f"--{name}", "127.0.0.1:0")]
     command = Foreground(cluster_home, "gateway", *doors, "--repository", repository, "--json")
     try:
         command.until_says("}")
         told = json.loads(command.said.read_text())
         assert told["pid"] == command.process.pid
-        yield Door(told["http"])
+        yield Door(told["http"], told["metrics"])
         assert command.end(signal.SIGTERM) == 0, command.complained.read_text()
         eventually(lambda: told["router"] not in shared_client.status()["routers"], what="it takes leave")
     finally:
@@ -135,6 +141,8 @@ def test_a_worker_that_dies_is_seen_and_its_stages_come_back(door: Door, shared_
         node = next(stage["node"] for epoch in status["epochs"] for stage in epoch["stages"])
         os.kill(shared_client.status()["workers"][node]["pid"], signal.SIGKILL)
         assert door.infer()[0] == 200  # sent again, within its budget
+        assert door.figure('nv_inference_request_success{model="classify",version="1"}') == 1
+        assert door.figure('isthmus_router_requests_total{outcome="answered"}') == 1
         assert np.isfinite(door.infer()[1]["outputs"][0]["data"]).all()
     finally:
         shared_client.delete("classify")
