@@ -10,6 +10,7 @@ file says of its machine is this one's class (`CLASS`): scenarios name it in `li
 in `speed:`.
 """
 
+import argparse
 import asyncio
 import platform
 import sys
@@ -52,7 +53,12 @@ SEGMENTS = 12  # known of each engine, for the cost model of those that are not
 
 def main() -> None:
     """Measure the models named on the command line, or all."""
-    names = sys.argv[1:] or MODELS
+    parser = argparse.ArgumentParser(description="Writes simulations/measured/NAME.json, timed on this machine.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(MODELS)}; all of them if none is named")
+    names = parser.parse_args().names or MODELS
+    for name in names:
+        if name not in MODELS:
+            parser.error(f"no model {name!r}; there are {', '.join(MODELS)}")
     MEASURED.mkdir(exist_ok=True)
     for name in names:
         passes = [asyncio.run(measured(name)) for _ in range(PASSES)]

@@ -4,15 +4,18 @@ All times are seconds from the simulation's begin, arrivals in a window ascendin
 other without holes. Every draw comes from the generator that the source was given; none rounds a time.
 """
 
-import csv
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
+from math import isfinite, nan
 from pathlib import Path
 
 import numpy as np
 
 from simulations.errors import BadTrace, OutOfRange
 from simulations.radio.path_loss import Floats
+from simulations.traces.text import read_csv
+
+MOST_PER_S = 1e6  # requests: beyond, a window of them does not fit into memory
 
 
 class Arrivals(ABC):
@@ -146,11 +149,7 @@ def read_arrivals(path: Path) -> Recorded:
 
     Times count from the first one. BadTrace with the line that can't be read, or that goes back in time.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(number, row[0].strip()) for number, row in enumerate(csv.reader(file), 1) if row]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadTrace(f"{path}: {error}") from None
+    rows = [(number, row[0].strip()) for number, row in enumerate(read_csv(path), 1) if row]
     if rows and rows[0][1] == "TIMESTAMP":
         rows, is_date = rows[1:], True
     else:
@@ -162,17 +161,24 @@ def read_arrivals(path: Path) -> Recorded:
         line = rows[int(falls[0]) + 1][0]
         raise BadTrace(f"{path}, line {line}: goes back in time by {at_s[falls[0]] - at_s[falls[0] + 1]:g} s")
     at_s -= at_s[0]
-    return Recorded(at_s, float(at_s[-1]) * len(at_s) / (len(at_s) - 1) or 1.0)
+    read = Recorded(at_s, float(at_s[-1]) * len(at_s) / (len(at_s) - 1) or 1.0)
+    if read.mean_per_s > MOST_PER_S:
+        raise BadTrace(f"{path}: {read.mean_per_s:g} arrivals a second; at most {MOST_PER_S:,.0f} (times are seconds)")
+    return read
 
 
 def _moment(path: Path, line: int, text: str, is_date: bool) -> float:
     try:
-        if not is_date:
-            return float(text)
-        whole, _, part = text.partition(".")
-        return datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp() + float(f"0.{part or 0}")
+        if is_date:
+            whole, _, part = text.partition(".")
+            at_s = datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp() + float(f"0.{part or 0}")
+        else:
+            at_s = float(text)
     except ValueError:
-        raise BadTrace(f"{path}, line {line}: {text!r} is no time") from None
+        at_s = nan
+    if not isfinite(at_s):
+        raise BadTrace(f"{path}, line {line}: {text!r} is no time")
+    return at_s
 
 
 def _scattered(per_s: float, from_s: float, until_s: float, draw: np.random.Generator) -> Floats:

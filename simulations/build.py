@@ -21,6 +21,7 @@ from simulations.routers import User
 from simulations.scenario import Cell, Pipeline, Scenario, Wavering
 from simulations.scenario import Machine as SpecMachine
 from simulations.traces.link_trace import LinkTrace
+from simulations.traces.markov import MarkovModel
 from simulations.wavering import drawn
 from simulations.ways import Service
 
@@ -74,12 +75,20 @@ def channel_of(scenario: Scenario, draws: Draws) -> Channel:
 def _traces(cell: Cell, length_s: float, draws: Draws) -> tuple[LinkTrace, LinkTrace]:
     assert cell.traced is not None
     up, down = (
-        drawn(trace, length_s, draws.of(f"trace {way}", cell.name), draws.of("silence", cell.name))
-        if isinstance(trace, Wavering)
-        else trace
+        _course(trace, way, cell.name, length_s, draws)
         for way, trace in (("up", cell.traced.up), ("down", cell.traced.down))
     )
     return up, down
+
+
+def _course(trace: LinkTrace | Wavering | MarkovModel, way: str, cell: str, length_s: float, draws: Draws) -> LinkTrace:
+    match trace:
+        case Wavering():
+            return drawn(trace, length_s, draws.of(f"trace {way}", cell), draws.of("silence", cell))
+        case MarkovModel():
+            return trace.draw(length_s, draws.of("trace", cell))  # both ways the same, as one file is for both
+        case _:
+            return trace
 
 
 def machines(scenario: Scenario, engine: Engine) -> dict[str, Machine]:

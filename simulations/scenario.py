@@ -14,6 +14,7 @@ from simulations.radio.access import Generation
 from simulations.radio.network import Station
 from simulations.radio.scheduling import Scheduler
 from simulations.traces.link_trace import LinkTrace
+from simulations.traces.markov import MarkovModel
 
 PolicyKind = Literal["adaptive", "static", "device", "edge", "cloud"]
 Point = tuple[float, float]  # east and north, metres
@@ -36,10 +37,13 @@ class Wavering:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedLink:
-    """A cell whose users each get, alone, what a trace says; a wavering one is drawn for each replication."""
+    """A cell whose rate is what a trace says: a user's who transfers alone, in equal parts that of more at once.
 
-    up: LinkTrace | Wavering
-    down: LinkTrace | Wavering
+    A wavering one, or one of a model of recorded ones, is drawn for each replication; of one model both ways are alike.
+    """
+
+    up: LinkTrace | Wavering | MarkovModel
+    down: LinkTrace | Wavering | MarkovModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,25 @@ import networkx as nx
 
 from orchestrator.errors import SpecError
 from orchestrator.yaml_file import dotted
+from simulations.arrivals import MOST_PER_S
 from simulations.moving_check import Fault, moving_faults
-from simulations.scenario_models import ScenarioModel
+from simulations.scenario_models import ChangeModel, ScenarioModel
+
+# Which keys a kind of moving or asking reads, beside those that all do.
+MOVING = {
+    "standing": (),
+    "waypoints": ("speeds_mps", "rest_s"),
+    "streets": ("speeds_mps", "block_m"),
+    "path": ("points", "spacing_s"),
+}
+ASKING = {
+    "poisson": ("per_s",),
+    "regular": ("per_s",),
+    "on-off": ("per_s", "on_s", "off_s"),
+    "diurnal": ("per_s", "swing", "period_s", "peak_s"),
+    "recorded": ("file",),
+}
+CHANGES = {"link": ("mbps", "rtt_ms", "is"), "node": ("is",), "users": ("ask_times",)}
 
 
 def check_names(model: ScenarioModel, where: str) -> None:
@@ -33,14 +50,19 @@ def _faults(model: ScenarioModel) -> Iterator[Fault]:
         yield ("cells",), "all cells have a band, or all have a trace"
     if model.radio.scheduler != "round-robin" and model.cells[0].band is None:
         yield ("radio", "scheduler"), "what a trace's users got is shared equally; leave it out, or give cells a band"
+    if "surroundings" in model.radio.model_fields_set and model.cells[0].band is None:
+        yield ("radio", "surroundings"), "plays no part beside traces; leave it out, or give cells a band"
     yield from _doubles("cells", cells)
     yield from _doubles("nodes", [*cells, *(node.name for node in model.nodes)], skip=len(cells))
     yield from _doubles("pipelines", [pipeline.name for pipeline in model.pipelines])
     yield from _doubles("users", [group.name for group in model.users])
     yield from _links(model, [*cells, *nodes])
     yield from _reach(model)
+    yield from _sites(model)
     yield from _machines(model)
+    yield from _pipelines(model)
     yield from _users(model)
+    yield from _kinds(model)
     yield from moving_faults(model)
     yield from _classes(model)
     yield from _timeline(model)
@@ -77,6 +99,16 @@ def _reach(model: ScenarioModel) -> Iterator[Fault]:
             yield ("cells", number), f"its users reach no node; link {cell.name!r} with one"
 
 
+def _sites(model: ScenarioModel) -> Iterator[Fault]:
+    for number, cell in enumerate(model.cells):
+        if cell.site is not None and model.places is None:
+            yield ("cells", number, "site"), "there are no places to look it up in; add places: {file: …}"
+        if cell.site is not None and "at_m" in cell.model_fields_set:
+            yield ("cells", number, "at_m"), "the cell stands at its site; leave one of both out"
+    if model.places is not None and all(cell.site is None for cell in model.cells):
+        yield ("places",), "no cell stands at one of them; give cells a site, or leave it out"
+
+
 def _machines(model: ScenarioModel) -> Iterator[Fault]:
     for number, cell in enumerate(model.cells):
         band = cell.band
@@ -89,6 +121,20 @@ def _machines(model: ScenarioModel) -> Iterator[Fault]:
             yield ("nodes", number, "batch", "preferred"), f"{beyond[0]} is above max, {node.batch.max}"
         if "active_w" in node.model_fields_set and node.active_w < node.idle_w:
             yield ("nodes", number, "active_w"), f"{node.active_w:g} W are less than idle_w, {node.idle_w:g} W"
+        if "active_w" in node.model_fields_set and node.power is not None:
+            yield ("nodes", number, "active_w"), "power says what it draws; leave one of both out"
+
+
+def _pipelines(model: ScenarioModel) -> Iterator[Fault]:
+    for number, pipeline in enumerate(model.pipelines):
+        if pipeline.model is None:
+            if pipeline.profile is not None:
+                yield ("pipelines", number, "profile"), "plays no part with steps, which have times; leave it out"
+            continue
+        if pipeline.profile is not None and pipeline.model.endswith(".json"):
+            yield ("pipelines", number, "profile"), f"plays no part: {pipeline.model} has its own; leave it out"
+        if pipeline.input_kb is not None:
+            yield ("pipelines", number, "input_kb"), "plays no part: a model says what it reads; leave it out"
 
 
 def _users(model: ScenarioModel) -> Iterator[Fault]:
@@ -103,6 +149,28 @@ def _users(model: ScenarioModel) -> Iterator[Fault]:
             yield ("users", number, "pipeline"), f"no pipeline {group.pipeline!r}; {_among(pipelines)}"
         if group.budget_ms is not None and group.budget_ms < group.deadline_ms:
             yield ("users", number, "budget_ms"), f"{group.budget_ms:g} ms end before the deadline"
+
+
+def _kinds(model: ScenarioModel) -> Iterator[Fault]:
+    """Keys that are of no use to a group's kind of moving or asking."""
+    for number, group in enumerate(model.users):
+        for part, entry, kinds in (("moving", group.moving, MOVING), ("asking", group.asking, ASKING)):
+            readers = {key: [kind for kind, keys in kinds.items() if key in keys] for key in type(entry).model_fields}
+            for key, read_by in readers.items():
+                is_given = key in entry.model_fields_set and getattr(entry, key) is not None
+                if is_given and read_by and entry.kind not in read_by:
+                    what = f"plays no part with kind: {entry.kind}; leave it out, or take kind: {' or '.join(read_by)}"
+                    yield ("users", number, part, key), what
+
+
+def rate_faults(model: ScenarioModel, recorded: Mapping[int, float]) -> Iterator[Fault]:
+    """Groups that ask more often than can be simulated. `recorded`: arrivals a second, by the group's number."""
+    for number, group in enumerate(model.users):
+        per_s = recorded.get(number, group.count * (group.asking.per_s or 0.0))
+        times = max([1.0, *(one.ask_times or 1.0 for one in model.timeline if one.users == group.name)])
+        if per_s * times > MOST_PER_S:
+            said = f"{per_s * times:,.0f} requests a second of all its users at most"
+            yield ("users", number, "asking"), f"{said}; {MOST_PER_S:,.0f} can be simulated: take fewer users"
 
 
 def _classes(model: ScenarioModel) -> Iterator[Fault]:
@@ -135,6 +203,9 @@ def _timeline(model: ScenarioModel) -> Iterator[Fault]:
     groups = [group.name for group in model.users]
     yield from _hidden_ups(model)
     for number, change in enumerate(model.timeline):
+        for what, key in _unread(change):
+            said = f"plays no part in a change of {what}, which is told by {' or '.join(CHANGES[what])}; leave it out"
+            yield ("timeline", number, key), said
         if change.is_ == "down" and change.mbps is not None:
             yield ("timeline", number, "mbps"), "what is down has no rate; leave it out"
         if change.at_s > model.duration_s:
@@ -145,6 +216,14 @@ def _timeline(model: ScenarioModel) -> Iterator[Fault]:
             yield ("timeline", number, "node"), f"no node {change.node!r} beyond the devices; {_among(nodes)}"
         if change.users is not None and change.users not in groups:
             yield ("timeline", number, "users"), f"no users {change.users!r}; {_among(groups)}"
+
+
+def _unread(change: ChangeModel) -> Iterator[tuple[str, str]]:
+    """What changes, with each key that says nothing of it."""
+    what = "link" if change.link else "node" if change.node else "users"
+    for key in CHANGES["link"] + CHANGES["users"]:
+        if key not in CHANGES[what] and getattr(change, "is_" if key == "is" else key) is not None:
+            yield what, key
 
 
 def _hidden_ups(model: ScenarioModel) -> Iterator[Fault]:

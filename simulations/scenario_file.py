@@ -3,7 +3,8 @@
 Paths of models, profiles, traces and arrivals count from the file's own folder. Ready-made scenarios go by name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from simulations.errors import SimulationsError
 from simulations.models import read_found
 from simulations.own_rule import read_rule
 from simulations.radio.access import GENERATIONS
-from simulations.radio.carrier import Carrier
+from simulations.radio.carrier import Carrier, Direction
+from simulations.radio.link_adaptation import QAM64, QAM256
 from simulations.radio.network import Station
 from simulations.radio.path_loss import ENVIRONMENTS
 from simulations.scenario import (
@@ -30,6 +32,7 @@ from simulations.scenario import (
     Machine,
     Moving,
     Pipeline,
+    Point,
     Policy,
     Scenario,
     Step,
@@ -37,12 +40,16 @@ from simulations.scenario import (
     Wavering,
     Wire,
 )
-from simulations.scenario_check import check_names, class_faults, refuse
-from simulations.traces.formats import read_link_trace
+from simulations.scenario_check import check_names, class_faults, rate_faults, refuse
+from simulations.traces.files import Files
+from simulations.traces.link_trace import LinkTrace
+from simulations.traces.markov import LAGS, Likeness, MarkovModel
+from simulations.traces.power_model import Setting
 
 READY_MADE = Path(__file__).with_name("scenarios")
 SENDS_DBM = {"UMi": 44.0, "UMa": 49.0}
 BUDGET_S = 30.0
+UNLIKE = 0.2  # in mean or distribution or autocorrelation: a drawn trace that is said to be unlike its source
 
 
 def ready_made() -> tuple[str, ...]:
@@ -65,14 +72,13 @@ def parse_scenario(data: Any, *, where: str, folder: Path) -> Scenario:
     model = check(yaml.ScenarioModel, data, where=where)
     check_names(model, where)
     remarks: list[str] = []
-    cells = tuple(_cell(cell, n, model.radio, where, folder, remarks) for n, cell in enumerate(model.cells))
+    files = Files(folder)
+    cells = tuple(_cell(model, number, files, where, remarks) for number in range(len(model.cells)))
     pipelines = tuple(_pipeline(pipeline, folder) for pipeline in model.pipelines)
     _check_files(model, pipelines, where, folder)
     if model.policy.rule is not None:
-        try:
+        with _at(where, "policy.rule"):
             read_rule(model.policy.rule, folder)
-        except SpecError as error:
-            raise SpecError(f"{where}: policy.rule: {error}") from None
     scenario = Scenario(
         name=model.name,
         about=model.about,
@@ -85,7 +91,7 @@ def parse_scenario(data: Any, *, where: str, folder: Path) -> Scenario:
         generation=GENERATIONS[model.radio.generation],
         scheduler=model.radio.scheduler,
         cells=cells,
-        machines=tuple(_machine(node) for node in model.nodes),
+        machines=tuple(_machine(node, _active_w(node, n, files, where)) for n, node in enumerate(model.nodes)),
         wires=tuple(wire for link in model.links for wire in _wires(link)),
         pipelines=pipelines,
         groups=tuple(_group(group, folder) for group in model.users),
@@ -99,60 +105,120 @@ def parse_scenario(data: Any, *, where: str, folder: Path) -> Scenario:
 
 def _check_files(model: yaml.ScenarioModel, pipelines: tuple[Pipeline, ...], where: str, folder: Path) -> None:
     """Pipelines' files hold what they should, and times of nodes like these; so do recorded arrivals."""
-    classes = {}
+    classes, recorded = {}, {}
     for number, pipeline in enumerate(pipelines):
-        try:
+        for key, path in (("model", pipeline.model), ("profile", pipeline.profile)):
+            if path is not None and path.is_dir():
+                refuse([(("pipelines", number, key), f"{path} is a folder; give the path of a file")], where)
+        if pipeline.profile is not None and not pipeline.profile.exists():
+            missing = f"{pipeline.profile}: no such file; isthmus profile writes one"
+            refuse([(("pipelines", number, "profile"), missing)], where)
+        with _at(where, f"pipelines[{number}].model"):
             classes[pipeline.name] = {key.node_class for key in read_found(pipeline)[1].engines}
-        except SpecError as error:
-            raise SpecError(f"{where}: pipelines[{number}].model: {error}") from None
     refuse(class_faults(model, classes), where)
     for number, group in enumerate(model.users):
         if group.asking.file is not None:
-            try:
-                read_arrivals(folder / group.asking.file)
-            except SimulationsError as error:
-                raise SpecError(f"{where}: users[{number}].asking.file: {error}") from None
+            with _at(where, f"users[{number}].asking.file"):
+                recorded[number] = read_arrivals(folder / group.asking.file).mean_per_s
+    refuse(rate_faults(model, recorded), where)
 
 
-def _cell(
-    cell: yaml.CellModel, number: int, radio: yaml.RadioModel, where: str, folder: Path, remarks: list[str]
-) -> Cell:
-    east_m, north_m = cell.at_m
-    path = f"cells[{number}].{'band' if cell.trace is None else 'trace.file' if cell.trace.file else 'trace'}"
+@contextmanager
+def _at(where: str, path: str) -> Iterator[None]:
+    """What is raised within is a fault of the entry at this path."""
     try:
-        if cell.trace is not None:
-            traced = _traced(cell.trace, f"{path}: {cell.trace.file}", folder, remarks)
-            return Cell(name=cell.name, at_m=(east_m, north_m), traced=traced)
-        assert cell.band is not None
-        band = cell.band
+        yield
+    except (SimulationsError, SpecError) as error:
+        raise SpecError(f"{where}: {path}: {error}") from None
+
+
+def _cell(model: yaml.ScenarioModel, number: int, files: Files, where: str, remarks: list[str]) -> Cell:
+    cell, path = model.cells[number], f"cells[{number}]"
+    east_m, north_m = cell.at_m
+    if model.places is not None and cell.site is not None:
+        origin = model.places.origin
+        with _at(where, "places"):
+            places = files.places(model.places.file, None if origin is None else (origin[0], origin[1]))
+        with _at(where, f"{path}.site"):
+            east_m, north_m = places.place(cell.site)
+    at_m = (east_m, north_m)
+    if cell.trace is not None:
+        return Cell(name=cell.name, at_m=at_m, traced=_traced(cell.trace, f"{path}.trace", files, where, remarks))
+    assert cell.band is not None
+    return Cell(name=cell.name, at_m=at_m, station=_station(model, number, at_m, files, where))
+
+
+def _station(model: yaml.ScenarioModel, number: int, at_m: Point, files: Files, where: str) -> Station:
+    cell, surroundings = model.cells[number], model.radio.surroundings
+    assert cell.band is not None
+    band, path, schemes = cell.band, f"cells[{number}].band", {"down": QAM256, "up": QAM64}
+    with _at(where, path):
         carrier = Carrier(
             ghz=band.ghz, mhz=band.mhz, spacing_khz=band.spacing_khz, down_share=band.down_share,
             up_share=band.up_share,
         )  # fmt: skip
-    except SimulationsError as error:
-        raise SpecError(f"{where}: {path}: {error}") from None
-    station = Station(
+    for way in schemes:
+        if band.block_errors is not None and (name := getattr(band.block_errors, way)) is not None:
+            with _at(where, f"{path}.block_errors.{way}"):
+                schemes[way] = files.block_errors(name)
+    return Station(
         name=cell.name,
-        east_m=east_m,
-        north_m=north_m,
-        environment=ENVIRONMENTS[radio.surroundings],
+        east_m=at_m[0],
+        north_m=at_m[1],
+        environment=ENVIRONMENTS[surroundings],
         carrier=carrier,
-        power_dbm=SENDS_DBM[radio.surroundings] if band.power_dbm is None else band.power_dbm,
+        power_dbm=SENDS_DBM[surroundings] if band.power_dbm is None else band.power_dbm,
         down_layers=band.layers.down,
         up_layers=band.layers.up,
+        down_schemes=schemes["down"],
+        up_schemes=schemes["up"],
     )
-    return Cell(name=cell.name, at_m=(east_m, north_m), station=station)
 
 
-def _traced(trace: yaml.TraceModel, named: str, folder: Path, remarks: list[str]) -> TracedLink:
-    """Where nothing was measured for long, that time was cut out of a recorded trace: a remark counts it."""
+def _traced(trace: yaml.TraceModel, path: str, files: Files, where: str, remarks: list[str]) -> TracedLink:
+    """Each way as drawn, if it is given so, or else by the file."""
+    found: dict[Direction, LinkTrace | Wavering | MarkovModel] = {}
+    said: dict[str, None] = {}  # of one file once, whichever ways it is for
+    for way in DIRECTIONS:
+        given = trace.up if way == "up" else trace.down
+        if given is not None:
+            found[way] = _wavering(given)
+            continue
+        with _at(where, f"{path}.{trace.source}"):
+            found[way], told = _recorded(trace, way, files)
+        said |= dict.fromkeys(f"{path}.{trace.source}: {one}" for one in told)
+    remarks += said
+    return TracedLink(up=found["up"], down=found["down"])
+
+
+def _recorded(trace: yaml.TraceModel, way: Direction, files: Files) -> tuple[LinkTrace | MarkovModel, list[str]]:
+    """A file's trace, or the model of it, and what is to be said: gaps that were cut out, a model that is unlike."""
+    told: list[str] = []
+    found: LinkTrace | MarkovModel
     if trace.file is not None:
-        up, down = (read_link_trace(folder / trace.file, way) for way in DIRECTIONS)
-        if cut := max(up.cut, down.cut):
-            remarks.append(f"{named}: {cut} {'gap' if cut == 1 else 'gaps'} without measurements cut out of it")
-        return TracedLink(up=up.trace, down=down.trace)
-    assert trace.up is not None and trace.down is not None
-    return TracedLink(up=_wavering(trace.up), down=_wavering(trace.down))
+        name = trace.file
+        found, cut = files.link(name, way)
+    else:
+        assert trace.like is not None
+        name = trace.like
+        found, likeness, cut = files.like(name, way)
+        if (off := _unlike(likeness)) is not None:
+            told.append(f"{name}: what is drawn is not much like it: {off}")
+    if cut:
+        told.insert(0, f"{name}: {cut} {'gap' if cut == 1 else 'gaps'} without measurements cut out of it")
+    return found, told
+
+
+def _unlike(likeness: Likeness) -> str | None:
+    """In what drawn traces differ most from their source, if it is much."""
+    lag, forgotten = max(zip(LAGS, likeness.autocorrelation, strict=True), key=lambda one: abs(one[1]))
+    off = {
+        f"its mean is off by {likeness.mean:+.0%}": likeness.mean,
+        f"rates' distributions are {likeness.distribution:.2f} apart (Kolmogorov-Smirnov)": likeness.distribution,
+        f"autocorrelation after {lag} s is off by {forgotten:+.2f}": forgotten,
+    }
+    worst = max(off, key=lambda one: abs(off[one]))
+    return worst if abs(off[worst]) > UNLIKE else None
 
 
 def _wavering(model: yaml.WaveringModel) -> Wavering:
@@ -165,7 +231,25 @@ def _wavering(model: yaml.WaveringModel) -> Wavering:
     )
 
 
-def _machine(node: yaml.MachineModel) -> Machine:
+def _active_w(node: yaml.MachineModel, number: int, files: Files, where: str) -> float:
+    """As given, or as measured."""
+    power = node.power
+    if power is None:
+        return node.active_w
+    path = f"nodes[{number}].power"
+    with _at(where, f"{path}.file"):
+        model = files.power(power.file, power.tdp_w)
+    with _at(where, path):
+        watts = model.step(Setting(power.hardware, power.model, power.gpus, power.phase), power.size).watts
+    if watts is None:
+        refuse([(("nodes", number, "power"), "nobody measured watts there; give active_w in its place")], where)
+    elif watts < node.idle_w:
+        what = f"{watts:g} W, less than idle_w, {node.idle_w:g} W"
+        refuse([(("nodes", number, "power"), what)], where)
+    return watts or 0.0
+
+
+def _machine(node: yaml.MachineModel, active_w: float) -> Machine:
     batch = node.batch
     return Machine(
         node=Node(
@@ -175,7 +259,7 @@ def _machine(node: yaml.MachineModel) -> Machine:
             memory_bytes=None if node.memory_mb is None else round(node.memory_mb * 1e6),
             slowdown=1 / node.speed,
             idle_w=node.idle_w,
-            active_w=node.active_w,
+            active_w=active_w,
             usd_per_hour=node.usd_per_hour,
         ),
         profiled_as=node.like,

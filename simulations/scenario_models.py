@@ -1,18 +1,33 @@
 """The shape of a scenario's YAML: keys, units and bounds. What entries mean together is scenario_check.py's to say."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orchestrator.topology_spec import NAME
 from orchestrator.yaml_file import StrictModel
+from simulations.arrivals import MOST_PER_S
 from simulations.radio.scheduling import Scheduler
+
+
+def _named(name: str) -> str:
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"{name!r}: a name is letters, digits, '.', '-' and '_', at most 63, the first no sign")
+    return name
+
+
+def _worded(site: Any) -> Any:
+    """Sites are often named by numbers."""
+    return str(site) if isinstance(site, int) and not isinstance(site, bool) else site
+
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, AfterValidator(_named)]
+Site = Annotated[str, BeforeValidator(_worded)]
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
 Ends = Annotated[list[str], Field(min_length=2, max_length=2)]
 
@@ -22,6 +37,19 @@ class LayersModel(StrictModel):
 
     down: Annotated[int, Field(ge=1, le=8)] = 2
     up: Annotated[int, Field(ge=1, le=4)] = 1
+
+
+class BlockErrorsModel(StrictModel):
+    """Files with block error curves, in place of those that are built in; of either way or both."""
+
+    down: str | None = None
+    up: str | None = None
+
+    @model_validator(mode="after")
+    def _any(self) -> "BlockErrorsModel":
+        if self.down is None and self.up is None:
+            raise ValueError("names no file; give down, up or both")
+        return self
 
 
 class BandModel(StrictModel):
@@ -34,6 +62,7 @@ class BandModel(StrictModel):
     down_share: Annotated[float, Field(gt=0, le=1)] = 0.74
     up_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     power_dbm: float | None = None
+    block_errors: BlockErrorsModel | None = None
 
 
 class WaveringModel(StrictModel):
@@ -47,24 +76,43 @@ class WaveringModel(StrictModel):
 
 
 class TraceModel(StrictModel):
-    """A recorded or a drawn rate, both ways or one."""
+    """A recorded rate, or one drawn like it; `up` and `down` are drawn instead, where they are given."""
 
     file: str | None = None
+    like: str | None = None
     up: WaveringModel | None = None
     down: WaveringModel | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "TraceModel":
-        if (self.file is None) == (self.up is None or self.down is None):
-            raise ValueError("a trace is a file, or up and down as {mean_mbps, variation, memory_s}")
+    def _each_way_once(self) -> "TraceModel":
+        if self.file is not None and self.like is not None:
+            raise ValueError("file is played as it is, like is drawn anew; keep one")
+        if self.up is None or self.down is None:
+            if self.source is None:
+                raise ValueError("a trace is a file, like a file, or up and down as {mean_mbps, variation, memory_s}")
+        elif self.source is not None:
+            raise ValueError(f"up and down are both given, so {self.source} plays no part; leave one of the three out")
         return self
+
+    @property
+    def source(self) -> Literal["file", "like"] | None:
+        """The key that names a recorded trace, if one does."""
+        return "file" if self.file is not None else "like" if self.like is not None else None
+
+
+class PlacesModel(StrictModel):
+    """A file of sites, around `origin` ([latitude, longitude]) or their own middle."""
+
+    file: str
+    origin: Pair | None = None
 
 
 class CellModel(StrictModel):
-    """One entry of `cells`: a `band`, or a `trace` of what users got."""
+    """One entry of `cells`: a `band`, or a `trace` of what users got; at a place, or at a site of `places`."""
 
     name: Name
     at_m: Pair = Field(default_factory=lambda: [0.0, 0.0])
+    site: Site | None = None
     band: BandModel | None = None
     trace: TraceModel | None = None
 
@@ -93,6 +141,18 @@ class BatchModel(StrictModel):
     delay_ms: NotNegative = 0.0
 
 
+class PowerModel(StrictModel):
+    """What a node's GPUs draw in one step of a model, as measured: `size` tokens or sequences at once."""
+
+    file: str
+    hardware: str
+    model: str
+    gpus: Count
+    phase: Literal["prompt", "token"]
+    size: Positive
+    tdp_w: dict[str, Positive] = Field(default_factory=dict)
+
+
 class MachineModel(StrictModel):
     """One entry of `nodes`. Its measured times are those of the class `like`, divided by `speed`."""
 
@@ -106,6 +166,7 @@ class MachineModel(StrictModel):
     memory_mb: Positive | None = None
     idle_w: NotNegative = 0.0
     active_w: NotNegative = 0.0
+    power: PowerModel | None = None
     usd_per_hour: NotNegative = 0.0
     at_m: Pair | None = None
 
@@ -189,7 +250,7 @@ class AskingModel(StrictModel):
     """When each user of a group asks."""
 
     kind: Literal["poisson", "on-off", "diurnal", "regular", "recorded"] = "poisson"
-    per_s: Positive | None = None
+    per_s: Annotated[float, Field(gt=0, le=MOST_PER_S)] | None = None
     on_s: Positive | None = None
     off_s: Positive | None = None
     swing: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -269,6 +330,7 @@ class ScenarioModel(StrictModel):
     duration_s: Positive
     warmup_s: NotNegative = 0.0
     radio: RadioModel = Field(default_factory=RadioModel)
+    places: PlacesModel | None = None
     cells: Annotated[list[CellModel], Field(min_length=1)]
     nodes: Annotated[list[MachineModel], Field(min_length=1)]
     links: list[WireModel] = Field(default_factory=list)

@@ -97,8 +97,8 @@ def _within(kind: Any, key: str, here: Any, said: str) -> Any:
         return None
     fields = {field.alias or name: field for name, field in kind.model_fields.items()}
     if key not in fields:
-        near = get_close_matches(key, fields, n=3) or sorted(fields)
-        raise SpecError(f"{said} has no key {key!r}; there are {', '.join(near)}")
+        near = get_close_matches(key, fields, n=3)
+        raise SpecError(f"{said} has no key {key!r}; there are {', '.join(dict.fromkeys([*near, *fields]))}")
     return _model_of(fields[key].annotation)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from simulations.errors import BadTrace
 from simulations.radio.link_adaptation import QAM64, QAM256, TARGET, Schemes
 from simulations.radio.path_loss import Floats
+from simulations.traces.text import read_text
 
 TABLES = {"1": QAM64, "2": QAM256}  # the standard's numbers
 CLIP = 1e-6  # of errors, which are counted in some thousand blocks
@@ -28,11 +29,11 @@ def read_block_errors(path: Path, *, block_bits: int = 1000) -> Schemes:
     BadTrace for a file that is no such table.
     """
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        read = json.loads(read_text(path))
         ((table, curves),) = next(iter(read["category"].values()))["index"].items()
         schemes, known = TABLES[table], curves["MCS"]
         measured = {int(mcs): _crossing(curve, block_bits) for mcs, curve in known.items()}
-    except (OSError, json.JSONDecodeError) as error:
+    except json.JSONDecodeError as error:
         raise BadTrace(f"{path}: {error}") from None
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BadTrace(f"{path}: is no table of block errors: {type(error).__name__} at {error}") from None

@@ -1,7 +1,8 @@
 """Reads links' rates from the formats in which 4G and 5G measurements are published; users bring their own copies.
 
-- 5G, UCC (Raca et al., Beyond Throughput, The Next Generation, MMSys 2020): CSV with a header; `DL_bitrate` and
-  `UL_bitrate` in kbit/s are the capacity while `State` is D, downloading. `Timestamp` is local time to the second.
+- 5G, UCC (Raca et al., Beyond Throughput, The Next Generation, MMSys 2020): CSV with a header; `DL_bitrate`
+  in kbit/s is the capacity down while `State` is D, downloading, and `UL_bitrate` what acknowledgements took of the way
+  up, which is no capacity: none is read. `Timestamp` is local time to the second.
 - LTE, NYU METS (Mei et al., Realtime Mobile Bandwidth Prediction, PAM 2019): `value,unit` a line, one a second.
 - 5G, Lumos5G (Narayanan et al., IMC 2020): CSV with a header; `Throughput` in Mbit/s at `seq_num` seconds of a
   `run_num`, the runs one after the other.
@@ -11,10 +12,10 @@ Times must not go back. Where nothing was measured for longer than GAP times the
 and counted: what the link carried then is not known. Several lines for one moment are taken as their mean.
 """
 
-import csv
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
+from math import isfinite, nan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ import numpy as np
 from simulations.errors import BadTrace
 from simulations.radio.carrier import Direction
 from simulations.traces.link_trace import GAP, LinkTrace
+from simulations.traces.text import read_csv
 
 UNITS = {"Mbits/sec": 1e6, "Kbits/sec": 1e3, "bits/sec": 1.0}
 PACKET_BITS = 1504 * 8
@@ -47,17 +49,19 @@ class ReadTrace(NamedTuple):
 def read_link_trace(path: Path, direction: Direction = "down") -> ReadTrace:
     """A file in one of these formats, told apart by its first line. BadTrace with the line that can't be read.
 
-    Only UCC's files tell the uplink apart; the others are taken for whichever way is wanted.
+    UCC's files tell of the way down alone and are refused for the other; the rest is taken for either.
     """
-    try:
-        rows = [(number, row) for number, row in enumerate(_rows(path), 1) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadTrace(f"{path}: {error}") from None
+    rows = [(number, row) for number, row in enumerate(read_csv(path), 1) if any(cell.strip() for cell in row)]
     if not rows:
         raise BadTrace(f"{path}: is empty")
     header = [cell.strip() for cell in rows[0][1]]
     if "DL_bitrate" in header:
-        return _pieced(path, list(_ucc(path, header, rows[1:], direction)))
+        if direction == "up":
+            raise BadTrace(
+                f"{path}: is a trace of UCC, whose UL_bitrate is acknowledgements, not what the link carries up; "
+                "say that beside it, as up: {mean_mbps: …}"
+            )
+        return _pieced(path, list(_ucc(path, header, rows[1:])))
     if "Throughput" in header:
         return _pieced(path, list(_lumos(path, header, rows[1:])))
     if len(header) == 2 and header[1] in UNITS:
@@ -70,16 +74,14 @@ def read_link_trace(path: Path, direction: Direction = "down") -> ReadTrace:
     )
 
 
-def _rows(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.reader(file))
-
-
 def _number(path: Path, line: int, what: str, text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise BadTrace(f"{path}, line {line}: {what} is {text!r}, not a number") from None
+        value = nan
+    if not isfinite(value):
+        raise BadTrace(f"{path}, line {line}: {what} is {text!r}, not a number")
+    return value
 
 
 def _column(path: Path, header: Sequence[str], name: str) -> int:
@@ -94,11 +96,8 @@ def _cell(path: Path, line: int, row: Sequence[str], column: int) -> str:
     return row[column].strip()
 
 
-def _ucc(
-    path: Path, header: Sequence[str], rows: Sequence[tuple[int, list[str]]], direction: Direction
-) -> Iterator[Seen]:
-    name = "DL_bitrate" if direction == "down" else "UL_bitrate"
-    rate, state, when = (_column(path, header, column) for column in (name, "State", "Timestamp"))
+def _ucc(path: Path, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> Iterator[Seen]:
+    rate, state, when = (_column(path, header, column) for column in ("DL_bitrate", "State", "Timestamp"))
     for line, row in rows:
         if _cell(path, line, row, state) != "D":
             continue
@@ -107,7 +106,7 @@ def _ucc(
             at_s = datetime.strptime(text, "%Y.%m.%d_%H.%M.%S").replace(tzinfo=UTC).timestamp()
         except ValueError:
             raise BadTrace(f"{path}, line {line}: Timestamp is {text!r}, not like 2019.12.16_12.27.05") from None
-        yield Seen(line, at_s, 1e3 * _number(path, line, name, _cell(path, line, row, rate)))
+        yield Seen(line, at_s, 1e3 * _number(path, line, "DL_bitrate", _cell(path, line, row, rate)))
 
 
 def _lumos(path: Path, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> Iterator[Seen]:

@@ -32,7 +32,10 @@ class MarkovModel:
     rates: tuple[Floats, ...]
 
     def draw(self, length_s: float, draw: np.random.Generator) -> LinkTrace:
-        """A trace of that length, rounded up to whole steps. OutOfRange if there is none."""
+        """A trace of that length, rounded up to whole steps. OutOfRange if there is none.
+
+        One that would be silent from begin to end carries in its first step what the source did on average.
+        """
         if not length_s > 0:
             raise OutOfRange(f"a trace of {length_s:g} s: it needs to last for some time")
         steps = int(np.ceil(length_s / self.step_s))
@@ -41,6 +44,8 @@ class MarkovModel:
         for level, seen in enumerate(self.rates):
             here = levels == level
             rates[here] = np.interp(within[here] * (len(seen) - 1), np.arange(len(seen)), seen)
+        if not rates.any():
+            rates[0] = np.concatenate(self.rates).mean()
         at_s = np.asarray(np.arange(steps) * self.step_s, dtype=np.float64)
         return LinkTrace(f"like {self.name}", at_s, rates, steps * self.step_s)
 
@@ -67,7 +72,7 @@ def fit(source: LinkTrace, *, levels: int = LEVELS, step_s: float = STEP_S) -> M
     """The model of a trace whose autocorrelation at LAGS is nearest; BadTrace if it has too few steps to tell."""
     rates = stepped(source, step_s)
     if len(rates) < LEAST_STEPS:
-        raise BadTrace(f"trace {source.name}: {len(rates)} steps of {step_s:g} s; a model needs {LEAST_STEPS}")
+        raise BadTrace(f"trace {source.name}: {len(rates)} steps of {step_s:g} s; a model needs {LEAST_STEPS} or more")
     wanted = [autocorrelation(rates, lag) for lag in LAGS]
 
     def off(model: MarkovModel) -> float:

@@ -4,14 +4,15 @@ Files are CSV with a header: `LATITUDE,LONGITUDE` and, of sites, `SITE_ID`; lett
 metres east and north of a point, on a plane that touches the earth there: within 50 km true to a thousandth.
 """
 
-import csv
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
-from simulations.errors import BadTrace
+from simulations.errors import BadTrace, OutOfRange
 from simulations.radio.path_loss import Floats
+from simulations.traces.text import read_named
 
 EARTH_M = 6_371_000.0
 MOST_M = 50_000.0
@@ -25,17 +26,24 @@ class Places:
     at_m: Floats
     origin: tuple[float, float]
 
+    def place(self, name: str) -> tuple[float, float]:
+        """Where one of them is. OutOfRange for a name that none has, or more than one."""
+        found = [number for number, one in enumerate(self.names) if one == name]
+        if len(found) > 1:
+            raise OutOfRange(f"{name!r} names {len(found)} places; give each its own SITE_ID")
+        if not found:
+            near = get_close_matches(name, self.names, n=3) or self.names[:3]
+            raise OutOfRange(f"no place {name!r}; there are {len(self.names)}, such as {', '.join(near)}")
+        east_m, north_m = self.at_m[found[0]].tolist()
+        return east_m, north_m
+
 
 def read_places(path: Path, origin: tuple[float, float] | None = None) -> Places:
     """Sites or users of a file, around `origin` or, without one, around their own middle.
 
     BadTrace with the line for what is no place, or lies farther from the origin than the plane is true.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadTrace(f"{path}: {error}") from None
+    rows = read_named(path)
     if not rows:
         raise BadTrace(f"{path}: names no place")
     lowered = [{str(key).strip().lower(): value for key, value in row.items()} for row in rows]

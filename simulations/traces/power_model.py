@@ -8,7 +8,6 @@ average, for nearly all of a run is spent in it. Several runs count as their med
 not guessed: figures are interpolated between neighbours and never carried on.
 """
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 
 from simulations.errors import BadTrace, OutOfRange
 from simulations.radio.path_loss import Floats
+from simulations.traces.text import read_named
 
 Phase = Literal["prompt", "token"]
 TDP_W: Mapping[str, float] = MappingProxyType({"a100-80gb": 400.0, "h100-80gb": 700.0})  # one GPU's, SXM
@@ -87,11 +87,7 @@ def read_power_model(path: Path, tdp_w: Mapping[str, float] = TDP_W) -> PowerMod
 
     BadTrace with the line that can't be read.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadTrace(f"{path}: {error}") from None
+    rows = read_named(path)
     found: dict[Setting, dict[int, list[_Run]]] = defaultdict(lambda: defaultdict(list))
     for line, row in enumerate(rows, 2):
         for run in _runs(_Line(f"{path}, line {line}", row), tdp_w):

@@ -81,6 +81,9 @@ def test_azure_s_times_are_read_to_the_tenth_of_a_microsecond(tmp_path: Path) ->
     [
         ("1.5\n2\nthree\n", "line 3: 'three' is no time"),
         ("1.5\n2\n1\n", "line 3: goes back in time by 1 s"),
+        ("1.5\nnan\n3\n", "line 2: 'nan' is no time"),
+        ("1.5\n2\ninf\n", "line 3: 'inf' is no time"),
+        ("0\n1e-7\n", "1e\\+07 arrivals a second; at most 1,000,000"),
         ("1.5\n", "1 arrivals; it needs two"),
         ("TIMESTAMP\nnoon\n2023-11-16 18:59:59\n", "line 2: 'noon' is no time"),
     ],

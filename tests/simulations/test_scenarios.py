@@ -21,13 +21,16 @@ NAMES = ("city-centre", "factory", "highway", "one-cell", "remote", "stadium")
 DESCRIBED: dict[str, type[BaseModel]] = {
     "The file": yaml.ScenarioModel,
     "radio": yaml.RadioModel,
+    "places": yaml.PlacesModel,
     "cells[]": yaml.CellModel,
     "cells[].band": yaml.BandModel,
     "cells[].band.layers": yaml.LayersModel,
+    "cells[].band.block_errors": yaml.BlockErrorsModel,
     "cells[].trace": yaml.TraceModel,
     "cells[].trace.up": yaml.WaveringModel,
     "nodes[]": yaml.MachineModel,
     "nodes[].batch": yaml.BatchModel,
+    "nodes[].power": yaml.PowerModel,
     "links[]": yaml.WireModel,
     "pipelines[]": yaml.PipelineModel,
     "pipelines[].steps[]": yaml.StepModel,
@@ -86,6 +89,18 @@ def test_one_cells_latency_is_what_paper_says() -> None:
     assert figures["latency_mean_s"] == pytest.approx(up_s + run_s + down_s, rel=0.01)
     assert figures["compute_s"] == pytest.approx(run_s, rel=1e-9)
     assert figures["transfer_s"] == pytest.approx(60e3 * 8 / 1e9 + 2e3 * 8 / 1e9 + 2e-3, rel=1e-9)
+
+
+def test_the_document_s_sum_is_what_the_run_comes_to() -> None:
+    (table,) = re.findall(r"^\| what \| ms \|\n\| --- .*\n((?:\|.*\n)+)", DOCUMENT.read_text(), re.M)
+    *parts_ms, sum_ms = [float(row.split("|")[2]) for row in table.splitlines()]
+    assert sum(parts_ms) == pytest.approx(sum_ms, abs=1e-9)
+    figures = outcome("one-cell", "adaptive", 60).figures
+    assert figures["latency_mean_s"] * 1e3 == pytest.approx(sum_ms, rel=0.01)
+
+
+def test_the_document_s_headings_stand_apart() -> None:
+    assert not re.findall(r"[^\n]\n#+ .*", re.sub(r"^```.*?^```", "", DOCUMENT.read_text(), flags=re.M | re.S))
 
 
 def test_one_cells_server_draws_idle_watts_and_what_it_works() -> None:

@@ -9,6 +9,12 @@ from simulations.scenario_file import parse_scenario
 from simulations.sweeping import expand
 from tests.simulations.tiny import group, tiny_yaml
 
+ABOVE = (
+    "name", "about", "seed", "replications", "duration_s", "warmup_s", "radio", "places", "cells", "nodes", "links",
+    "pipelines", "users", "timeline",
+)  # fmt: skip
+WITHOUT_NODES = tuple(key for key in ABOVE if key != "nodes")
+
 
 def test_two_keys_make_a_grid_whose_last_key_turns_fastest() -> None:
     points = expand(tiny_yaml(), ["users[0].count=10,20", "policy.kind=edge,cloud"])
@@ -58,8 +64,17 @@ def test_points_share_nothing() -> None:
 @pytest.mark.parametrize(
     ("sweep", "said"),
     [
-        ("users[0].cuont=1,2", "users[0] has no key 'cuont'; there are count"),
-        ("user[0].count=1,2", "the scenario has no key 'user'; there are users"),
+        (
+            "users[0].cuont=1,2",
+            "users[0] has no key 'cuont'; there are count, name, device, pipeline, moving, asking, deadline_ms, "
+            "budget_ms, priority",
+        ),
+        ("polcy.kind=edge", f"the scenario has no key 'polcy'; there are policy, {', '.join(ABOVE)}"),
+        ("nonsense=1", f"the scenario has no key 'nonsense'; there are nodes, {', '.join(WITHOUT_NODES)}, policy"),
+        (
+            "policy.nonsense=1",
+            "policy has no key 'nonsense'; there are kind, min_gain, min_dwell_s, drift, every_s, rule",
+        ),
         ("users[2].count=1", "users has 2 entries, the first is [0]"),
         ("users.count=1", "users is a list: which entry? write users[0].count"),
         ("policy[0].kind=edge", "policy has no entries"),

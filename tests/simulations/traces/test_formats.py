@@ -21,14 +21,17 @@ def ucc(*lines: str) -> str:
     return UCC + "".join(f"2020.01.16_09.56.{line}\n" for line in lines)
 
 
-def test_ucc_tells_both_ways_while_downloading_and_idle_stretches_are_cut_out(tmp_path: Path) -> None:
+def test_ucc_tells_of_what_is_downloaded_and_idle_stretches_are_cut_out(tmp_path: Path) -> None:
     seconds = ("01,3,D,1000", "02,3,D,2000", "03,3,I,0", "04,3,D,3000", "30,3,D,4000", "31,3,D,5000", "32,3,D,5000")
     text = ucc(*(f"{line},{number}" for number, line in enumerate(seconds)))
     down, cut = read_link_trace(written(tmp_path, text))
     assert down.bits_per_s.tolist() == [1e6, 2e6, 3e6, 4e6, 5e6, 5e6]
     assert (down.at_s.tolist(), down.length_s, cut) == ([0, 1, 3, 4, 5, 6], 7, 1)
-    up, _ = read_link_trace(written(tmp_path, text), "up")
-    assert up.bits_per_s.tolist() == [0, 1e3, 3e3, 4e3, 5e3, 6e3]
+
+
+def test_ucc_is_no_trace_of_the_way_up(tmp_path: Path) -> None:
+    with pytest.raises(BadTrace, match=r"drive\.csv: .*UL_bitrate is acknowledgements.* up: \{mean_mbps"):
+        read_link_trace(written(tmp_path, ucc("01,0,D,1000,1")), "up")
 
 
 def test_two_lines_for_one_second_count_as_their_mean(tmp_path: Path) -> None:
@@ -59,6 +62,9 @@ def test_mahimahi_lines_are_packets(tmp_path: Path) -> None:
         ("hello\n", "line 1: is no trace of UCC"),
         (ucc("05,0,D,1,1", "04,0,D,1,1"), "line 3: goes back in time by 1 s"),
         (ucc("05,0,D,many,1"), "line 2: DL_bitrate is 'many', not a number"),
+        (ucc("05,0,D,nan,1"), "line 2: DL_bitrate is 'nan', not a number"),
+        (LUMOS + "1,nan,C,100\n1,6,C,200\n", "line 2: seq_num is 'nan', not a number"),
+        ("0\nnan\n300\n", "line 2: the time is 'nan', not a number"),
         (ucc("05,0,D,-5,1"), "line 2: the rate is -5000 bit/s"),
         (ucc("05,0,I,1,1"), "in no line of it the link was in use"),
         (ucc("05,0"), "line 2: has 2 cells, fewer than the header"),
@@ -74,5 +80,15 @@ def test_what_cannot_be_read_is_named_by_file_and_line(tmp_path: Path, text: str
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadTrace, match=r"nowhere.csv: .*No such file"):
+    with pytest.raises(BadTrace) as refused:
         read_link_trace(tmp_path / "nowhere.csv")
+    assert str(refused.value) == f"{tmp_path / 'nowhere.csv'}: No such file or directory; give the path of a file"
+
+
+@pytest.mark.parametrize(
+    ("held", "said"), [(b"\xff\xfe1", "not text in UTF-8"), (b"1" * 200_000, "not lines of cells")]
+)
+def test_a_file_of_something_else_is_named(tmp_path: Path, held: bytes, said: str) -> None:
+    (tmp_path / "drive.csv").write_bytes(held)
+    with pytest.raises(BadTrace, match=rf"drive.csv: {said}"):
+        read_link_trace(tmp_path / "drive.csv")

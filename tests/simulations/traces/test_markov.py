@@ -68,6 +68,13 @@ def test_a_trace_that_never_changes_is_drawn_as_it_is() -> None:
     assert set(fit(flat).draw(30, np.random.default_rng(1)).bits_per_s) == {5e6}
 
 
+def test_a_trace_drawn_within_a_silence_carries_something_at_its_begin() -> None:
+    rates = np.concatenate([np.zeros(60), np.full(60, 4e6)])
+    model = fit(LinkTrace("half", np.arange(120, dtype=np.float64), rates, 120.0), levels=1)
+    firsts = [model.draw(1, np.random.default_rng(seed)).bits_per_s.tolist() for seed in range(20)]
+    assert [2e6] in firsts and [4e6] in firsts
+
+
 def test_too_short_a_source_and_no_length_are_refused() -> None:
     with pytest.raises(BadTrace, match="trace drive: 49 steps of 1 s; a model needs 50"):
         fit(source(49))

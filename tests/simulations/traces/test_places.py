@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulations.errors import BadTrace
+from simulations.errors import BadTrace, OutOfRange
 from simulations.traces.places import read_places
 
 HEAD = "SITE_ID,LATITUDE,LONGITUDE\n"
@@ -30,6 +30,17 @@ def test_users_stand_among_the_sites_by_the_same_origin(tmp_path: Path) -> None:
     found = read_places(written(tmp_path, "Latitude,Longitude\n-37.81,144.97\n-37.80,144.97\n"), origin)
     assert found.at_m == pytest.approx(np.array([(0, 0), (0, 1111.95)]), abs=0.01)
     assert found.names == ("1", "2")
+
+
+def test_a_place_is_found_by_its_name_and_others_are_told_where_there_is_none(tmp_path: Path) -> None:
+    found = read_places(
+        written(tmp_path, HEAD + "70,-37.81,144.97\n8,-37.80,144.97\n8,-37.79,144.97\n"), (-37.81, 144.97)
+    )
+    assert found.place("70") == pytest.approx((0, 0))
+    with pytest.raises(OutOfRange, match=r"^no place '71'; there are 3, such as 70"):
+        found.place("71")
+    with pytest.raises(OutOfRange, match="'8' names 2 places"):
+        found.place("8")
 
 
 @pytest.mark.parametrize(
