@@ -315,6 +315,7 @@ def gateway(
     metrics: Annotated[str, typer.Option(help="HOST:PORT for Prometheus, likewise")] = "127.0.0.1:8002",
     timeout: Annotated[float, typer.Option(help="seconds that a request may take", min=0.001)] = 30.0,
     repository: Annotated[Path | None, typer.Option(help="folder of specs that clients may load and unload")] = None,
+    tokens: Annotated[Path | None, typer.Option(help="clients' tokens (YAML); needed beyond loopback")] = None,
     address: Address = None,
     token_file: Token = None,
     as_json: AsJson = False,
@@ -322,7 +323,13 @@ def gateway(
     """Serve the Open Inference Protocol, gRPC and REST, in front of a cluster's deployments until Ctrl-C."""
     from isthmus.verbs.gateway import open_gateway
 
-    open_gateway(grpc, http, metrics, address, token_file, timeout_s=timeout, repository=repository, as_json=as_json)
+    open_gateway(
+        *(grpc, http, metrics, address, token_file),
+        timeout_s=timeout,
+        repository=repository,
+        tokens=tokens,
+        as_json=as_json,
+    )
 
 
 @app.command()

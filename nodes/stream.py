@@ -146,13 +146,24 @@ def has_token(metadata: Any, token: str | None) -> bool:
     return hmac.compare_digest(str(given).encode(), token.encode())
 
 
-def check_listen(listen: str, token: str | None) -> None:
+def bind(server: grpc.aio.Server, listen: str) -> int:
+    """Have a server listen there; the port. NodesError for one in use, or an address that is not this machine's."""
+    try:
+        port: int = server.add_insecure_port(listen)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise NodesError(f"can't listen on {listen}: the port is in use or the address is not this machine's")
+    return port
+
+
+def check_listen(listen: str, token: str | None, *, way_out: str = "--token-file") -> None:
     """NotAuthorised for an address that others can reach without a token; NodesError for no address at all."""
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit():
-        raise NodesError(f"--listen {listen!r} is not host:port, such as 127.0.0.1:0")
+        raise NodesError(f"{listen!r} is not host:port, such as 127.0.0.1:0")
     if token is None and not _is_loopback(host.strip("[]")):
-        raise NotAuthorised(f"listening on {host} lets others in; give a token with --token-file, or use 127.0.0.1")
+        raise NotAuthorised(f"listening on {host} lets others in; give a token with {way_out}, or use 127.0.0.1")
 
 
 def _is_loopback(host: str) -> bool:

@@ -103,18 +103,12 @@ async def _listen(listen: str, settings: "HostSettings", host: "Host") -> "tuple
     import grpc
 
     from nodes.control_service import ControlService
-    from nodes.errors import NodesError
-    from nodes.stream import SERVER_OPTIONS, check_listen
+    from nodes.stream import SERVER_OPTIONS, bind, check_listen
 
     check_listen(listen, settings.token)
     server = grpc.aio.server(options=SERVER_OPTIONS)
     server.add_generic_rpc_handlers((ControlService(host),))
-    try:
-        port = server.add_insecure_port(listen)
-    except RuntimeError:
-        port = 0
-    if not port:
-        raise NodesError(f"can't listen on {listen}: the port is in use or the address is not this machine's")
+    port = bind(server, listen)
     await server.start()
     return server, port
 

@@ -24,6 +24,7 @@ def open_gateway(
     *,
     timeout_s: float,
     repository: Path | None,
+    tokens: Path | None,
     as_json: bool,
 ) -> None:
     """Serve until Ctrl-C; `grpc`, `http` and `metrics` are HOST:PORT, or empty for no such door."""
@@ -34,12 +35,18 @@ def open_gateway(
         raise SpecError(f"--repository {repository}: no such folder")
     refuse_if_nothing_runs(address)
     from orchestrator.gateway.doors import Listen
+    from orchestrator.gateway.permits import Permits, read_permits
     from orchestrator.gateway.process import GatewaySettings, run_gateway
 
     settings = GatewaySettings(
         address=address,
         token=token_of(token_file),
-        listen=Listen(grpc=grpc or None, http=http or None, metrics=metrics or None),
+        listen=Listen(
+            grpc=grpc or None,
+            http=http or None,
+            metrics=metrics or None,
+            permits=Permits() if tokens is None else read_permits(tokens),
+        ),
         budget_s=timeout_s,
         repository=repository,
     )

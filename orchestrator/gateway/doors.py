@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -14,9 +14,11 @@ from prometheus_client import CollectorRegistry
 
 from nodes.errors import NodesError
 from nodes.metrics_endpoint import Endpoint
+from nodes.stream import bind, check_listen
 from orchestrator.gateway.grpc_service import GrpcService
 from orchestrator.gateway.messages import SERVICE
 from orchestrator.gateway.metrics import registry_of
+from orchestrator.gateway.permits import Permits
 from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.rest import MOST_BYTES, Rest
 from orchestrator.gateway.serving import Serving
@@ -28,12 +30,21 @@ KEEP_ALIVE_S = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
-    """Where to listen, each HOST:PORT; port 0 takes a free one, None opens no such door. `most_bytes`: of a message."""
+    """Where to listen, each HOST:PORT; port 0 takes a free one, None opens no such door. `most_bytes`: of a message.
+    `permits`: who may come in by gRPC and HTTP.
+    """
 
     grpc: str | None = "127.0.0.1:8001"
     http: str | None = "127.0.0.1:8000"
     metrics: str | None = None
     most_bytes: int = MOST_BYTES
+    permits: Permits = field(default_factory=Permits)
+
+    def __post_init__(self) -> None:
+        """NotAuthorised for an address that others can reach where nobody is asked for a token."""
+        for listen in (self.grpc, self.http):
+            if listen is not None:
+                check_listen(listen, None if self.permits.are_open else "asked for", way_out="--tokens FILE")
 
 
 class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
@@ -103,19 +114,17 @@ class Doors:
             ("grpc.so_reuseport", 0),
         )
         server = grpc.aio.server(options=options)
-        server.add_generic_rpc_handlers((GrpcService(self._serving, self._repository, self._memory),))
+        server.add_generic_rpc_handlers(
+            (GrpcService(self._serving, self._repository, self._memory, self._listen.permits),)
+        )
         health_pb2_grpc.add_HealthServicer_to_server(_Health(self._serving), server)
-        try:
-            port = server.add_insecure_port(listen)
-        except RuntimeError:
-            port = 0
-        if not port:
-            raise NodesError(f"can't listen on {listen}: the port is in use or the address is not this machine's")
+        port = bind(server, listen)
         await server.start()
         self._grpc_server, self.grpc = server, port
 
     async def _open_http(self, listen: str) -> None:
-        rest = Rest(self._serving, self._repository, self._memory, most_bytes=self._listen.most_bytes)
+        listening = self._listen
+        rest = Rest(self._serving, self._repository, self._memory, listening.permits, most_bytes=listening.most_bytes)
         held = _bound(listen)
         config = uvicorn.Config(
             rest.app(),

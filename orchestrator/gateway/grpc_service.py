@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 from google.protobuf.json_format import ParseDict
@@ -12,6 +12,7 @@ from orchestrator.gateway import describing
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
 from orchestrator.gateway.grpc_tensors import question_of, response_of
 from orchestrator.gateway.messages import SERVICE, Rpc, message, rpcs
+from orchestrator.gateway.permits import ANYBODY, Permit, Permits
 from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.serving import Serving
 from orchestrator.gateway.shared_memory import SharedMemory
@@ -19,14 +20,24 @@ from orchestrator.gateway.shared_memory import SharedMemory
 MOST_OF_A_STREAM = 32  # requests of one stream under way at once; beyond that it is not read on
 PUSHBACK = "grpc-retry-pushback-ms"  # gRPC A6: when a client's own retries should come
 FINAL_WANTED, FINAL = "triton_enable_empty_final_response", "triton_final_response"
-Answering = Callable[[Any, Any], Awaitable[Any]]
+OPEN = ("ServerLive", "ServerReady", "ServerMetadata")  # to whoever looks whether it is there
+
+
+class Call(NamedTuple):
+    """What is known of a call beside its request."""
+
+    permit: Permit
+    remaining_s: float | None
+
+
+Answering = Callable[[Any, Call], Awaitable[Any]]
 
 
 class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Speaks for a Serving."""
 
-    def __init__(self, serving: Serving, repository: Repository, memory: SharedMemory) -> None:
-        self._serving, self._repository, self._memory = serving, repository, memory
+    def __init__(self, serving: Serving, repository: Repository, memory: SharedMemory, permits: Permits) -> None:
+        self._serving, self._repository, self._memory, self._permits = serving, repository, memory, permits
         answering: dict[str, Answering] = {
             "ServerLive": self._server_live,
             "ServerReady": self._server_ready,
@@ -48,7 +59,7 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._methods = {
             f"/{SERVICE}/{rpc.name}": grpc.stream_stream_rpc_method_handler(self._stream, None, rpc.write)
             if rpc.streams
-            else grpc.unary_unary_rpc_method_handler(_refusing(answering[rpc.name], rpc), None, rpc.write)
+            else grpc.unary_unary_rpc_method_handler(self._refusing(answering[rpc.name], rpc), None, rpc.write)
             for rpc in rpcs()
         }
 
@@ -56,79 +67,83 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
         """The method that was called; None, which gRPC makes UNIMPLEMENTED, for one that there is not."""
         return self._methods.get(handler_call_details.method)
 
-    async def _server_live(self, _request: Any, _context: Any) -> Any:
+    async def _server_live(self, _request: Any, _call: Call) -> Any:
         return message("ServerLiveResponse")(live=self._serving.source.is_live())
 
-    async def _server_ready(self, _request: Any, _context: Any) -> Any:
+    async def _server_ready(self, _request: Any, _call: Call) -> Any:
         return message("ServerReadyResponse")(ready=self._serving.all_ready())
 
-    async def _model_ready(self, request: Any, _context: Any) -> Any:
-        return message("ModelReadyResponse")(ready=self._serving.is_ready(request.name, request.version))
+    async def _model_ready(self, request: Any, call: Call) -> Any:
+        return message("ModelReadyResponse")(ready=self._serving.is_ready(request.name, request.version, call.permit))
 
-    async def _server_metadata(self, _request: Any, _context: Any) -> Any:
+    async def _server_metadata(self, _request: Any, _call: Call) -> Any:
         return message("ServerMetadataResponse")(**describing.server())
 
-    async def _model_metadata(self, request: Any, _context: Any) -> Any:
-        told = describing.metadata(self._serving.model(request.name, request.version))
+    async def _model_metadata(self, request: Any, call: Call) -> Any:
+        told = describing.metadata(self._serving.model(request.name, request.version, call.permit))
         return ParseDict(told, message("ModelMetadataResponse")())
 
-    async def _config(self, request: Any, _context: Any) -> Any:
-        told = describing.config(self._serving.model(request.name, request.version))
+    async def _config(self, request: Any, call: Call) -> Any:
+        told = describing.config(self._serving.model(request.name, request.version, call.permit))
         return ParseDict({"config": told}, message("ModelConfigResponse")())
 
-    async def _statistics(self, request: Any, _context: Any) -> Any:
-        told = describing.statistics(self._serving.counted(request.name, request.version))
+    async def _statistics(self, request: Any, call: Call) -> Any:
+        told = describing.statistics(self._serving.counted(request.name, request.version, call.permit))
         return ParseDict(told, message("ModelStatisticsResponse")())
 
-    async def _index(self, request: Any, _context: Any) -> Any:
-        models = [one for one in self._repository.index() if not request.ready or one["state"] == "READY"]
+    async def _index(self, request: Any, call: Call) -> Any:
+        models = [one for one in self._repository.index(call.permit) if not request.ready or one["state"] == "READY"]
         return ParseDict({"models": models}, message("RepositoryIndexResponse")())
 
-    async def _load(self, request: Any, _context: Any) -> Any:
-        await self._repository.load(request.model_name, list(request.parameters))
+    async def _load(self, request: Any, call: Call) -> Any:
+        await self._repository.load(request.model_name, list(request.parameters), call.permit)
         return message("RepositoryModelLoadResponse")()
 
-    async def _unload(self, request: Any, _context: Any) -> Any:
-        await self._repository.unload(request.model_name)
+    async def _unload(self, request: Any, call: Call) -> Any:
+        await self._repository.unload(request.model_name, call.permit)
         return message("RepositoryModelUnloadResponse")()
 
-    async def _memory_status(self, request: Any, _context: Any) -> Any:
+    async def _memory_status(self, request: Any, _call: Call) -> Any:
         response = message("SystemSharedMemoryStatusResponse")()
         for region in self._memory.regions(request.name):
             told = response.regions[region.name]
             told.name, told.key, told.offset, told.byte_size = region.name, region.key, region.offset, region.nbytes
         return response
 
-    async def _memory_register(self, request: Any, _context: Any) -> Any:
+    async def _memory_register(self, request: Any, _call: Call) -> Any:
         self._memory.register(request.name, request.key, request.offset, request.byte_size)
         return message("SystemSharedMemoryRegisterResponse")()
 
-    async def _memory_unregister(self, request: Any, _context: Any) -> Any:
+    async def _memory_unregister(self, request: Any, _call: Call) -> Any:
         self._memory.unregister(request.name)
         return message("SystemSharedMemoryUnregisterResponse")()
 
     def _nothing(self, response: str) -> Answering:
-        async def answer(_request: Any, _context: Any) -> Any:
+        async def answer(_request: Any, _call: Call) -> Any:
             return message(response)()
 
         return answer
 
-    async def _infer(self, request: Any, context: Any) -> Any:
-        remaining_s = context.time_remaining()
+    async def _infer(self, request: Any, call: Call) -> Any:
         return await self._serving.infer(
             request.model_name,
             request.model_version,
-            lambda: question_of(request, self._memory, remaining_s),
+            lambda: question_of(request, self._memory, call.remaining_s),
             lambda reply: response_of(reply, request, self._memory),
+            call.permit,
         )
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> None:
         """Answers as they come, each with its request's id. Whoever does not read them is not read from either."""
         writing, room = asyncio.Lock(), asyncio.Semaphore(MOST_OF_A_STREAM)
+        try:
+            permit = self._permit(context)
+        except Refused as refused:
+            await refuse(context, refused)
 
         async def answer(request: bytes) -> None:
             try:
-                response = await self._streamed(request, context)
+                response = await self._streamed(request, Call(permit, context.time_remaining()))
                 async with writing:
                     await context.write(response)
             finally:
@@ -139,18 +154,36 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
                 await room.acquire()
                 under_way.create_task(answer(request))
 
-    async def _streamed(self, data: bytes, context: Any) -> Any:
+    async def _streamed(self, data: bytes, call: Call) -> Any:
         response = message("ModelStreamInferResponse")()
         request = message("ModelInferRequest")()
         try:
             request = read(message("ModelInferRequest").FromString, data)
-            response.infer_response.CopyFrom(await self._infer(request, context))
+            response.infer_response.CopyFrom(await self._infer(request, call))
         except Refused as refused:
             response.error_message = str(refused)
             response.infer_response.id = request.id
         if request.parameters[FINAL_WANTED].bool_param:
             response.infer_response.parameters[FINAL].bool_param = True
         return response
+
+    def _permit(self, context: Any) -> Permit:
+        told = dict(context.invocation_metadata() or ())
+        return self._permits.of(told.get("authorization"))
+
+    def _refusing(self, answer: Answering, rpc: Rpc) -> Callable[[bytes, Any], Awaitable[Any]]:
+        """The same, from bytes, for who may ask; with what it raises told as gRPC has it."""
+
+        async def told(data: bytes, context: Any) -> Any:
+            try:
+                permit = ANYBODY if rpc.name in OPEN else self._permit(context)
+                return await answer(read(rpc.read, data), Call(permit, context.time_remaining()))
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                await refuse(context, refusal_of(error))
+
+        return told
 
 
 def read(how: Callable[[bytes], Any], data: bytes) -> Any:
@@ -159,20 +192,6 @@ def read(how: Callable[[bytes], Any], data: bytes) -> Any:
         return how(data)
     except DecodeError as error:
         raise invalid(f"the request is no message of this rpc: {error}") from None
-
-
-def _refusing(answer: Answering, rpc: Rpc) -> Answering:
-    """The same, from bytes, with what it raises told as gRPC has it."""
-
-    async def told(data: bytes, context: Any) -> Any:
-        try:
-            return await answer(read(rpc.read, data), context)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            await refuse(context, refusal_of(error))
-
-    return told
 
 
 async def refuse(context: Any, refused: Refused) -> NoReturn:

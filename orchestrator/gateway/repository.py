@@ -5,6 +5,7 @@ from typing import Protocol
 
 from orchestrator.gateway import describing
 from orchestrator.gateway.faults import Fault, Refused, invalid
+from orchestrator.gateway.permits import ANYBODY, Permit
 from orchestrator.gateway.serving import Serving
 
 
@@ -30,8 +31,11 @@ class Repository:
     def __init__(self, serving: Serving, deployer: Deployer | None = None) -> None:
         self._serving, self._deployer = serving, deployer
 
-    def index(self) -> list[dict[str, str]]:
-        """All models with their states."""
+    def index(self, permit: Permit = ANYBODY) -> list[dict[str, str]]:
+        """All models that are permitted, with their states."""
+        return [one for one in self._all() if permit.opens(one["name"])]
+
+    def _all(self) -> list[dict[str, str]]:
         source = self._serving.source
         running = [(model, source.is_ready(model.name)) for name in source.models() if (model := source.model(name))]
         known = {model.name for model, _ in running}
@@ -39,14 +43,16 @@ class Repository:
         unloaded = [{"name": name, "version": "", "state": "UNAVAILABLE", "reason": "unloaded"} for name in others]
         return [*describing.index(running), *unloaded]
 
-    async def load(self, name: str, parameters: Sequence[str] = ()) -> None:
+    async def load(self, name: str, parameters: Sequence[str] = (), permit: Permit = ANYBODY) -> None:
         """Bring a model up, or have it as its spec says now. Refused where there is no spec of that name."""
+        permit.check_loads(name)
         if parameters:
             raise invalid(f"model {name!r}: parameters {', '.join(parameters)} are not known; its spec says all")
         await self._allowed().deploy(self._known(name))
 
-    async def unload(self, name: str) -> None:
+    async def unload(self, name: str, permit: Permit = ANYBODY) -> None:
         """Delete a model's deployment."""
+        permit.check_loads(name)
         deployer = self._allowed()
         self._serving.model(name)
         await deployer.delete(name)

@@ -19,6 +19,8 @@ from starlette.routing import Route
 
 from orchestrator.gateway import describing
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
+from orchestrator.gateway.models import Model
+from orchestrator.gateway.permits import ANYBODY, Permit, Permits
 from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.rest_body import Asked, parsed
 from orchestrator.gateway.serving import Serving
@@ -29,6 +31,7 @@ MOST_BYTES = 256 << 20
 JSON, BINARY = "application/json", "application/octet-stream"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MODEL, VERSIONED = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+OPEN = ("/v2", "/v2/health/live", "/v2/health/ready")  # to whoever looks whether it is there
 Answering = Callable[[Request], Awaitable[Response]]
 
 
@@ -57,9 +60,16 @@ class Rest:
     """Speaks for a Serving."""
 
     def __init__(
-        self, serving: Serving, repository: Repository, memory: SharedMemory, *, most_bytes: int = MOST_BYTES
+        self,
+        serving: Serving,
+        repository: Repository,
+        memory: SharedMemory,
+        permits: Permits,
+        *,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         self._serving, self._repository, self._memory, self._most_bytes = serving, repository, memory, most_bytes
+        self._permits = permits
 
     def app(self) -> Starlette:
         """What an ASGI server runs."""
@@ -89,10 +99,26 @@ class Rest:
                 ("POST", f"{at}/region/{{region}}/unregister", end),
             ]
         others.append(("POST", "/v2/systemsharedmemory/region/{region}/register", self._register))
-        routes = [_route(method, path, answer) for method, path, answer in others]
+        routes = [self._route(method, path, answer) for method, path, answer in others]
         for path in (MODEL, VERSIONED):
-            routes += [_route(method, path + tail, answer) for tail, (method, answer) in of_models.items()]
+            routes += [self._route(method, path + tail, answer) for tail, (method, answer) in of_models.items()]
         return Starlette(routes=routes, exception_handlers={HTTPException: _no_such, Exception: _broken})
+
+    def _route(self, method: str, path: str, answer: Answering) -> Route:
+        async def told(request: Request) -> Response:
+            try:
+                header = request.headers.get("authorization")
+                request.state.permit = ANYBODY if path in OPEN else self._permits.of(header)
+                return await answer(request)
+            except ClientDisconnect:
+                return Response(status_code=Fault.CANCELLED.http)
+            except Exception as error:
+                return _refused(refusal_of(error))
+
+        return Route(path, told, methods=[method])
+
+    def _model(self, request: Request) -> Model:
+        return self._serving.model(*_which(request), _permit(request))
 
     async def _server(self, _request: Request) -> Response:
         return _json(describing.server())
@@ -106,43 +132,49 @@ class Rest:
         return _json({"ready": is_ready}, 200 if is_ready else 503)
 
     async def _metadata(self, request: Request) -> Response:
-        return _json(describing.metadata(self._serving.model(*_which(request))))
+        return _json(describing.metadata(self._model(request)))
 
     async def _ready(self, request: Request) -> Response:
-        model = self._serving.model(*_which(request))
+        model = self._model(request)
         is_ready = self._serving.source.is_ready(model.name)
         return _json({"name": model.name, "ready": is_ready}, 200 if is_ready else 503)
 
     async def _config(self, request: Request) -> Response:
-        return _json(describing.config(self._serving.model(*_which(request))))
+        return _json(describing.config(self._model(request)))
 
     async def _statistics(self, request: Request) -> Response:
-        return _json(describing.statistics(self._serving.counted(*_which(request))))
+        return _json(describing.statistics(self._serving.counted(*_which(request), _permit(request))))
 
     async def _infer(self, request: Request) -> Response:
         body = await self._body(request)
-        under_way = asyncio.ensure_future(self._answer(*_which(request), Asked(body, _json_bytes(request))))
+        under_way = asyncio.ensure_future(self._answer(request, Asked(body, _json_bytes(request))))
         answer, json_bytes = await _unless_gone(request, under_way)
         headers = {} if json_bytes is None else {HEADER_LENGTH: str(json_bytes)}
         return _packed(request, answer, JSON if json_bytes is None else BINARY, headers)
 
-    async def _answer(self, model: str, version: str, asked: Asked) -> tuple[bytes, int | None]:
-        memory = self._memory
+    async def _answer(self, request: Request, asked: Asked) -> tuple[bytes, int | None]:
+        memory, (model, version) = self._memory, _which(request)
         return await self._serving.infer(
-            model, version, lambda: asked.question(memory), lambda reply: asked.answer(reply, memory)
+            model,
+            version,
+            lambda: asked.question(memory),
+            lambda reply: asked.answer(reply, memory),
+            _permit(request),
         )
 
     async def _index(self, request: Request) -> Response:
         asked: IndexBody = await self._parsed(request, IndexBody)
-        return _json([one for one in self._repository.index() if not asked.ready or one["state"] == "READY"])
+        return _json(
+            [one for one in self._repository.index(_permit(request)) if not asked.ready or one["state"] == "READY"]
+        )
 
     async def _load(self, request: Request) -> Response:
         asked: LoadBody = await self._parsed(request, LoadBody)
-        await self._repository.load(request.path_params["model"], list(asked.parameters))
+        await self._repository.load(request.path_params["model"], list(asked.parameters), _permit(request))
         return _json({})
 
     async def _unload(self, request: Request) -> Response:
-        await self._repository.unload(request.path_params["model"])
+        await self._repository.unload(request.path_params["model"], _permit(request))
         return _json({})
 
     async def _regions(self, request: Request) -> Response:
@@ -186,18 +218,6 @@ class Rest:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _route(method: str, path: str, answer: Answering) -> Route:
-    async def told(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except ClientDisconnect:
-            return Response(status_code=Fault.CANCELLED.http)
-        except Exception as error:
-            return _refused(refusal_of(error))
-
-    return Route(path, told, methods=[method])
-
-
 async def _unless_gone(request: Request, under_way: "asyncio.Future[Any]") -> Any:
     """The answer, unless the client goes away before: then nobody works on it any more."""
     gone = asyncio.ensure_future(_gone(request))
@@ -214,6 +234,11 @@ async def _unless_gone(request: Request, under_way: "asyncio.Future[Any]") -> An
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         continue
+
+
+def _permit(request: Request) -> Permit:
+    found: Permit = request.state.permit
+    return found
 
 
 def _which(request: Request) -> tuple[str, str]:
@@ -264,6 +289,8 @@ def _json(value: Any, status: int = 200) -> Response:
 
 def _refused(refused: Refused) -> Response:
     response = _json({"error": str(refused)}, refused.fault.http)
+    if refused.fault is Fault.UNAUTHENTICATED:
+        response.headers["WWW-Authenticate"] = "Bearer"
     if refused.retry_s is not None:
         response.headers["Retry-After"] = str(max(1, round(refused.retry_s)))
     return response

@@ -12,6 +12,7 @@ from orchestrator.answers import Answer
 from orchestrator.gateway.datatypes import BYTES, DATATYPE_OF
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
 from orchestrator.gateway.models import Model, Output, Question, Reply, Source, Wanted, check_wanted, feeds_of
+from orchestrator.gateway.permits import ANYBODY, Permit
 from orchestrator.gateway.statistics import Counted, Statistics
 
 BUDGET_S = 30.0
@@ -27,17 +28,19 @@ class Serving:
         self.source, self.statistics = source, Statistics()
         self._budget_s = budget_s
 
-    def model(self, name: str, version: str = "") -> Model:
-        """A model of which there is such a version."""
+    def model(self, name: str, version: str = "", permit: Permit = ANYBODY) -> Model:
+        """A model of which there is such a version, if it is permitted."""
+        permit.check(name)
         found = self.source.model(name)
         if found is None:
-            there = ", ".join(self.source.models()) or "none"
+            there = ", ".join(filter(permit.opens, self.source.models())) or "none"
             raise Refused(Fault.NOT_FOUND, f"no model {name!r}; there is {there}")
         found.numbered(version)
         return found
 
-    def is_ready(self, name: str, version: str = "") -> bool:
+    def is_ready(self, name: str, version: str = "", permit: Permit = ANYBODY) -> bool:
         """Whether the model would answer; False for one that there is not."""
+        permit.check(name)
         try:
             self.model(name, version)
         except Refused:
@@ -48,9 +51,9 @@ class Serving:
         """Whether every model would answer."""
         return self.source.is_live() and all(self.source.is_ready(name) for name in self.source.models())
 
-    def counted(self, name: str = "", version: str = "") -> list[tuple[str, int, Counted]]:
-        """Statistics of one model, or of all; of the versions that answer now and those that did."""
-        names = (self.model(name, version).name,) if name else self.source.models()
+    def counted(self, name: str = "", version: str = "", permit: Permit = ANYBODY) -> list[tuple[str, int, Counted]]:
+        """Statistics of one model, or of all that are permitted; of versions that answer now and those that did."""
+        names = [self.model(name, version, permit).name] if name else [*filter(permit.opens, self.source.models())]
         for each in names:
             if (model := self.source.model(each)) is not None:
                 self.statistics.of(each, model.version)
@@ -61,12 +64,19 @@ class Serving:
             if each in names and (wanted is None or number in wanted)
         ]
 
-    async def infer(self, name: str, version: str, read: Callable[[], Question], write: Callable[[Reply], T]) -> T:
+    async def infer(
+        self,
+        name: str,
+        version: str,
+        read: Callable[[], Question],
+        write: Callable[[Reply], T],
+        permit: Permit = ANYBODY,
+    ) -> T:
         """What `write` makes of the answer to what `read` finds; however it ends is counted under the model's version.
 
         Refused from either is counted, too.
         """
-        model = self.model(name, version)
+        model = self.model(name, version, permit)
         numbered = model.numbered(version)
         counted = self.statistics.of(model.name, numbered or model.version)
         began_s = time.monotonic()

@@ -11,8 +11,9 @@ from nodes.backend import Array, TensorSpec
 from nodes.framing import HopTiming
 from orchestrator.answers import Answer
 from orchestrator.gateway.doors import Doors, Listen
-from orchestrator.gateway.models import Model, Source
-from orchestrator.gateway.repository import Deployer, Repository
+from orchestrator.gateway.models import Model
+from orchestrator.gateway.permits import Permits
+from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.serving import Serving
 
 T = TypeVar("T")
@@ -72,17 +73,14 @@ class Echo:
 class Served:
     """Doors over a source, in a thread with an event loop of its own."""
 
-    def __init__(self, deployer: Deployer | None = None, *, most_bytes: int = 1 << 20) -> None:
+    def __init__(self, permits: Permits | None = None, *, most_bytes: int = 1 << 20) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gateway", daemon=True)
         self._thread.start()
         self.echo = Echo()
-        self.open(self.echo, deployer, most_bytes)
-
-    def open(self, source: Source, deployer: Deployer | None, most_bytes: int) -> None:
-        self.serving = Serving(source)
-        listen = Listen(grpc="127.0.0.1:0", http="127.0.0.1:0", most_bytes=most_bytes)
-        self.doors = Doors(self.serving, Repository(self.serving, deployer), listen)
+        self.serving = Serving(self.echo)
+        listen = Listen(grpc="127.0.0.1:0", http="127.0.0.1:0", most_bytes=most_bytes, permits=permits or Permits())
+        self.doors = Doors(self.serving, Repository(self.serving), listen)
         self.do(self.doors.open())
         self.grpc, self.http = f"127.0.0.1:{self.doors.grpc}", f"127.0.0.1:{self.doors.http}"
 
