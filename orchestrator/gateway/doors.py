@@ -16,6 +16,7 @@ from nodes.errors import NodesError
 from nodes.metrics_endpoint import Endpoint
 from nodes.stream import bind, check_listen
 from orchestrator.gateway.grpc_service import GrpcService
+from orchestrator.gateway.http_protocol import Patient
 from orchestrator.gateway.messages import SERVICE
 from orchestrator.gateway.metrics import registry_of
 from orchestrator.gateway.permits import Permits
@@ -132,7 +133,7 @@ class Doors:
             access_log=False,
             lifespan="off",
             ws="none",
-            http="httptools",
+            http=Patient,
             loop="none",
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,

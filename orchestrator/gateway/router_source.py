@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from nodes.backend import Array
+from nodes.backend import Array, TensorSpec
 from orchestrator.answers import Answer
 from orchestrator.gateway.models import UNNUMBERED, Model
 from orchestrator.router import Router
@@ -30,7 +30,7 @@ class RouterSource:
             version=active.version or UNNUMBERED,
             versions=tuple(versions),
             inputs=active.inputs,
-            outputs=active.made,
+            outputs=active.made or tuple(TensorSpec(output, "", ()) for output in active.outputs),
         )
 
     def is_ready(self, name: str) -> bool:

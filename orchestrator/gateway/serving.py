@@ -128,7 +128,10 @@ def _output(model: Model, wanted: Wanted, array: Array) -> Output:
     dtype = next(spec.dtype for spec in model.outputs if spec.name == wanted.name)
     if wanted.classes:
         return Output(name=wanted.name, datatype=BYTES, array=_classes(wanted, array))
-    return Output(name=wanted.name, datatype=DATATYPE_OF[dtype], array=array)
+    datatype = DATATYPE_OF.get(dtype or array.dtype.name)  # a controller of before told no dtypes of outputs
+    if datatype is None:
+        raise Refused(Fault.UNSUPPORTED, f"output {wanted.name!r} is {dtype}, which the protocol has no datatype for")
+    return Output(name=wanted.name, datatype=datatype, array=array)
 
 
 def _classes(wanted: Wanted, array: Array) -> Array:

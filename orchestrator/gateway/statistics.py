@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from nodes.framing import HopTiming
 
 BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of latencies
+MOST_BATCHES = 64  # sizes that are told apart
 PARTS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 
 
@@ -54,10 +55,12 @@ class Counted:
         self.spans["success"].add(latency_s)
         self.latencies[bisect_left(BOUNDS_S, latency_s)] += 1
         self.spans["queue"].add(sum(hop.queue_s for hop in stages))
-        batch = self.batches.setdefault(rows, {part: Span() for part in parts})
         for part, seconds in parts.items():
             self.spans[part].add(seconds)
-            batch[part].add(seconds)
+        if rows in self.batches or len(self.batches) < MOST_BATCHES:
+            batch = self.batches.setdefault(rows, {part: Span() for part in parts})
+            for part, seconds in parts.items():
+                batch[part].add(seconds)
 
     def failed(self, latency_s: float, reason: str) -> None:
         """A request got no answer."""

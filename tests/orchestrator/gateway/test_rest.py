@@ -5,12 +5,14 @@ import http.client
 import json
 import socket
 import struct
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from nodes.errors import BadInput
 from orchestrator.errors import RequestFailed, RequestTimeout, Unavailable
+from orchestrator.gateway import http_protocol, rest
 from tests.eventually import eventually
 from tests.orchestrator.gateway.served import Served
 
@@ -223,6 +225,62 @@ def test_answers_are_not_held_back(served: Served) -> None:
     (held,) = server.server_state.connections
     assert held.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     connection.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"POST /v2/models/float32/infer HTT",
+        b"GET /v2 HTTP/1.1\r\nHost: x\r\nX: ",
+    ],
+)
+def test_whoever_never_ends_a_head_is_let_go(served: Served, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_S", 0.05)
+    with raw(served) as connection:
+        connection.sendall(sent)
+        assert ended(connection)
+
+
+def test_whoever_never_ends_a_body_is_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "BODY_S", 0.05)
+    with raw(served) as connection:
+        connection.sendall(b"POST /v2/models/float32/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        assert b" 400 " in connection.recv(1 << 16).splitlines()[0]
+
+
+def test_a_head_without_end_is_not_kept(served: Served) -> None:
+    with raw(served) as connection:
+        connection.sendall(b"GET /v2 HTTP/1.1\r\n")
+        with suppress(OSError):
+            for number in range(1000):
+                connection.sendall(b"X-%d: %s\r\n" % (number, b"y" * 1000))
+        assert ended(connection)
+
+
+@pytest.mark.parametrize("line", [b"GET /\xff HTTP/1.1", b"GET /%FF HTTP/1.1", b"GET //[ HTTP/1.1", b"\0\1\2"])
+def test_lines_that_are_no_http_end_their_connection_only(served: Served, line: bytes) -> None:
+    with raw(served) as connection:
+        connection.sendall(line + b"\r\nHost: x\r\n\r\n")
+        answer = connection.recv(1 << 16)
+        assert not answer or b" 4" in answer.splitlines()[0]
+    assert ask(served, "GET", "/v2")[0] == 200
+
+
+def raw(served: Served) -> socket.socket:
+    """A connection, by its bytes."""
+    host, port = served.http.split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the other end closes it, after whatever it still says."""
+    try:
+        while connection.recv(1 << 16):
+            continue
+    except ConnectionError:
+        return True
+    return True
 
 
 def test_half_precision_goes_as_a_list_too(served: Served) -> None:
