@@ -38,8 +38,9 @@ class Endpoint:
         kind = _ServerV6 if ":" in host else _Server
         try:
             self._server = make_server(host.strip("[]"), port, make_wsgi_app(registry), kind, _Quiet)
-        except OSError as error:
-            raise NodesError(f"metrics can't listen on {host}:{port}: {error.strerror}; choose another") from None
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise NodesError(f"metrics can't listen on {host}:{port}: {why}; choose another") from None
         self.port = int(self._server.server_address[1])
         self._thread = Thread(target=self._server.serve_forever, name="metrics", daemon=True)
         self._thread.start()

@@ -93,12 +93,13 @@ class Bond:
 
     def call(self, method: str, *args: Any) -> Any:
         """Call the controller; what can be awaited or got. ClusterError while it is away."""
-        if self.actor is None:
+        actor = self.actor  # another thread may let go of it meanwhile
+        if actor is None:
             raise ClusterError(
                 f"the cluster at {self._address} does not answer; requests go on as they are routed, and it is joined "
                 "again when it is back"
             )
-        return getattr(self.actor, method).remote(*args)
+        return getattr(actor, method).remote(*args)
 
     def answers(self) -> bool:
         """Whether something takes connections where the head is."""

@@ -23,6 +23,7 @@ from orchestrator.bond import tie
 from orchestrator.errors import ClusterError, JournalError, UnknownDeployment
 from orchestrator.following import Following
 from orchestrator.handing_over import handed_over
+from orchestrator.loops import end_tasks
 from orchestrator.recording import copy_journal
 from orchestrator.request_log import JOURNAL, REQUESTS, Ended
 from orchestrator.rollout_terms import RolloutTerms
@@ -325,7 +326,7 @@ class Client:
                 self._ask(farewell, *([self._router.name] if farewell == "leave" else []), timeout_s=FAREWELL_S)
         with suppress(TimeoutError):
             self._start(self._router.close()).result(timeout=FAREWELL_S)
-            self._start(_end_tasks()).result(timeout=FAREWELL_S)
+            self._start(end_tasks()).result(timeout=FAREWELL_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
         self._loop.close()
@@ -345,13 +346,3 @@ class Client:
 
     def _start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-
-async def _end_tasks() -> None:
-    """Cancel whatever still runs in this loop; again, as a wait that has just ended swallows the first word of it."""
-    for _ in range(3):
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        if others:
-            await asyncio.wait(others, timeout=1.0)

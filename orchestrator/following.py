@@ -7,7 +7,10 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+from ray.exceptions import RayTaskError
+
 from orchestrator.bond import AWAY, Bond
+from orchestrator.errors import UnknownDeployment
 from orchestrator.router import Router
 from orchestrator.routers import Command, Drain, Offer, Rejoin, Renew, Switch, Try
 from policies.rollout import Tally
@@ -102,13 +105,19 @@ class Following:
 
     async def join(self, name: str) -> None:
         """Have a deployment's routes from now on, once it serves. One of AWAY; UnknownDeployment as Ray tells it."""
-        await self._join([name])
+        await self._call("join", name)
         if name not in self.joined:
             self.joined.append(name)
 
     async def _join(self, deployments: Iterable[str]) -> None:
+        """Those that are gone are joined no more, and do not keep the others from it."""
         for name in list(deployments):
-            await self._call("join", name)
+            try:
+                await self._call("join", name)
+            except RayTaskError as error:
+                if not isinstance(error.cause, UnknownDeployment):
+                    raise
+                self.joined[:] = [other for other in self.joined if other != name]
 
     async def _obey(self, command: Command) -> None:
         match command:

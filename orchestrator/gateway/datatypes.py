@@ -22,9 +22,10 @@ DTYPE_OF = {
     "INT16": "int16", "INT32": "int32", "INT64": "int64", "FP16": "float16", BFLOAT16: "bfloat16", "FP32": "float32",
     "FP64": "float64", BYTES: "string",
 }  # fmt: skip
+_KINDS: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}  # what JSON may give for each
 DATATYPE_OF = {dtype: datatype for datatype, dtype in DTYPE_OF.items()}
 _HELD: dict[str, np.dtype[Any]] = {BFLOAT16: np.dtype(np.uint16), BYTES: np.dtype(np.object_)}
-MOST_ELEMENTS = 1 << 40  # of a shape: beyond it nothing could be sent anyway
+MOST_ELEMENTS, MOST_RANK = 1 << 40, 64  # beyond, nothing could be sent anyway; numpy has no more dimensions
 
 
 def held_as(datatype: str) -> np.dtype[Any]:
@@ -36,12 +37,13 @@ def held_as(datatype: str) -> np.dtype[Any]:
 
 def elements(name: str, shape: Sequence[int]) -> int:
     """How many a tensor of this shape has. Refused for a shape that can't be."""
-    if any(extent < 0 for extent in shape):
-        raise invalid(f"input {name!r}: shape {list(shape)} has a negative extent")
-    count = prod(shape)
-    if count > MOST_ELEMENTS:
-        raise invalid(f"input {name!r}: shape {list(shape)} has {count:,} elements")
-    return count
+    if len(shape) > MOST_RANK:
+        raise invalid(f"input {name!r}: its shape has {len(shape)} dimensions, {MOST_RANK} are the most")
+    if any(not 0 <= extent <= MOST_ELEMENTS for extent in shape):
+        raise invalid(f"input {name!r}: an extent of its shape is below 0 or beyond {MOST_ELEMENTS:,}")
+    if prod(extent or 1 for extent in shape) > MOST_ELEMENTS:
+        raise invalid(f"input {name!r}: its shape has more than {MOST_ELEMENTS:,} elements")
+    return prod(shape)
 
 
 def from_raw(name: str, datatype: str, shape: Sequence[int], data: bytes | memoryview) -> Array:
@@ -59,7 +61,7 @@ def _parted(name: str, data: bytes | memoryview, count: int) -> list[bytes]:
     """The elements of BYTES."""
     found: list[bytes] = []
     at, view = 0, memoryview(data)
-    while at < len(view):
+    while at < len(view) and len(found) <= count:
         end = at + _LENGTH.size
         if end <= len(view):
             end += _LENGTH.unpack_from(view, at)[0]
@@ -68,7 +70,8 @@ def _parted(name: str, data: bytes | memoryview, count: int) -> list[bytes]:
         found.append(bytes(view[at + _LENGTH.size : end]))
         at = end
     if len(found) != count:
-        raise invalid(f"input {name!r}: {len(found)} elements of BYTES came, its shape has {count}")
+        came = len(found) if len(found) < count else "more"
+        raise invalid(f"input {name!r}: {came} elements of BYTES came, its shape has {count}")
     return found
 
 
@@ -84,51 +87,43 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
     dtype, count = held_as(datatype), elements(name, shape)
     if datatype == BFLOAT16:
         raise invalid(f"input {name!r}: BF16 goes as raw bytes only")
+    flat = values.reshape(-1) if isinstance(values, np.ndarray) else list(_flat(values))
+    if len(flat) != count:
+        raise invalid(f"input {name!r}: {len(flat)} values came, shape {list(shape)} has {count}")
     if datatype == BYTES:
-        flat = [_as_bytes(name, value) for value in _flat(values)]
-        _check_count(name, len(flat), count, shape)
-        return _objects(flat, shape)
+        return _objects([_as_bytes(name, value) for value in flat], shape)
+    if isinstance(flat, np.ndarray):
+        return _within(name, datatype, flat, dtype).reshape(shape)
+    strange = set(map(type, flat)) - _KINDS[dtype.kind]
+    if strange:
+        raise invalid(
+            f"input {name!r}: its data is no {datatype}: {', '.join(sorted(one.__name__ for one in strange))}"
+        )
     try:
-        array = np.array(values) if len(values) else np.empty(0, dtype)
-        if dtype.kind == "u" and array.dtype.kind == "f":  # what numpy makes of whole numbers on both sides of 2^63
-            array = _whole(values)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise invalid(f"input {name!r}: its data is no tensor: {error}") from None
-    _check_count(name, array.size, count, shape)
-    return _exactly(name, datatype, array, dtype).reshape(shape)
+        with np.errstate(over="ignore"):  # infinity is what a float of that size is
+            return np.array(flat, dtype).reshape(shape)
+    except OverflowError:
+        raise invalid(f"input {name!r}: a value is beyond {datatype}") from None
 
 
-def _whole(values: Any) -> Array:
-    """Whole numbers as such; anything else as it is."""
-    held = np.array(values, np.object_)
-    return held.astype(np.uint64) if all(type(value) is int for value in held.reshape(-1)) else np.array(values)
-
-
-def _check_count(name: str, came: int, count: int, shape: Sequence[int]) -> None:
-    if came != count:
-        raise invalid(f"input {name!r}: {came} values came, shape {list(shape)} has {count}")
-
-
-def _exactly(name: str, datatype: str, array: Array, dtype: np.dtype[Any]) -> Array:
-    """The same values in their datatype; Refused for a kind that it doesn't hold, or a value beyond it."""
-    kinds = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}[dtype.kind]
-    if array.size and array.dtype.kind not in kinds:
-        raise invalid(f"input {name!r}: its data is no {datatype}")
+def _within(name: str, datatype: str, array: Array, dtype: np.dtype[Any]) -> Array:
+    """Values of a wider type, as protobuf has them, in their own."""
     if dtype.kind in "iu" and array.size:
         limits = np.iinfo(dtype)
-        least, most = array.min(), array.max()
-        if least < limits.min or most > limits.max:
-            raise invalid(f"input {name!r}: values from {least} to {most} are beyond {datatype}")
-    with np.errstate(over="ignore"):  # infinity is what a float of that size is
-        return array.astype(dtype, copy=False)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise invalid(f"input {name!r}: a value is beyond {datatype}")
+    return array.astype(dtype, copy=False)
 
 
 def _flat(values: Any) -> Iterable[Any]:
-    if not isinstance(values, list | tuple):
+    if not isinstance(values, list):
         yield values
         return
     for value in values:
-        yield from _flat(value)
+        if isinstance(value, list):
+            yield from _flat(value)
+        else:
+            yield value
 
 
 def _as_bytes(name: str, value: Any) -> bytes:

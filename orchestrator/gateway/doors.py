@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from nodes.errors import NodesError
 from nodes.metrics_endpoint import Endpoint
 from nodes.stream import bind, check_listen
-from orchestrator.gateway.grpc_service import GrpcService
+from orchestrator.gateway.faults import Refused
+from orchestrator.gateway.grpc_service import GrpcService, refuse
 from orchestrator.gateway.http_protocol import Patient
 from orchestrator.gateway.messages import SERVICE
 from orchestrator.gateway.metrics import registry_of
@@ -27,6 +28,7 @@ from orchestrator.gateway.shared_memory import SharedMemory
 
 GRACE_S = 5.0  # for what is under way when a gateway ends
 KEEP_ALIVE_S = 30
+MOST_CONNECTIONS, MOST_CALLS = 1024, 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,17 +48,24 @@ class Listen:
         for listen in (self.grpc, self.http):
             if listen is not None:
                 check_listen(listen, None if self.permits.are_open else "asked for", way_out="--tokens FILE")
+        if self.metrics is not None:
+            check_listen(self.metrics, "none is needed for figures")
 
 
 class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """grpc.health.v1: the whole server under "", each model under its name."""
 
-    def __init__(self, serving: Serving) -> None:
-        self._serving = serving
+    def __init__(self, serving: Serving, permits: Permits) -> None:
+        self._serving, self._permits = serving, permits
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
         """Whether it serves; NOT_FOUND for a name that nobody has."""
         source = self._serving.source
+        if request.service not in ("", SERVICE):
+            try:
+                self._permits.of(dict(context.invocation_metadata() or ()).get("authorization")).check(request.service)
+            except Refused as refused:
+                await refuse(context, refused)
         if request.service in ("", SERVICE):
             is_serving = self._serving.all_ready()
         elif request.service in source.models():
@@ -114,11 +123,11 @@ class Doors:
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
         )
-        server = grpc.aio.server(options=options)
+        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_CALLS)
         server.add_generic_rpc_handlers(
             (GrpcService(self._serving, self._repository, self._memory, self._listen.permits),)
         )
-        health_pb2_grpc.add_HealthServicer_to_server(_Health(self._serving), server)
+        health_pb2_grpc.add_HealthServicer_to_server(_Health(self._serving, self._listen.permits), server)
         port = bind(server, listen)
         await server.start()
         self._grpc_server, self.grpc = server, port
@@ -136,6 +145,7 @@ class Doors:
             http=Patient,
             loop="none",
             server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=round(GRACE_S),
         )
@@ -163,9 +173,11 @@ def _bound(listen: str) -> socket.socket:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind((host.strip("[]"), int(port)))
         held.listen(1024)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         held.close()
-        raise NodesError(f"can't listen on {listen}: {getattr(error, 'strerror', error)}; choose another") from None
+        raise NodesError(
+            f"can't listen on {listen}: {getattr(error, 'strerror', None) or error}; choose another"
+        ) from None
     return held
 
 

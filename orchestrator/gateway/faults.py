@@ -20,6 +20,7 @@ from orchestrator.errors import (
 from partitioner.errors import InvalidModel
 
 RETRY_S = 1.0
+MOST_SAID = 1500  # characters: some messages name what clients sent, and gRPC puts them into a trailer of 8 kB
 
 
 class Fault(Enum):
@@ -51,7 +52,9 @@ class Refused(OrchestratorError):
     """A request that gets no answer; the message is for its client. `retry_s`: when asking again may help."""
 
     def __init__(self, fault: Fault, message: str, *, retry_s: float | None = None) -> None:
-        super().__init__(message)
+        super().__init__(
+            message if len(message) <= MOST_SAID else f"{message[:MOST_SAID]}…"
+        )  # gRPC has it in a trailer
         self.fault = fault
         self.retry_s = RETRY_S if retry_s is None and fault is Fault.UNAVAILABLE else retry_s
 

@@ -103,18 +103,21 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
         await self._repository.unload(request.model_name, call.permit)
         return message("RepositoryModelUnloadResponse")()
 
-    async def _memory_status(self, request: Any, _call: Call) -> Any:
+    async def _memory_status(self, request: Any, call: Call) -> Any:
         response = message("SystemSharedMemoryStatusResponse")()
+        call.permit.check_memory()
         for region in self._memory.regions(request.name):
             told = response.regions[region.name]
             told.name, told.key, told.offset, told.byte_size = region.name, region.key, region.offset, region.nbytes
         return response
 
-    async def _memory_register(self, request: Any, _call: Call) -> Any:
+    async def _memory_register(self, request: Any, call: Call) -> Any:
+        call.permit.check_memory()
         self._memory.register(request.name, request.key, request.offset, request.byte_size)
         return message("SystemSharedMemoryRegisterResponse")()
 
-    async def _memory_unregister(self, request: Any, _call: Call) -> Any:
+    async def _memory_unregister(self, request: Any, call: Call) -> Any:
+        call.permit.check_memory()
         self._memory.unregister(request.name)
         return message("SystemSharedMemoryUnregisterResponse")()
 
@@ -134,25 +137,30 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
         )
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> None:
-        """Answers as they come, each with its request's id. Whoever does not read them is not read from either."""
-        writing, room = asyncio.Lock(), asyncio.Semaphore(MOST_OF_A_STREAM)
+        """Answers in the order of their requests. Whoever does not read them is not read from either."""
         try:
             permit = self._permit(context)
         except Refused as refused:
             await refuse(context, refused)
+        room = asyncio.Semaphore(MOST_OF_A_STREAM)
 
-        async def answer(request: bytes) -> None:
+        async def answer(request: bytes, before: asyncio.Event, written: asyncio.Event) -> None:
             try:
                 response = await self._streamed(request, Call(permit, context.time_remaining()))
-                async with writing:
-                    await context.write(response)
+                await before.wait()
+                await context.write(response)
             finally:
+                written.set()
                 room.release()
 
+        before = asyncio.Event()
+        before.set()
         async with asyncio.TaskGroup() as under_way:
             async for request in requests:
                 await room.acquire()
-                under_way.create_task(answer(request))
+                written = asyncio.Event()
+                under_way.create_task(answer(request, before, written))
+                before = written
 
     async def _streamed(self, data: bytes, call: Call) -> Any:
         response = message("ModelStreamInferResponse")()
@@ -160,8 +168,8 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
         try:
             request = read(message("ModelInferRequest").FromString, data)
             response.infer_response.CopyFrom(await self._infer(request, call))
-        except Refused as refused:
-            response.error_message = str(refused)
+        except Exception as error:
+            response.error_message = str(refusal_of(error))
             response.infer_response.id = request.id
         if request.parameters[FINAL_WANTED].bool_param:
             response.infer_response.parameters[FINAL].bool_param = True

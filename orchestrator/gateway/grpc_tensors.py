@@ -1,6 +1,7 @@
 """ModelInfer's messages and what they mean: questions of requests, responses of replies."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from orchestrator.gateway.faults import invalid
 from orchestrator.gateway.messages import message
 from orchestrator.gateway.models import Given, Question, Reply
 from orchestrator.gateway.places import Places, budget_of, wanted_of
-from orchestrator.gateway.shared_memory import SharedMemory
+from orchestrator.gateway.shared_memory import Place, SharedMemory
 
 _FIELDS = {
     "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents",
@@ -33,26 +34,26 @@ def question_of(request: Any, memory: SharedMemory, remaining_s: float | None = 
 
     `remaining_s`: what is left of the call's deadline.
     """
-    raw = list(request.raw_input_contents)
-    given = []
+    raw, given = iter(request.raw_input_contents), list[Given]()
+    is_raw = bool(request.raw_input_contents)
     for tensor in request.inputs:
         place = Places.of(f"input {tensor.name!r}", parameters_of(tensor.parameters))
         has_contents = tensor.HasField("contents")
-        if place is not None and has_contents:
-            raise invalid(f"input {tensor.name!r}: it has contents, and lies in shared memory")
+        if has_contents and (place is not None or is_raw):
+            other = "it lies in shared memory" if place is not None else "raw_input_contents"
+            raise invalid(f"input {tensor.name!r}: contents and {other} can't be given together")
         if place is not None:
-            array = from_raw(tensor.name, tensor.datatype, tensor.shape, memory.read(place))
-        elif request.raw_input_contents:
-            if has_contents:
-                raise invalid(f"input {tensor.name!r}: contents and raw_input_contents can't be given together")
-            if not raw:
+            read = partial(_from_memory, tensor, memory, place)
+        elif is_raw:
+            data = next(raw, None)
+            if data is None:
                 raise invalid(f"input {tensor.name!r}: raw_input_contents has no bytes for it")
-            array = from_raw(tensor.name, tensor.datatype, tensor.shape, raw.pop(0))
+            read = partial(from_raw, tensor.name, tensor.datatype, tensor.shape, data)
         else:
-            array = _from_contents(tensor)
-        given.append(Given(name=tensor.name, datatype=tensor.datatype, array=array))
-    if raw:
-        raise invalid(f"raw_input_contents has {len(raw)} more than there are inputs that need one")
+            read = partial(_from_contents, tensor)
+        given.append(Given(name=tensor.name, datatype=tensor.datatype, shape=tuple(tensor.shape), read=read))
+    if next(raw, None) is not None:
+        raise invalid("raw_input_contents has more than there are inputs that need one")
     parameters = parameters_of(request.parameters)
     return Question(
         id=request.id,
@@ -65,6 +66,10 @@ def question_of(request: Any, memory: SharedMemory, remaining_s: float | None = 
 
 def _outputs(request: Any) -> list[tuple[str, dict[str, Any]]]:
     return [(one.name, parameters_of(one.parameters)) for one in request.outputs]
+
+
+def _from_memory(tensor: Any, memory: SharedMemory, place: Place) -> Array:
+    return from_raw(tensor.name, tensor.datatype, tensor.shape, memory.read(place))
 
 
 def _from_contents(tensor: Any) -> Array:

@@ -82,7 +82,7 @@ def _failures(counted: Rows) -> Iterator[Metric]:
     ours, theirs = _both(*names, "Requests without an answer", "reason")
     for labels, each in counted:
         told: dict[str, int] = {}
-        for reason, many in each.failures.items():
+        for reason, many in dict(each.failures).items():
             ours.add_metric((*labels, reason.lower()), many)
             name = REASONS.get(Fault[reason], "OTHER")
             told[name] = told.get(name, 0) + many

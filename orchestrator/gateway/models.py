@@ -1,15 +1,16 @@
 """Deployments as their clients see them: models with versions, tensors and readiness."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nodes.backend import Array, TensorSpec
 from orchestrator.answers import Answer
-from orchestrator.gateway.datatypes import DATATYPE_OF
+from orchestrator.gateway.datatypes import DATATYPE_OF, DTYPE_OF
 from orchestrator.gateway.faults import Fault, Refused, invalid
 
 PLATFORM = "isthmus"
+MOST_FAULTS, MOST_SHOWN, MOST_DIGITS = 5, 16, 18  # that are told
 UNNUMBERED = 1  # what a version is called whose number nobody told
 
 
@@ -30,8 +31,8 @@ class Model:
         """The version that a client names; None where it names none. Refused for one that is not there."""
         if not version:
             return None
-        if not (version.isascii() and version.isdecimal()):
-            raise invalid(f"model {self.name!r}: version {version!r} is no whole number")
+        if not (version.isascii() and version.isdecimal() and len(version) <= MOST_DIGITS):
+            raise invalid(f"model {self.name!r}: {version[:40]!r} is no version's number")
         if int(version) not in self.versions:
             there = ", ".join(map(str, self.versions))
             raise Refused(Fault.NOT_FOUND, f"model {self.name!r} has no version {version}; there is {there}")
@@ -66,11 +67,12 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """One input as a client gave it."""
+    """One input as a client gave it; `read` makes the tensor of its data, once it is known to be one of the model's."""
 
     name: str
     datatype: str
-    array: Array
+    shape: tuple[int, ...]
+    read: Callable[[], Array]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,29 +116,34 @@ class Reply:
 def feeds_of(model: Model, question: Question) -> dict[str, Array]:
     """What the stages are given. Refused with all that is amiss: what was expected and what came."""
     known = {spec.name: spec for spec in model.inputs}
-    feeds: dict[str, Array] = {}
+    given: dict[str, Given] = {}
     faults: list[str] = []
-    for given in question.inputs:
-        spec = known.get(given.name)
+    for one in question.inputs:
+        spec = known.get(one.name)
         if spec is None:
-            faults.append(f"it has no input {given.name!r}")
-        elif given.name in feeds:
-            faults.append(f"input {given.name!r} is given twice")
+            faults.append(f"it has no input {one.name!r}")
+        elif one.name in given:
+            faults.append(f"input {one.name!r} is given twice")
         else:
-            faults += _misfits(spec, given)
-            feeds[given.name] = given.array
-    faults += [f"input {name!r} is missing" for name in known if name not in feeds]
+            faults += _misfits(spec, one)
+            given[one.name] = one
+        if len(faults) > MOST_FAULTS:
+            break
+    faults += [f"input {name!r} is missing" for name in known if name not in given]
     if faults:
-        raise invalid(f"model {model.name!r}: {'; '.join(faults)}; it takes {_told(model.inputs)}")
-    return feeds
+        raise invalid(f"model {model.name!r}: {'; '.join(faults[:MOST_FAULTS])}; it takes {_told(model.inputs)}")
+    return {name: one.read() for name, one in given.items()}
 
 
 def _misfits(spec: TensorSpec, given: Given) -> list[str]:
-    wanted, came, faults = DATATYPE_OF.get(spec.dtype, spec.dtype), given.array.shape, list[str]()
-    if given.datatype != wanted:
+    wanted, came, faults = DATATYPE_OF.get(spec.dtype, spec.dtype), given.shape, list[str]()
+    if given.datatype not in DTYPE_OF:
+        faults.append(f"input {spec.name!r}: there is no datatype {given.datatype!r}")
+    elif given.datatype != wanted:
         faults.append(f"input {spec.name!r} is {given.datatype}, expected {wanted}")
     if len(came) != len(spec.shape) or any(w not in (None, h) for w, h in zip(spec.shape, came, strict=True)):
-        faults.append(f"input {spec.name!r} has shape {list(came)}, expected {shape_of(spec)}")
+        shown = list(came) if len(came) <= MOST_SHOWN else f"of {len(came)} dimensions"
+        faults.append(f"input {spec.name!r} has shape {shown}, expected {shape_of(spec)}")
     return faults
 
 

@@ -62,6 +62,11 @@ class Permit:
         if not self.loads:
             raise Refused(Fault.FORBIDDEN, f"token {self.name!r} may not load and unload models")
 
+    def check_memory(self) -> None:
+        """Refused unless all models may be asked: regions are everybody's."""
+        if self.models is not None:
+            raise Refused(Fault.FORBIDDEN, f"token {self.name!r} may not use shared memory; it opens some models only")
+
 
 ANYBODY = Permit(loads=True)
 

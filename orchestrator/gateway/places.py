@@ -16,6 +16,9 @@ REGION, SIZE, OFFSET, CLASSES = (
 )
 
 
+MOST = 1 << 62
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Which outputs go into shared memory, and where."""
@@ -49,14 +52,20 @@ def wanted_of(outputs: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[Wanted,
 def budget_of(parameters: Mapping[str, Any], remaining_s: float | None) -> float | None:
     """Seconds that a request may take: its `timeout` in microseconds, and what is left of its call's deadline."""
     told = parameters.get("timeout", 0)
-    if isinstance(told, bool) or not isinstance(told, int) or told < 0:
-        raise invalid(f"parameter timeout: should be microseconds, is {told!r}")
+    if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told <= MOST:
+        raise invalid(f"parameter timeout: should be microseconds, is {_shown(told)}")
     known = [seconds for seconds in (remaining_s, told / 1e6 or None) if seconds is not None]
     return min(known, default=None)
 
 
 def _whole(what: str, parameters: Mapping[str, Any], name: str, otherwise: int | None = None) -> int:
     found = parameters.get(name, otherwise)
-    if isinstance(found, bool) or not isinstance(found, int) or found < 0:
-        raise invalid(f"{what}: parameter {name}: should be a whole number from 0 on, is {found!r}")
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= MOST:
+        raise invalid(f"{what}: parameter {name}: should be a whole number from 0 on, is {_shown(found)}")
     return found
+
+
+def _shown(value: Any) -> str:
+    """In a message; some whole numbers are too long to be written."""
+    is_long = isinstance(value, int) and abs(value) > MOST
+    return "beyond what there is" if is_long else repr(value)[:80]

@@ -24,6 +24,7 @@ from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.router_source import RouterSource
 from orchestrator.gateway.serving import BUDGET_S, Serving
 from orchestrator.gateway.spec_folder import SpecFolder
+from orchestrator.loops import end_tasks
 from orchestrator.telling import tell_links
 
 LOOK_S = 1.0  # between two looks at which deployments there are
@@ -79,12 +80,13 @@ async def _serve(bond: Bond, settings: GatewaySettings, announce: Callable[[Mapp
         ports = {"grpc": doors.grpc, "http": doors.http, "metrics": doors.metrics}
         announce(ports | {"pid": os.getpid(), "router": following.router.name})
         tasks.append(asyncio.create_task(_keep_looking(following, bond), name="gateway-look"))
-        await ended.wait()
+        over = asyncio.create_task(ended.wait(), name="gateway-ended")
+        done, _ = await asyncio.wait({over, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {over}:
+            task.result()  # none of them ends by itself: it raises what ended it
     finally:
         await doors.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks()
         with suppress(*AWAY):
             await asyncio.wait_for(bond.call("leave", following.router.name), FAREWELL_S)
         await following.router.close()
@@ -122,12 +124,18 @@ async def _keep_looking(following: Following, bond: Bond) -> None:
 
 
 async def look(following: Following, bond: Bond) -> None:
-    """Join deployments that are new, and forget those that are gone."""
+    """Join deployments that are new or anew, and send nothing more into those that are gone."""
+    router, joined = following.router, following.joined
     try:
-        names = (await asyncio.wait_for(bond.call("status"), ASKED_S))["deployments"]
-        following.joined[:] = [name for name in following.joined if name in names]
-        for name in [name for name in names if name not in following.joined]:
+        there = (await asyncio.wait_for(bond.call("status"), ASKED_S))["deployments"]
+        for name in [
+            name for name, facts in there.items() if name not in joined or router.name not in facts["routers"]
+        ]:
             with suppress(RayTaskError):  # it does not serve yet, or was deleted since
                 await following.join(name)
     except AWAY:
         return
+    joined[:] = [name for name in joined if name in there]
+    for name, held in router.deployments.items():
+        for epoch in list(held.epochs) if name not in there else ():
+            router.drain(name, epoch)

@@ -48,22 +48,21 @@ class Repository:
         permit.check_loads(name)
         if parameters:
             raise invalid(f"model {name!r}: parameters {', '.join(parameters)} are not known; its spec says all")
-        await self._allowed().deploy(self._known(name))
+        await self._allowed().deploy(self._known(name, permit))
 
     async def unload(self, name: str, permit: Permit = ANYBODY) -> None:
-        """Delete a model's deployment."""
+        """Delete the deployment of a model whose spec is there."""
         permit.check_loads(name)
-        deployer = self._allowed()
-        self._serving.model(name)
-        await deployer.delete(name)
+        self._serving.model(self._known(name, permit))
+        await self._allowed().delete(name)
 
     def _allowed(self) -> Deployer:
         if self._deployer is None:
             raise Refused(Fault.UNSUPPORTED, "this gateway has no repository: start it with --repository FOLDER")
         return self._deployer
 
-    def _known(self, name: str) -> str:
-        specs = self._allowed().specs()
+    def _known(self, name: str, permit: Permit) -> str:
+        specs = tuple(filter(permit.opens, self._allowed().specs()))
         if name not in specs:
             raise Refused(Fault.NOT_FOUND, f"no spec of model {name!r}; there is {', '.join(specs) or 'none'}")
         return name

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from orchestrator.gateway import describing
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
-from orchestrator.gateway.models import Model
+from orchestrator.gateway.models import MOST_DIGITS, Model
 from orchestrator.gateway.permits import ANYBODY, Permit, Permits
 from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.rest_body import Asked, parsed
@@ -150,7 +150,11 @@ class Rest:
         under_way = asyncio.ensure_future(self._answer(request, Asked(body, _json_bytes(request))))
         answer, json_bytes = await _unless_gone(request, under_way)
         headers = {} if json_bytes is None else {HEADER_LENGTH: str(json_bytes)}
-        return _packed(request, answer, JSON if json_bytes is None else BINARY, headers)
+        kind = JSON if json_bytes is None else BINARY
+        packing = _packing(request.headers.get("accept-encoding", ""), is_binary=kind == BINARY)
+        if packing:
+            answer, headers = await asyncio.to_thread(_packed, answer, packing), headers | {"Content-Encoding": packing}
+        return Response(answer, media_type=kind, headers=headers)
 
     async def _answer(self, request: Request, asked: Asked) -> tuple[bytes, int | None]:
         memory, (model, version) = self._memory, _which(request)
@@ -178,17 +182,20 @@ class Rest:
         return _json({})
 
     async def _regions(self, request: Request) -> Response:
+        _permit(request).check_memory()
         found = self._memory.regions(request.path_params.get("region", ""))
         return _json(
             [{"name": one.name, "key": one.key, "offset": one.offset, "byte_size": one.nbytes} for one in found]
         )
 
     async def _register(self, request: Request) -> Response:
+        _permit(request).check_memory()
         asked: RegionBody = await self._parsed(request, RegionBody)
         self._memory.register(request.path_params["region"], asked.key, asked.offset, asked.byte_size)
         return _json({})
 
     async def _unregister(self, request: Request) -> Response:
+        _permit(request).check_memory()
         self._memory.unregister(request.path_params.get("region", ""))
         return _json({})
 
@@ -206,11 +213,16 @@ class Rest:
                 packed = await self._received(request)
         except TimeoutError:
             raise Refused(Fault.INVALID, f"the body was not there within {BODY_S:g} s") from None
-        return _unpacked(packed, request.headers.get("content-encoding", "identity"), self._most_bytes)
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding == "identity":
+            return packed
+        return await asyncio.to_thread(_unpacked, packed, encoding, self._most_bytes)
 
     async def _received(self, request: Request) -> bytes:
         parts, nbytes = list[bytes](), 0
         async for part in request.stream():
+            if not part:
+                continue
             nbytes += len(part)
             if nbytes > self._most_bytes:
                 raise _too_long(self._most_bytes)
@@ -249,15 +261,13 @@ def _json_bytes(request: Request) -> int | None:
     told = request.headers.get(HEADER_LENGTH)
     if told is None:
         return None
-    if not (told.isascii() and told.isdecimal()):
-        raise invalid(f"{HEADER_LENGTH}: should be a number of bytes, is {told!r}")
+    if not (told.isascii() and told.isdecimal() and len(told) <= MOST_DIGITS):
+        raise invalid(f"{HEADER_LENGTH}: should be a number of bytes, is {told[:80]!r}")
     return int(told)
 
 
 def _unpacked(packed: bytes, encoding: str, most_bytes: int) -> bytes:
     windows = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
-    if encoding == "identity":
-        return packed
     if encoding not in windows:
         raise Refused(Fault.UNSUPPORTED, f"Content-Encoding {encoding!r} is not read here; use gzip or deflate")
     unpacker = zlib.decompressobj(windows[encoding])
@@ -267,6 +277,8 @@ def _unpacked(packed: bytes, encoding: str, most_bytes: int) -> bytes:
         raise invalid(f"the body is no {encoding}: {error}") from None
     if unpacker.unconsumed_tail:
         raise _too_long(most_bytes)
+    if not unpacker.eof or unpacker.unused_data:
+        raise invalid(f"the body is no {encoding}: it ends too early or too late")
     return found
 
 
@@ -274,13 +286,14 @@ def _too_long(most_bytes: int) -> Refused:
     return Refused(Fault.TOO_LARGE, f"the body is longer than {most_bytes:,} bytes, which is the most here")
 
 
-def _packed(request: Request, body: bytes, kind: str, headers: dict[str, str]) -> Response:
-    wanted = request.headers.get("accept-encoding", "")
-    if "gzip" in wanted:
-        body, headers = gzip.compress(body, 1), headers | {"Content-Encoding": "gzip"}
-    elif "deflate" in wanted:
-        body, headers = zlib.compress(body, 1), headers | {"Content-Encoding": "deflate"}
-    return Response(body, media_type=kind, headers=headers)
+def _packing(accepted: str, *, is_binary: bool) -> str:
+    """How to pack an answer; "" for not at all, as tensors are where a client merely would take either packing."""
+    offered = [one for one in ("gzip", "deflate") if one in accepted]
+    return "" if not offered or (is_binary and len(offered) > 1) else offered[0]
+
+
+def _packed(body: bytes, packing: str) -> bytes:
+    return gzip.compress(body, 1) if packing == "gzip" else zlib.compress(body, 1)
 
 
 def _json(value: Any, status: int = 200) -> Response:

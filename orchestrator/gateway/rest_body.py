@@ -3,9 +3,11 @@
 Source: KServe's "Open Inference Protocol V2", REST; Triton's extension for binary tensor data.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json, to_json
 
 from nodes.backend import Array
@@ -17,6 +19,7 @@ from orchestrator.gateway.shared_memory import SharedMemory
 
 BINARY_SIZE, BINARY, ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
 Parameter = bool | int | float | str
+Parameters = Annotated[dict[str, Parameter], BeforeValidator(lambda given: {} if given is None else given)]
 Extent = Annotated[int, Field(ge=0, le=1 << 62)]
 
 
@@ -30,7 +33,7 @@ class RequestInput(_Body):
     name: str
     shape: list[Extent]
     datatype: str
-    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=dict)
     data: list[Any] | None = None
 
 
@@ -38,16 +41,18 @@ class RequestOutput(_Body):
     """One tensor that is asked for."""
 
     name: str
-    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=dict)
 
 
 class InferenceRequest(_Body):
     """The JSON of POST …/infer."""
 
     id: str = ""
-    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=dict)
     inputs: list[RequestInput]
-    outputs: list[RequestOutput] = Field(default_factory=list)
+    outputs: Annotated[list[RequestOutput], BeforeValidator(lambda given: [] if given is None else given)] = Field(
+        default_factory=list
+    )
 
 
 class Asked:
@@ -66,14 +71,15 @@ class Asked:
             raise invalid(f"Inference-Header-Content-Length is {end}, of a body of {len(self._body)} bytes")
         request = self._request = parsed(InferenceRequest, self._body[:end])
         self._rest, at = memoryview(self._body)[end:], 0
-        given = []
+        given = list[Given]()
         for tensor in request.inputs:
             size = tensor.parameters.get(BINARY_SIZE)
             if size is None:
-                array = _listed(tensor, memory)
+                read: Callable[[], Array] = partial(_listed, tensor, memory)
             else:
-                array, at = self._behind(tensor, size, at)
-            given.append(Given(name=tensor.name, datatype=tensor.datatype, array=array))
+                data, at = self._behind(tensor, size, at)
+                read = partial(from_raw, tensor.name, tensor.datatype, tensor.shape, data)
+            given.append(Given(name=tensor.name, datatype=tensor.datatype, shape=tuple(tensor.shape), read=read))
         if at < len(self._rest):
             raise invalid(f"{len(self._rest) - at} bytes follow that belong to no input")
         return Question(
@@ -87,14 +93,14 @@ class Asked:
     def _outputs(self) -> list[tuple[str, dict[str, Parameter]]]:
         return [(one.name, one.parameters) for one in self._request.outputs]
 
-    def _behind(self, tensor: RequestInput, size: Any, at: int) -> tuple[Array, int]:
+    def _behind(self, tensor: RequestInput, size: Any, at: int) -> tuple[memoryview, int]:
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise invalid(f"input {tensor.name!r}: parameter {BINARY_SIZE}: should be a number of bytes, is {size!r}")
         if tensor.data is not None or REGION in tensor.parameters:
             raise invalid(f"input {tensor.name!r}: it is given twice, once as binary data")
         if at + size > len(self._rest):
             raise invalid(f"input {tensor.name!r}: {size} bytes are said to follow, {len(self._rest) - at} are there")
-        return from_raw(tensor.name, tensor.datatype, tensor.shape, self._rest[at : at + size]), at + size
+        return self._rest[at : at + size], at + size
 
     def answer(self, reply: Reply, memory: SharedMemory) -> tuple[bytes, int | None]:
         """The body that answers, and the length of its JSON where binary data follows."""

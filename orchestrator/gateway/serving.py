@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from math import prod
 from typing import TypeVar
 
 import numpy as np
@@ -97,12 +98,11 @@ class Serving:
             counted.failed(time.monotonic() - began_s, Fault.CANCELLED.name)
             raise
         except Exception as error:
-            refused = refusal_of(error)
-            counted.failed(time.monotonic() - began_s, refused.fault.name)
-            raise refused from error
+            raise _counted(counted, refusal_of(error), began_s) from None
         finally:
             counted.pending -= 1
-        counted.answered(time.monotonic() - began_s, answer.hops, rows_of(model, feeds))
+        by = self.statistics.of(model.name, answer.version or model.version)  # a split may have chosen another one
+        by.answered(time.monotonic() - began_s, answer.hops, rows_of(model, feeds))
         return written
 
     async def _answer(self, model: Model, question: Question, feeds: dict[str, Array], version: int | None) -> Answer:
@@ -116,6 +116,12 @@ class Serving:
                 Fault.UNAVAILABLE, f"model {model.name!r}: version {version} failed, and {answer.version} took over"
             )
         return answer
+
+
+def _counted(counted: Counted, refused: Refused, began_s: float) -> Refused:
+    """The same, counted. Not held by whoever raises it: with it, what the request brought would outlive it."""
+    counted.failed(time.monotonic() - began_s, refused.fault.name)
+    return refused
 
 
 def rows_of(model: Model, feeds: dict[str, Array]) -> int:
@@ -138,10 +144,10 @@ def _classes(wanted: Wanted, array: Array) -> Array:
     """Of each row (but for a vector, which is one) the greatest values first, as "value:index"."""
     if array.dtype.kind not in "iuf":
         raise invalid(f"output {wanted.name!r} has no greatest values: it is {array.dtype.name}")
-    rows = array.reshape(1 if array.ndim < 2 else len(array), -1)
+    rows = array.reshape(1 if array.ndim < 2 else len(array), prod(array.shape if array.ndim < 2 else array.shape[1:]))
     many = min(wanted.classes, rows.shape[1])
     order = np.argsort(-rows.astype(np.float64), axis=1, kind="stable")[:, :many]
-    told = [[f"{row[place]:f}:{place}".encode() for place in places] for row, places in zip(rows, order, strict=True)]
     found = np.empty((len(rows), many), np.object_)
-    found[:] = told
+    for at, (row, places) in enumerate(zip(rows, order, strict=True)):
+        found[at] = [f"{row[place]:f}:{place}".encode() for place in places]
     return found[0] if array.ndim < 2 else found

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from orchestrator.bond import Bond
@@ -19,6 +20,7 @@ class SpecFolder:
     def __init__(self, folder: Path, bond: Bond, served: Settled, gone: Settled) -> None:
         """`served` and `gone` come back once this gateway has seen it."""
         self._folder, self._bond, self._served, self._gone = folder, bond, served, gone
+        self._threads = ThreadPoolExecutor(1, "repository")  # its own: what waits here must hold up nothing else
 
     def specs(self) -> tuple[str, ...]:
         """As Deployer."""
@@ -26,12 +28,15 @@ class SpecFolder:
 
     async def deploy(self, name: str) -> None:
         """As Deployer. SpecError, InvalidModel, DeploymentFailed or ClusterError."""
-        await asyncio.to_thread(self._deploy, self._paths()[name])
+        path = self._paths().get(name)
+        if path is None:
+            raise SpecError(f"{self._folder}: the spec of {name!r} is gone")
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._deploy, path)
         await self._served(name)
 
     async def delete(self, name: str) -> None:
         """As Deployer."""
-        await asyncio.to_thread(self._bond.ask, "delete", name)
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._bond.ask, "delete", name)
         await self._gone(name)
 
     def _deploy(self, path: Path) -> None:

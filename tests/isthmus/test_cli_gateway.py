@@ -99,6 +99,21 @@ def test_models_come_and_go_with_their_deployments(door: Door, shared_client: Cl
     eventually(lambda: door.infer()[0] == 404, what="the model is gone")
 
 
+def test_a_deployment_that_was_deleted_and_is_there_anew_is_joined_anew(
+    door: Door, shared_client: Client, spec: Path
+) -> None:
+    shared_client.deploy(spec)
+    try:
+        eventually(door.is_ready, what="the model is ready")
+        for _ in range(3):  # within one look or across two
+            shared_client.delete("classify")
+            shared_client.deploy(spec)
+        eventually(door.is_ready, what="the model is ready again")
+        eventually(lambda: door.infer()[0] == 200, what="it answers")
+    finally:
+        shared_client.delete("classify")
+
+
 def test_clients_load_and_unload_models_of_the_repository(door: Door, repository: Path) -> None:
     at = "/v2/repository/models/classify"
     assert door.ask(f"{at}/load", {})[1] == {"error": "no spec of model 'classify'; there is none"}

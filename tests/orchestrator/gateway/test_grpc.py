@@ -1,5 +1,6 @@
 """The protocol over gRPC, by its messages themselves: what clients' libraries hide."""
 
+import os
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -96,12 +97,18 @@ def test_a_calls_deadline_is_the_requests_budget(served: Served, channel: grpc.C
     [
         (lambda: asking("nobody"), "NOT_FOUND", "no model 'nobody'"),
         (lambda: asking(model_version="9", raw_input_contents=[RAW]), "NOT_FOUND", "has no version 9; there is 2, 3"),
-        (lambda: asking(model_version="x", raw_input_contents=[RAW]), "INVALID_ARGUMENT", "is no whole number"),
+        (lambda: asking(model_version="x", raw_input_contents=[RAW]), "INVALID_ARGUMENT", "'x' is no version's number"),
+        (
+            lambda: asking(model_version="9" * 5000, raw_input_contents=[RAW]),
+            "INVALID_ARGUMENT",
+            "is no version's number",
+        ),
         (lambda: asking(raw_input_contents=[RAW[:7]]), "INVALID_ARGUMENT", "7 bytes came, FP32[1, 2] takes 8"),
-        (lambda: asking(raw_input_contents=[RAW, RAW]), "INVALID_ARGUMENT", "has 1 more than there are inputs"),
+        (lambda: asking(raw_input_contents=[RAW, RAW]), "INVALID_ARGUMENT", "has more than there are inputs"),
         (lambda: asking(shape=(2,), raw_input_contents=[RAW]), "INVALID_ARGUMENT", "has shape [2], expected [-1, 2]"),
         (lambda: asking(datatype="FP31", raw_input_contents=[RAW]), "INVALID_ARGUMENT", "no datatype 'FP31'"),
-        (lambda: asking(datatype="FP16"), "INVALID_ARGUMENT", "0 bytes came, FP16[1, 2] takes 4"),
+        (lambda: asking("float16", "FP16"), "INVALID_ARGUMENT", "0 bytes came, FP16[1, 2] takes 4"),
+        (lambda: asking(shape=(1 << 62,) * 300), "INVALID_ARGUMENT", "has shape of 300 dimensions, expected [-1, 2]"),
         (asking, "INVALID_ARGUMENT", "0 values came, shape [1, 2] has 2"),
         (lambda: asking("pair", raw_input_contents=[RAW]), "INVALID_ARGUMENT", "input 'z' is missing"),
     ],
@@ -221,11 +228,45 @@ async def _let_go(served: Served) -> None:
     served.echo.let_go.set()
 
 
-def test_a_fault_in_a_stream_ends_its_request_only(channel: grpc.Channel) -> None:
-    requests = [asking("nobody", id="1"), asking(id="2", raw_input_contents=[RAW])]
+def test_a_fault_in_a_stream_ends_its_request_only(served: Served, channel: grpc.Channel) -> None:
+    requests = [asking("nobody", id="1"), asking(model_version="9" * 5000, id="2"), asking(id="3")]
+    requests += [asking(id="4", raw_input_contents=[RAW])]
     answers = {one.infer_response.id: one for one in call(channel, "ModelStreamInfer", iter(requests))}
     assert "no model 'nobody'" in answers["1"].error_message
-    assert list(answers["2"].infer_response.raw_output_contents) == [RAW]
+    assert "no version's number" in answers["2"].error_message
+    assert "0 values came" in answers["3"].error_message
+    assert list(answers["4"].infer_response.raw_output_contents) == [RAW]
+    served.echo.raises = ZeroDivisionError("a fault of ours")
+    (answer,) = call(channel, "ModelStreamInfer", iter(requests[3:]))
+    assert "ZeroDivisionError" in answer.error_message
+
+
+def test_a_stream_is_answered_in_the_order_of_its_requests(served: Served, channel: grpc.Channel) -> None:
+    served.echo.let_go.clear()
+    requests = [asking("slow", id="0", raw_input_contents=[RAW])]
+    requests += [asking(id=str(number), raw_input_contents=[RAW]) for number in range(1, 9)]
+    stream = call(channel, "ModelStreamInfer", iter(requests))
+    eventually(lambda: len(served.echo.asked) == 9, what="all are asked, and eight answered")
+    served.do(_let_go(served))
+    assert [one.infer_response.id for one in stream] == [str(number) for number in range(9)]
+
+
+def test_a_message_of_what_is_wrong_is_not_as_long_as_what_was_sent(channel: grpc.Channel) -> None:
+    request = asking(raw_input_contents=[RAW])
+    request.inputs[0].name = "x" * 50_000
+    code, said = refused(channel, "ModelInfer", request)
+    assert (code, len(said) < 2000) == ("INVALID_ARGUMENT", True)
+    many = message("ModelInferRequest")(model_name="float32", raw_input_contents=[b""] * 2000)
+    for number in range(2000):
+        many.inputs.add(name=f"n{number}")
+    code, said = refused(channel, "ModelInfer", many)
+    assert (code, said.count("it has no input")) == ("INVALID_ARGUMENT", 5)
+
+
+def test_no_rows_have_no_greatest_values(channel: grpc.Channel) -> None:
+    request = asking(shape=(0, 2), raw_input_contents=[b""])
+    request.outputs.add(name="y").parameters["classification"].int64_param = 3
+    assert list(call(channel, "ModelInfer", request).outputs[0].shape) == [0, 2]
 
 
 def test_tensors_lie_in_shared_memory(channel: grpc.Channel) -> None:
@@ -256,6 +297,42 @@ def test_tensors_lie_in_shared_memory(channel: grpc.Channel) -> None:
         region.unlink()
 
 
+def test_an_object_that_was_made_shorter_is_refused(channel: grpc.Channel) -> None:
+    """Through a mapping this would end the process."""
+    region = shared_memory.SharedMemory(create=True, size=8192)
+    try:
+        register = message("SystemSharedMemoryRegisterRequest")(name="short", key=region.name, byte_size=8192)
+        call(channel, "SystemSharedMemoryRegister", register)
+        os.truncate(f"/dev/shm/{region.name.lstrip('/')}", 0)
+        for is_output in (False, True):
+            request = asking(raw_input_contents=[RAW] if is_output else [])
+            tensor = request.outputs.add(name="y") if is_output else request.inputs[0]
+            tensor.parameters["shared_memory_region"].string_param = "short"
+            tensor.parameters["shared_memory_byte_size"].int64_param = 8
+            code, said = refused(channel, "ModelInfer", request)
+            assert (code, "its object is shorter" in said) == ("INVALID_ARGUMENT", True)
+        call(channel, "SystemSharedMemoryUnregister")
+    finally:
+        region.close()
+        region.unlink()
+
+
+def test_regions_are_not_without_number(channel: grpc.Channel) -> None:
+    region = shared_memory.SharedMemory(create=True, size=64)
+    try:
+        kind = message("SystemSharedMemoryRegisterRequest")
+        for number in range(256):
+            call(channel, "SystemSharedMemoryRegister", kind(name=f"r{number}", key=region.name, byte_size=64))
+        one_more = kind(name="more", key=region.name, byte_size=64)
+        assert refused(channel, "SystemSharedMemoryRegister", one_more)[0] == "RESOURCE_EXHAUSTED"
+        call(channel, "SystemSharedMemoryUnregister")
+        call(channel, "SystemSharedMemoryRegister", one_more)
+        call(channel, "SystemSharedMemoryUnregister")
+    finally:
+        region.close()
+        region.unlink()
+
+
 @pytest.mark.parametrize(
     ("key", "nbytes", "said"),
     [
@@ -263,7 +340,8 @@ def test_tensors_lie_in_shared_memory(channel: grpc.Channel) -> None:
         ("../etc/passwd", 8, "is no name of an object"),
         ("..", 8, "is no name of an object"),
         ("", 8, "is no name of an object"),
-        ("/x", 0, "0 bytes from 0 on are none"),
+        ("/x", 0, "so many bytes from there on can't be"),
+        ("/a\0b", 8, "is no name of an object"),
     ],
 )
 def test_regions_that_can_not_be_are_refused(channel: grpc.Channel, key: str, nbytes: int, said: str) -> None:

@@ -168,8 +168,8 @@ def test_headers_that_are_not_sound_are_refused(served: Served, headers: dict[st
     [
         ("GET", "/v2/models/nobody", 404, "no model 'nobody'; there is bool,"),
         ("GET", "/v2/models/pair/versions/9", 404, "model 'pair' has no version 9; there is 2, 3"),
-        ("GET", "/v2/models/pair/versions/two", 400, "version 'two' is no whole number"),
-        ("GET", "/v2/models/pair/versions/²", 400, "is no whole number"),
+        ("GET", "/v2/models/pair/versions/two", 400, "'two' is no version's number"),
+        ("GET", "/v2/models/pair/versions/²", 400, "is no version's number"),
         ("GET", "/v3", 404, "no path /v3"),
         ("GET", "/v2/models/pair/infer", 405, "GET is not for /v2/models/pair/infer"),
         ("POST", "/v2/repository/models/pair/unload", 501, "this gateway has no repository"),
@@ -265,6 +265,76 @@ def test_lines_that_are_no_http_end_their_connection_only(served: Served, line: 
         answer = connection.recv(1 << 16)
         assert not answer or b" 4" in answer.splitlines()[0]
     assert ask(served, "GET", "/v2")[0] == 200
+
+
+def test_one_header_without_end_is_not_kept(served: Served) -> None:
+    with raw(served) as connection:
+        connection.sendall(b"GET /v2 HTTP/1.1\r\nX: ")
+        with suppress(OSError):
+            for _ in range(1000):
+                connection.sendall(b"y" * 1000)
+        assert ended(connection)
+
+
+def test_a_connection_between_requests_is_not_held_by_empty_lines(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_S", 0.1)
+    with raw(served) as connection:
+        connection.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 " in connection.recv(1 << 16).splitlines()[0]
+        connection.sendall(b"\r\n")
+        assert ended(connection)
+
+
+def test_a_body_that_was_answered_before_its_end_is_not_read_on(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "LINGER_S", 0.05)
+    with raw(served) as connection:
+        connection.sendall(b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\nx")
+        assert b" 404 " in connection.recv(1 << 16).splitlines()[0]
+        with suppress(OSError):
+            connection.sendall(b"x")
+        assert ended(connection)
+
+
+def test_trailers_without_end_are_not_kept(served: Served) -> None:
+    with raw(served) as connection:
+        head = b"POST /v2/models/float32/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+        connection.sendall(head)
+        with suppress(OSError):
+            for number in range(1000):
+                connection.sendall(b"X-%d: %s\r\n" % (number, b"y" * 1000))
+        assert ended(connection)
+
+
+def test_who_does_not_read_an_answer_is_let_go(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "STALL_S", 0.1)
+    values = [0.5] * 100_000
+    body = json.dumps({"inputs": [ROW | {"shape": [50_000, 2], "data": values}]}).encode()
+    with raw(served) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for _ in range(8):  # more than the sockets hold
+            head = f"POST /v2/models/float32/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            try:
+                connection.sendall(head.encode() + body)
+            except OSError:
+                break
+        server = served.doors._http_server
+        assert server is not None
+        eventually(lambda: not server.server_state.connections, what="the connection is gone")
+
+
+def test_packed_bodies_end_where_they_should(served: Served) -> None:
+    packed = gzip.compress(json.dumps({"inputs": [ROW]}).encode())
+    for body in (packed[:-4], packed + b"more"):
+        status, told, _ = infer(served, body, headers={"Content-Encoding": "gzip"})
+        assert (status, "ends too early or too late" in told["error"]) == (400, True)
+
+
+def test_null_is_as_good_as_nothing(served: Served) -> None:
+    assert infer(served, {"inputs": [ROW | {"parameters": None}], "outputs": None, "parameters": None})[0] == 200
 
 
 def raw(served: Served) -> socket.socket:

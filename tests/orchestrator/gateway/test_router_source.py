@@ -23,6 +23,7 @@ from tests.orchestrator.worker_site import WorkerSite
 
 pytestmark = pytest.mark.slow
 X = np.linspace(-1, 1, WIDE, dtype=np.float32)[None]
+ASKED = Given(name="x", datatype="FP32", shape=X.shape, read=lambda: X)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def router(workers: WorkerSite) -> Iterator[Router]:
 
 
 async def ask(serving: Serving, name: str, version: str = "", **more: object) -> Reply:
-    question = Question(inputs=(Given(name="x", datatype="FP32", array=X),), parameters=more)
+    question = Question(inputs=(ASKED,), parameters=more)
     return await serving.infer(name, version, lambda: question, lambda reply: reply)
 
 
@@ -124,7 +125,7 @@ def test_a_dead_backend_is_not_ready(workers: WorkerSite, router: Router, tmp_pa
         await eventually_here(lambda: not serving.is_ready("dying"), what="it is seen")
         with pytest.raises(Refused) as refused:
             await serving.infer(
-                "dying", "", lambda: Question(inputs=(Given(name="x", datatype="FP32", array=X),), budget_s=0.2),
+                "dying", "", lambda: Question(inputs=(ASKED,), budget_s=0.2),
                 lambda reply: reply,
             )  # fmt: skip
         assert refused.value.fault is Fault.UNAVAILABLE
