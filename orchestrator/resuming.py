@@ -64,6 +64,8 @@ def _read_versions(
 ) -> None:
     """The blueprints of every version that something is loaded of, or is to be."""
     for name, deployment in control.deployments().items():
+        if deployment.story.state == "failed" and not deployment.epochs:
+            continue  # as before: nobody is told of it, and no worker is waited for on its account
         trial = deployment.trial
         wanted = [epoch.spec for epoch in deployment.epochs] + ([] if trial is None else [trial.spec])
         for version in dict.fromkeys((*wanted, deployment.spec)):

@@ -293,6 +293,19 @@ def test_a_journal_that_cannot_be_read_is_kept_aside_and_said(tmp_path: Path) ->
     at_desk(tmp_path, story)
 
 
+def test_what_never_came_up_is_unknown_to_a_later_controller_too(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        with pytest.raises(DeploymentFailed, match="two: no plan fits: memory"):
+            await desk.deploy(topology=site(memory_bytes=1000))
+        await desk.controller.close()
+        desk.take_over()
+        await desk.controller.begin()
+        with pytest.raises(UnknownDeployment, match="no deployment 'two'; there are none"):
+            desk.controller.join("r1", "two")
+
+    at_desk(tmp_path, story)
+
+
 def test_after_the_end_a_later_controller_begins_anew(tmp_path: Path) -> None:
     async def story(desk: Desk) -> None:
         await desk.deploy()
