@@ -29,6 +29,7 @@ from orchestrator.telling import tell_links
 
 LOOK_S = 1.0  # between two looks at which deployments there are
 ASKED_S = 5.0
+GONE = ("failed", "deleting", "deleted")  # states of deployments that nobody can ask
 SETTLED_S, SETTLING_S = 30.0, 0.02
 FAREWELL_S = 5.0
 
@@ -127,10 +128,9 @@ async def look(following: Following, bond: Bond) -> None:
     """Join deployments that are new or anew, and send nothing more into those that are gone."""
     router, joined = following.router, following.joined
     try:
-        there = (await asyncio.wait_for(bond.call("status"), ASKED_S))["deployments"]
-        for name in [
-            name for name, facts in there.items() if name not in joined or router.name not in facts["routers"]
-        ]:
+        told = (await asyncio.wait_for(bond.call("status"), ASKED_S))["deployments"]
+        there = {name: facts["routers"] for name, facts in told.items() if facts["state"] not in GONE}
+        for name in [name for name, routers in there.items() if name not in joined or router.name not in routers]:
             with suppress(RayTaskError):  # it does not serve yet, or was deleted since
                 await following.join(name)
     except AWAY:
