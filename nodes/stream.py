@@ -157,11 +157,11 @@ def bind(server: grpc.aio.Server, listen: str) -> int:
     return port
 
 
-def check_listen(listen: str, token: str | None, *, way_out: str = "--token-file") -> None:
+def check_listen(listen: str, token: str | None, *, option: str = "--listen", way_out: str = "--token-file") -> None:
     """NotAuthorised for an address that others can reach without a token; NodesError for no address at all."""
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit():
-        raise NodesError(f"{listen!r} is not host:port, such as 127.0.0.1:0")
+        raise NodesError(f"{option} {listen!r} is not host:port, such as 127.0.0.1:0")
     if token is None and not _is_loopback(host.strip("[]")):
         raise NotAuthorised(f"listening on {host} lets others in; give a token with {way_out}, or use 127.0.0.1")
 

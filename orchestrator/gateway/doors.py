@@ -45,11 +45,12 @@ class Listen:
 
     def __post_init__(self) -> None:
         """NotAuthorised for an address that others can reach where nobody is asked for a token."""
-        for listen in (self.grpc, self.http):
+        asked = None if self.permits.are_open else "asked for"
+        for option, listen in (("--grpc", self.grpc), ("--http", self.http)):
             if listen is not None:
-                check_listen(listen, None if self.permits.are_open else "asked for", way_out="--tokens FILE")
+                check_listen(listen, asked, option=option, way_out="--tokens FILE")
         if self.metrics is not None:
-            check_listen(self.metrics, "none is needed for figures")
+            check_listen(self.metrics, "none is needed for figures", option="--metrics")
 
 
 class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]

@@ -25,13 +25,6 @@ pytestmark = pytest.mark.slow
 FEED = {"x": np.linspace(-1, 1, WIDE, dtype=np.float32)[None]}
 
 
-@pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerSite]:
-    held = WorkerSite(tmp_path_factory.mktemp("site"))
-    yield held
-    held.close()
-
-
 @pytest.fixture
 def drained() -> list[tuple[str, int]]:
     return []

@@ -120,8 +120,10 @@ def test_grpc_asks_likewise(guarded: Served) -> None:
 def test_listening_beyond_this_machine_takes_tokens(file: Path) -> None:
     with pytest.raises(NotAuthorised, match=r"listening on 0\.0\.0\.0 lets others in; give a token with --tokens FILE"):
         Listen(http="0.0.0.0:0")
-    with pytest.raises(NodesError, match="'8000' is not host:port"):
+    with pytest.raises(NodesError, match="--http '8000' is not host:port"):
         Listen(http="8000")
+    with pytest.raises(NodesError, match="--metrics ':8002' is not host:port"):
+        Listen(metrics=":8002")
     Listen(http="0.0.0.0:0", permits=read_permits(file))
 
 

@@ -26,13 +26,6 @@ X = np.linspace(-1, 1, WIDE, dtype=np.float32)[None]
 ASKED = Given(name="x", datatype="FP32", shape=X.shape, read=lambda: X)
 
 
-@pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerSite]:
-    held = WorkerSite(tmp_path_factory.mktemp("site"))
-    yield held
-    held.close()
-
-
 @pytest.fixture
 def router(workers: WorkerSite) -> Iterator[Router]:
     async def made() -> Router:
