@@ -15,8 +15,8 @@ from time import process_time
 
 from kit.figures import Figure, figure, report
 
-from orchestrator.replicas_routing import Crew
-from orchestrator.routing import Routes, Routing
+from orchestrator.replicas_routing import Crew, Routes
+from orchestrator.routing import Routing
 from policies.routing import Way
 
 COMMON_TARGET_US = 5.0

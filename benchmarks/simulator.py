@@ -20,7 +20,8 @@ from kit.figures import Figure, figure, report
 
 from nodes.batching import BatchRules
 from orchestrator.actions import Deliver, Send
-from orchestrator.routing import Routes, Routing
+from orchestrator.replicas_routing import Routes
+from orchestrator.routing import Routing
 from simulations.engine import Engine
 from simulations.machines import Machine, Work
 from simulations.stations import Queue

@@ -91,7 +91,8 @@ class Header(NamedTuple):
 
     `budget_s` is what remains of the request's time, reduced at each hop (clocks are never compared).
     `timings` is None unless the request is traced. `way` names the nodes of the stages that follow, where they have
-    replicas; who doesn't know it sends to each stage's first. `number`, `acks` (number, seconds held) and
+    replicas; who doesn't know it sends to each stage's first. `priority` 1 is the highest; 0, none, is the normal one
+    (batching.py). `number`, `acks` (number, seconds held) and
     `credit_bytes` belong to one connection: they are read here, and written by it as Carried.
     """
 
@@ -112,6 +113,7 @@ class Header(NamedTuple):
     fault: Fault | None = None
     part: PartOf | None = None
     way: tuple[str, ...] = ()
+    priority: int = 0
     number: int = 0
     acks: tuple[tuple[int, float], ...] = ()
     credit_bytes: int = 0
@@ -132,7 +134,7 @@ class Header(NamedTuple):
         """The header of what a stage makes of this one's frame; a sixth of what `_replace` takes."""
         kind, deployment, epoch, _, request, attempt, sequence, position, last, _, _, trace, origin, *_ = self
         about = (kind, deployment, epoch, stage, request, attempt, sequence, position, last)
-        return Header(*about, budget_s, tensors, trace, origin, timings, None, None, way)
+        return Header(*about, budget_s, tensors, trace, origin, timings, None, None, way, self.priority)
 
 
 class Carried(NamedTuple):
@@ -253,7 +255,7 @@ def _unpack_whole(packed: bytes) -> Header:
     if types not in _seen_types:
         _check_types(values, types)
     kind = _KINDS.get(values[0])
-    if kind is None or min(values[_EPOCH], values[_ATTEMPT], values[_POSITION], values[_CREDIT]) < 0:
+    if kind is None or min(map(values.__getitem__, _COUNTS)) < 0:
         raise MalformedFrame(f"kind {values[0]!r} is unknown, or a count is below 0, in {values[:8]}")
     values[0] = kind
     try:
@@ -337,6 +339,7 @@ _FIELDS: Mapping[str, tuple[str, tuple[type, ...]]] = {  # in the order of Heade
     "x": ("fault", (tuple, _NONE)),
     "j": ("part", (tuple, _NONE)),
     "w": ("way", (tuple,)),
+    "y": ("priority", (int,)),
     "n": ("number", (int,)),
     "c": ("acks", (tuple,)),
     "g": ("credit_bytes", (int,)),
@@ -347,8 +350,8 @@ _DIFFERING = ("r", "b", "n", "c", "g", _FILLER)
 _MAP_OF_DIFFERING = bytes((_FIXMAP + len(_DIFFERING),))
 _FIRST_DIFFERING = bytes(_PACKER.pack(_DIFFERING[0]))
 _new = tuple.__new__  # a named tuple from values, without its keyword handling
-_EPOCH, _REQUEST, _ATTEMPT, _POSITION = map(Header._fields.index, ("epoch", "request", "attempt", "position"))
-_BUDGET, _TENSORS, _NUMBER, _CREDIT = map(Header._fields.index, ("budget_s", "tensors", "number", "credit_bytes"))
+_REQUEST, _BUDGET, _TENSORS, _NUMBER = map(Header._fields.index, ("request", "budget_s", "tensors", "number"))
+_COUNTS = tuple(map(Header._fields.index, ("epoch", "attempt", "position", "priority", "credit_bytes")))
 _READERS = {"way": _way, "tensors": _tensors, "timings": _timings, "fault": _fault, "part": _part, "acks": _acks}
 _INNER: tuple[tuple[int, Callable[[Any], Any]], ...] = tuple(
     (Header._fields.index(name), read) for name, read in _READERS.items()

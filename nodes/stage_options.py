@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from nodes.backend import Option
 from nodes.errors import CompileError
 
+FREE_ROWS = ("onnxruntime", "onnxruntime-cuda", "openvino", "mnn")  # engines that take any number of rows, as they come
+FIXED_ROWS = "io_binding"  # an option that wants the shapes fixed
 STAGE_OPTIONS = {
     "threads": "fewer threads than the node has, where those would only be in each other's way",
     "batch": "how many waiting requests may share a run; where the engine and the stage take free rows",
@@ -22,6 +24,11 @@ class StageOptions:
     threads: int
     batch: int
     engine: Mapping[str, Option]
+
+
+def takes_free_rows(backend: str, options: Mapping[str, Option]) -> bool:
+    """Whether runs of this engine may have any number of rows."""
+    return backend in FREE_ROWS and not options.get(FIXED_ROWS)
 
 
 def stage_options(backend: str, given: Mapping[str, Option], *, threads: int) -> StageOptions:

@@ -8,12 +8,12 @@ once only. Where frames go is the Outlet's business.
 import asyncio
 import itertools
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar
 
-from nodes.batching import Batcher, BatchRules, Refuse, Run
+from nodes.batching import NORMAL, Batcher, BatchRules, Refuse, Run
 from nodes.code_version import code_version
 from nodes.connection import Connection
 from nodes.errors import BudgetExpired, NodesError, Overloaded, StageHung
@@ -24,6 +24,7 @@ from nodes.stage_work import Runs, Worked, fault_of, work
 from nodes.watchdog import Patience, Watchdog, end_process
 
 REMEMBERED = 8192
+RUNS = 16  # the shortest of so many tells what a run takes at the least
 AHEAD = 2  # one job runs, one waits for the lane: the next starts without a turn of the loop in between
 Key = tuple[Hashable, ...]
 K = TypeVar("K")
@@ -91,8 +92,14 @@ class StageRunner:
         self._hung: StageHung | None = None
         self._outlet, self._observer = outlet, observer
         self._batcher = Batcher(
-            BatchRules(max_batch=spec.max_batch, max_delay_s=spec.max_delay_s, queue_limit=spec.queue_limit)
+            BatchRules(
+                max_batch=spec.max_batch,
+                preferred=spec.preferred,
+                max_delay_s=spec.max_delay_s,
+                queue_limit=spec.queue_limit,
+            )
         )
+        self._runs_s: deque[float] = deque(maxlen=RUNS)
         self._lane: Lane[list[Worked]] = Lane(f"{spec.deployment}/{spec.stage}", may_inline=spec.slowdown == 1)
         self._requests: dict[int, _Request] = {}  # waiting or running, by ticket
         self._tickets = itertools.count()
@@ -140,8 +147,16 @@ class StageRunner:
     def _queue(self, request: _Request) -> None:
         ticket = next(self._tickets)
         self._requests[ticket] = request
-        group = tuple((meta.name, meta.dtype, meta.shape[1:]) for meta in request.frame.header.tensors)
-        refused = self._batcher.add(ticket, request.arrived_s, deadline_s=request.deadline_s, group=group)
+        header = request.frame.header
+        group = tuple((meta.name, meta.dtype, meta.shape[1:]) for meta in header.tensors)
+        refused = self._batcher.add(
+            ticket,
+            request.arrived_s,
+            deadline_s=request.deadline_s,
+            group=group,
+            priority=header.priority or NORMAL,
+            rows=self._rows(request.frame),
+        )
         if refused:
             self._refuse(refused)
         else:
@@ -197,7 +212,7 @@ class StageRunner:
             return
         self._pumping = True
         try:
-            while self._lane.pending < AHEAD and self._batcher and self._way_is_free():
+            while self._may_start() and self._batcher and self._way_is_free():
                 decision = self._batcher.decide(time.monotonic())
                 if isinstance(decision, Refuse):
                     self._refuse(decision)
@@ -208,6 +223,16 @@ class StageRunner:
                     return
         finally:
             self._pumping = False
+
+    def _may_start(self) -> bool:
+        """Whether the lane takes a further batch: one that isn't full is better joined while another runs."""
+        return self._lane.pending < (AHEAD if self._batcher.rows >= self.spec.max_batch else 1)
+
+    def _rows(self, frame: Frame) -> int:
+        if self.spec.max_batch == 1:
+            return 1
+        shape = frame.header.tensors[0].shape if frame.header.tensors else ()
+        return max(1, shape[0]) if shape else 1
 
     def _way_is_free(self) -> bool:
         """Back-pressure: nothing runs whose result would only pile up before a slow successor, or all its replicas."""
@@ -251,7 +276,11 @@ class StageRunner:
         try:
             return self._watchdog.watched(lambda: work(self.spec, self.program, frames, self._unbounded))
         finally:
-            self.served, self.busy_s = self.served + len(frames), self.busy_s + time.monotonic() - started_s
+            took_s = time.monotonic() - started_s
+            self.served, self.busy_s = self.served + len(frames), self.busy_s + took_s
+            self._runs_s.append(took_s)
+            if len(self._runs_s) == RUNS:
+                self._batcher.run_s = min(self._runs_s)
 
     def _told_hung(self, line: str) -> None:
         """In the watchdog's thread; the loop may be what hangs, or be gone."""
@@ -292,11 +321,20 @@ class StageRunner:
         ticket = refused.ticket
         request = self._requests[ticket]
         where = f"request {request.frame.header.request!r} at stage {self.spec.stage!r}"
-        error: NodesError = (
-            BudgetExpired(f"{where}: its time was up after {time.monotonic() - request.arrived_s:.3f} s of waiting")
-            if refused.reason == "deadline"
-            else Overloaded(f"{where}: {self.spec.queue_limit} requests wait already; send less or raise queue_limit")
-        )
+        error: NodesError
+        match refused.reason:
+            case "deadline":
+                waited_s = time.monotonic() - request.arrived_s
+                error = BudgetExpired(f"{where}: its time was up after {waited_s:.3f} s of waiting")
+            case "late":
+                error = BudgetExpired(
+                    f"{where}: it can't be answered in time: {len(self._batcher)} requests wait, and a run takes "
+                    f"{self._batcher.run_s:.3g} s or more; send less, or give it more time"
+                )
+            case _:
+                error = Overloaded(
+                    f"{where}: {self.spec.queue_limit} requests wait already; send less or raise queue_limit"
+                )
         self._fail(request, request.frame.header._replace(fault=fault_of(error)))
         self._forget(ticket)
 

@@ -26,7 +26,8 @@ class StageSpec:
     `sends` go to the successor: outputs of this stage and tensors that it passes on, still encoded. `returns` are
     model outputs that go straight back to the router. `codecs` names the codec of each output that is encoded
     here (raw if absent). `options` are the engine's own. `slowdown` multiplies the stage's busy time by sleeping;
-    one-machine use only. `unbounded` outputs may hold NaN and infinities; a run is planned to take `expected_s`.
+    one-machine use only. Up to `max_batch` rows share a run, as batching.py says. `unbounded` outputs may hold NaN and
+    infinities; a run is planned to take `expected_s`.
     """
 
     deployment: str
@@ -47,6 +48,7 @@ class StageSpec:
     max_batch: int = 1
     max_delay_s: float = 0.0
     queue_limit: int = 1024
+    preferred: tuple[int, ...] = ()
     unbounded: tuple[str, ...] = ()
     expected_s: float | None = None
 
@@ -82,7 +84,9 @@ class StageSpec:
             if known.get("successor") is not None:
                 known["successor"] = Successor(**known["successor"])
             known["others"] = tuple(Successor(**other) for other in known.get("others", ()))
-            known |= {name: tuple(known[name]) for name in ("sends", "returns", "unbounded") if name in known}
+            known |= {
+                name: tuple(known[name]) for name in ("sends", "returns", "unbounded", "preferred") if name in known
+            }
             return cls(**known)
         except TypeError as error:
             raise NodesError(f"stage spec {given.get('stage')!r} is malformed: {error}") from None

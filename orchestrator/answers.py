@@ -37,6 +37,7 @@ class Waiting:
     started_s: float
     traced: bool
     deployment: str = ""
+    priority: int = 0
     log: RequestLog = field(default_factory=RequestLog)
     outputs: dict[int, dict[str, Array]] = field(default_factory=dict)
     hops: dict[int, tuple[HopTiming, ...]] = field(default_factory=dict)
@@ -77,4 +78,4 @@ def failure_of(kind: str, error: str) -> Exception:
         return BadInput(error)
     if kind in ("input", "quarantined"):
         return RequestFailed(error, caller_fault=True)
-    return {"timeout": RequestTimeout, "closed": Unavailable}.get(kind, RequestFailed)(error)
+    return {"timeout": RequestTimeout, "closed": Unavailable, "overloaded": Unavailable}.get(kind, RequestFailed)(error)

@@ -9,14 +9,17 @@ from typing import cast
 
 from nodes import artifact
 from nodes.artifact import FunctionStep, ModelStep, Step
-from nodes.backend import TensorSpec
+from nodes.backend import Option, TensorSpec
 from nodes.functions import Param
 from nodes.rebatch import with_free_rows
-from nodes.stage_options import stage_options
+from nodes.stage_options import stage_options, takes_free_rows
 from nodes.stage_spec import StageSpec, Successor
 from nodes.store import Store
+from orchestrator.batching import Batching
 from orchestrator.errors import ClusterError
+from orchestrator.replicas import crew_of
 from orchestrator.routes import Reach, entry, onward, returned
+from orchestrator.tuning.batches import rows_of
 from partitioner.errors import InvalidModel
 from partitioner.extract import extract, save_onnx
 from partitioner.load import Model
@@ -49,10 +52,12 @@ def build(
     topology: Topology,
     reaches: Mapping[NodeId, Reach],
     allow_nan: bool = False,
+    batching: Batching | None = None,
 ) -> dict[str, Built]:
     """Artifacts and specs of every stage, by stage name; what the store holds already is not made again.
 
-    With `allow_nan` no stage minds NaN or infinities in what it makes.
+    With `allow_nan` no stage minds NaN or infinities in what it makes. Stages share runs as `batching` says, where
+    engine and operators take free rows.
     """
     codecs = {name: codec for c in plan.crossings for name, codec in zip(c.tensors, c.codecs, strict=True)}
     built = {}
@@ -76,15 +81,22 @@ def build(
             unbounded=stage.outputs if allow_nan else (),
             expected_s=stage.seconds,
         )
-        further = {name: _built(model, stage, store, topology.node(name), spec) for name in stage.replicas}
-        built[stage.name] = replace(_built(model, stage, store, topology.node(stage.node), spec), replicas=further)
+        if batching is not None:
+            spec = replace(spec, max_delay_s=batching.max_delay_s, queue_limit=batching.queue_limit)
+        on = {name: _built(model, stage, store, topology.node(name), spec, batching) for name in crew_of(stage)}
+        built[stage.name] = replace(on.pop(stage.node), replicas=on)
     return built
 
 
-def _built(model: Model, stage: Stage, store: Store, node: Node, spec: StageSpec) -> Built:
+def _built(model: Model, stage: Stage, store: Store, node: Node, spec: StageSpec, batching: Batching | None) -> Built:
     """The stage as this node is to run it."""
     options = node.options_of(stage.backend)
-    sha, batch = _stage(model, stage, store, stage_options(stage.backend, options, threads=node.threads).batch)
+    most = _most(stage.backend, options, node.threads, batching)
+    if most > 1 and not takes_free_rows(stage.backend, options):
+        _log.warning("stage %s answers one request at a time: %s takes fixed shapes", stage.name, stage.backend)
+        most = 1
+    sha, most = _stage(model, stage, store, most)
+    batch = most * rows_of(model.graph) if most > 1 else 1
     placed = replace(
         spec,
         artifact=sha,
@@ -92,9 +104,18 @@ def _built(model: Model, stage: Stage, store: Store, node: Node, spec: StageSpec
         threads=node.threads,
         options=options,
         max_batch=batch,
+        preferred=() if batching is None or batch == 1 else tuple(size for size in batching.preferred if size <= batch),
         slowdown=node.slowdown,
     )
     return Built(folder=store.path(sha), spec=placed)
+
+
+def _most(backend: str, options: Mapping[str, Option], threads: int, batching: Batching | None) -> int:
+    """How many requests may share a run: what was found best for the engine, or given it, up to the spec's limit."""
+    own = stage_options(backend, options, threads=threads).batch
+    if batching is None or batching.most is None:
+        return own
+    return min(own, batching.most) if "batch" in options else batching.most
 
 
 def _successors(stage: Stage, reaches: Mapping[NodeId, Reach]) -> tuple[Successor, ...]:
@@ -167,7 +188,7 @@ def tensor_specs(model: Model, names: tuple[str, ...], *, free_rows: bool = Fals
     return tuple(specs)
 
 
-def model_inputs(plan: Plan, model: Model) -> tuple[tuple[TensorSpec, ...], dict[str, str]]:
+def model_inputs(plan: Plan, model: Model, *, free_rows: bool = False) -> tuple[tuple[TensorSpec, ...], dict[str, str]]:
     """What the router takes in, and the codec of each input."""
-    first = entry(plan)
-    return tensor_specs(model, model.graph.inputs), dict(zip(first.tensors, first.codecs, strict=True))
+    first, inputs = entry(plan), tensor_specs(model, model.graph.inputs, free_rows=free_rows)
+    return inputs, dict(zip(first.tensors, first.codecs, strict=True))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from nodes.artifact import MANIFEST, read
 from nodes.emulation import ShapedLink
 from nodes.errors import NodesError
+from nodes.stage_spec import StageSpec
 from orchestrator.agent import WorkerFound, WorkerWanted
 from orchestrator.blueprint import engine_keys
 from orchestrator.errors import ClusterError, OrchestratorError
@@ -67,6 +68,7 @@ class Fleet:
         ] = {}  # spoken to from here while their own hosts' agents can't be had
         self._members: dict[NodeId, Member] = {}
         self._stayed: dict[tuple[NodeId, str, int], Member] = {}  # node, deployment, epoch
+        self._rows: dict[tuple[NodeId, str, int, str], int] = {}  # of stages that are held: node, deployment, epoch
         self._links: dict[tuple[NodeId, NodeId], Link] = {}
 
     async def bring_up(self, topology: Topology) -> None:
@@ -162,6 +164,8 @@ class Fleet:
         found: WorkerFound = await agent.run("ensure", wanted if at is None else replace(wanted, address=at))
         self._members[node.name] = Member(found=found, agent=agent, wanted=wanted)
         self._whereabouts.note(node.name, found.reach.address)
+        for held in found.claimed.stages:
+            self.note_loaded(held)
         known = set(node.backends) & _installed(found)
         if not known:
             lacking = "; ".join(str(found.engines.get(name, {}).get("missing", name)) for name in node.backends)
@@ -205,6 +209,18 @@ class Fleet:
     def reach(self, node: NodeId, deployment: str, epoch: int) -> Reach:
         """How to reach the worker of a node that runs this epoch."""
         return (self._stayed.get((node, deployment, epoch)) or self.member(node)).found.reach
+
+    def rows(self, node: NodeId, deployment: str, epoch: int, stage: str) -> int:
+        """How many rows a request may have at this stage; 1 where it takes no other number than it was made for."""
+        return self._rows.get((node, deployment, epoch, stage), 1)
+
+    def note_loaded(self, spec: StageSpec) -> None:
+        """A worker holds this stage."""
+        self._rows[spec.node, spec.deployment, spec.epoch, spec.stage] = spec.max_batch
+
+    def note_dropped(self, node: NodeId, deployment: str, epoch: int, stage: str) -> None:
+        """It does so no more."""
+        self._rows.pop((node, deployment, epoch, stage), None)
 
     async def call(self, node: NodeId, method: str, *args: Any, **options: Any) -> Any:
         """A control method of a node's worker; a stage is dropped where it was loaded."""

@@ -53,6 +53,7 @@ class Loader:
                 loaded = await self._fleet.call(node, "load_stage", built.spec)
             except Faults as error:
                 return StageFailed(deployment=name, epoch=epoch, stage=stage, node=node, error=str(error))
+            self._fleet.note_loaded(built.spec)
             return StageReady(deployment=name, epoch=epoch, stage=stage, node=node, load_s=loaded.seconds)
 
     async def drop(self, wanted: DropStage) -> StageStopped:
@@ -63,6 +64,7 @@ class Loader:
                 await self._fleet.call(node, "drop_stage", name, epoch, stage)
             except (NodesError, OrchestratorError) as error:
                 self._note(name, epoch, str(error))
+        self._fleet.note_dropped(node, name, epoch, stage)
         self._locks.pop((name, epoch, stage, node), None)
         return StageStopped(deployment=name, epoch=epoch, stage=stage, node=node)
 
@@ -97,4 +99,5 @@ class Loader:
             topology=blueprint.tuned_topology,
             reaches=reaches,
             allow_nan=blueprint.spec.allow_nan,
+            batching=blueprint.spec.batching,
         )

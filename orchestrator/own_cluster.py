@@ -13,10 +13,12 @@ from pathlib import Path
 from nodes.memory import keep_memory
 from nodes.store import Store
 from orchestrator.artifacts import build, model_inputs, tensor_specs
+from orchestrator.batching import Batching
 from orchestrator.fleet import Fleet
 from orchestrator.own_host import own_fleet
 from orchestrator.router import Router
 from orchestrator.routes import EpochRoutes
+from orchestrator.waymarks import rows_taken
 from orchestrator.workshop import Workshop
 from partitioner.load import Model
 from partitioner.plan import Plan
@@ -36,7 +38,15 @@ class OwnCluster:
         self.topology, self.source = topology, source
         self._routes: dict[str, EpochRoutes] = {}
 
-    async def deploy(self, name: str, plan: Plan, model: Model, *, slowdown: float | None = None) -> None:
+    async def deploy(
+        self,
+        name: str,
+        plan: Plan,
+        model: Model,
+        *,
+        slowdown: float | None = None,
+        batching: Batching | None = None,
+    ) -> None:
         """Have the workers hold the plan's stages and the router send requests of that name to them.
 
         `slowdown` takes the place of the nodes' own.
@@ -44,14 +54,24 @@ class OwnCluster:
         members = self.fleet.members()
         reaches = {node: member.found.reach for node, member in members.items()}
         built = await asyncio.to_thread(
-            build, plan, model, self.store, deployment=name, epoch=EPOCH, topology=self.topology, reaches=reaches
+            build,
+            plan,
+            model,
+            self.store,
+            deployment=name,
+            epoch=EPOCH,
+            topology=self.topology,
+            reaches=reaches,
+            batching=batching,
         )
         for stage in plan.stages:
             spec = built[stage.name].spec
             await self.fleet.give(stage.node, built[stage.name].folder, spec.artifact)
             wanted = spec if slowdown is None else replace(spec, slowdown=slowdown)
             await self.fleet.call(stage.node, "load_stage", wanted)
-        inputs, codecs = model_inputs(plan, model)
+            self.fleet.note_loaded(wanted)
+        rows, queueing = rows_taken(self.fleet, plan, name, EPOCH), batching or Batching()
+        inputs, codecs = model_inputs(plan, model, free_rows=rows > 1)
         shaped, paths = self.fleet.emulation()
         self._routes[name] = EpochRoutes(
             deployment=name,
@@ -63,7 +83,11 @@ class OwnCluster:
             outputs=model.graph.outputs,
             shaped=shaped,
             paths=paths,
-            made=tensor_specs(model, model.graph.outputs),
+            made=tensor_specs(model, model.graph.outputs, free_rows=rows > 1),
+            rows=rows,
+            preferred=queueing.preferred,
+            max_delay_s=queueing.max_delay_s,
+            queue_limit=queueing.queue_limit,
         )
         await self.router.switch(self._routes[name])
 

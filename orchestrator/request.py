@@ -10,6 +10,7 @@ from orchestrator.states import REQUEST
 from orchestrator.suspicion import Loss
 from partitioner.topology import NodeId
 
+PAUSE_S, MOST_PAUSE_S = 0.05, 1.6  # before it is sent again after a broken stream or a full queue; doubles each time
 MOMENT_S = 2.0  # from the word that a stream to a replica broke to the word that its worker is lost
 
 
@@ -24,6 +25,7 @@ class Request:
     name: str
     submitted_s: float
     deadline_s: float
+    waits: bool = True  # it waits for a full queue, and tries again
     state: str = field(default="waiting", init=False)
     path: tuple[tuple[float, str, str], ...] = field(default=(), init=False)  # when, by what, into which state
     attempt: int = field(default=0, init=False)
@@ -51,6 +53,11 @@ class Request:
             raise IllegalTransition(f"request {self.name}", self.state, verb, self.told())
         self.path += ((now_s, verb, state),)
         self.state = state
+
+    def pause(self, now_s: float) -> None:
+        """Let a while pass before the next attempt, longer each time."""
+        self.due_s = now_s + min(PAUSE_S * 2**self.pauses, MOST_PAUSE_S)
+        self.pauses += 1
 
     def told(self) -> tuple[str, ...]:
         """The steps as text, oldest first."""

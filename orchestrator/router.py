@@ -30,11 +30,12 @@ from orchestrator.request_log import RequestLog
 from orchestrator.routed import Routed
 from orchestrator.router_faults import Faulty, node_of
 from orchestrator.router_feeds import check_feeds
-from orchestrator.router_frames import cancel_frame, inputs_frame
+from orchestrator.router_frames import Sent, cancel_frame, inputs_frame
 from orchestrator.router_metrics import RouterMetrics
 from orchestrator.routes import EpochRoutes, Reach
 from orchestrator.splitting import Split
 from orchestrator.stream_watch import look_after
+from orchestrator.terms import USUAL, Terms
 from orchestrator.trial_watch import COPY, TrialWatch
 
 __all__ = ["Answer", "Router"]
@@ -183,6 +184,7 @@ class Router:
         request_id: str | None = None,
         key: str = "",
         version: int | None = None,
+        terms: Terms = USUAL,
     ) -> Answer:
         """Answer one request. BadInput for feeds that don't fit; Unavailable, RequestFailed, RequestTimeout otherwise.
 
@@ -191,14 +193,22 @@ class Router:
         goes away, until its own budget is used up. Failures are not kept. A caller without an id who loses this
         router before the answer cannot know whether it was computed, and has it computed again by asking again.
         A `version` other than the one in use is one on trial, or UnknownVersion; should it fail, the other one answers.
+        `terms` say whose turn it is where requests wait, and whether it waits where a queue is full.
         """
-        begin = partial(self._answer, deployment, feeds, budget_s, trace, key, version)
+        begin = partial(self._answer, deployment, feeds, budget_s, trace, key, version, terms)
         if request_id is None:
             return await begin()
         return await self._once.once((deployment, request_id), begin, budget_s)
 
     async def _answer(
-        self, deployment: str, feeds: Mapping[str, Array], budget_s: float, trace: bool, key: str, version: int | None
+        self,
+        deployment: str,
+        feeds: Mapping[str, Array],
+        budget_s: float,
+        trace: bool,
+        key: str,
+        version: int | None,
+        terms: Terms,
     ) -> Answer:
         held = self._deployments.get(deployment)
         if held is None or not held.epochs:
@@ -212,9 +222,10 @@ class Router:
         request, trial = uuid4().hex, held.concerns_trial(deployment, version)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         now_s = time.monotonic()
-        held.waiting[request] = Waiting(feeds, future, now_s, trace, deployment, self.log)
+        held.waiting[request] = Waiting(feeds, future, now_s, trace, deployment, terms.priority, self.log)
         self._steer(held, now_s)
-        self._carry_out(deployment, held.core.submit(request, now_s, budget_s, key=key, trial=trial))
+        begun = held.core.submit(request, now_s, budget_s, key=key, trial=trial, wait=terms.waits)
+        self._carry_out(deployment, begun)
         self._copy(held, request, key, feeds, now_s)
         try:
             return await future
@@ -326,7 +337,8 @@ class Router:
             connection = self._connections.get(reach.address)
             if connection is None:
                 raise StreamClosed(f"no stream to {reach.node}")
-            connection.post(inputs_frame(routes, send, waiting.feeds, origin=self.name, traced=waiting.traced))
+            terms = Sent(origin=self.name, traced=waiting.traced, priority=waiting.priority)
+            connection.post(inputs_frame(routes, send, waiting.feeds, terms))
         except StreamClosed as closed:  # noted by the core at the next turn, never inside its own decision
             asyncio.get_running_loop().call_soon(self._unsent, deployment, send, reach.node, str(closed))
 
@@ -392,7 +404,7 @@ class Router:
         try:
             if connection is None:
                 raise StreamClosed(f"no stream to {routes.first[1].node}")
-            connection.post(inputs_frame(routes, send, feeds, origin=self.name, traced=False))
+            connection.post(inputs_frame(routes, send, feeds, Sent(origin=self.name)))
         except StreamClosed as closed:
             held.trial.failed(send.request, type(closed).__name__)
 

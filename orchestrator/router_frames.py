@@ -1,6 +1,7 @@
 """The frames that a router sends into an epoch: a request's inputs, and the word that nobody waits any more."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from nodes.backend import Array
 from nodes.codec import pack
@@ -9,8 +10,16 @@ from orchestrator.actions import Cancel, Send
 from orchestrator.routes import EpochRoutes
 
 
-def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], *, origin: str, traced: bool) -> Frame:
-    """The inputs of this attempt, encoded for the epoch's first stage; answers go to the router `origin`."""
+class Sent(NamedTuple):
+    """What goes along with the inputs: which router the answer goes to, whether hops tell their times, whose turn."""
+
+    origin: str
+    traced: bool = False
+    priority: int = 0
+
+
+def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], sent: Sent) -> Frame:
+    """The inputs of this attempt, encoded for the epoch's first stage."""
     header = Header(
         kind=Kind.TENSORS,
         deployment=routes.deployment,
@@ -19,9 +28,10 @@ def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], *,
         request=send.request,
         attempt=send.attempt,
         budget_s=send.budget_s,
-        origin=origin,
-        timings=() if traced else None,
+        origin=sent.origin,
+        timings=() if sent.traced else None,
         way=send.way[1:],
+        priority=sent.priority,
     )
     return pack(header, feeds, routes.codecs)
 

@@ -1,7 +1,8 @@
 """What a router must know of one epoch to send requests into it, as plain values that travel through Ray."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from nodes.backend import TensorSpec
 from nodes.emulation import ShapedLink
@@ -45,6 +46,17 @@ class EpochRoutes:
     seconds: Mapping[str, float] = field(default_factory=dict)
     version: int = 0
     made: tuple[TensorSpec, ...] = ()  # the outputs with dtypes and shapes; none where a controller of before told none
+    rows: int = 1  # that a request may have at the most, where inputs have free rows
+    preferred: tuple[int, ...] = ()  # rows that a run had better have; these three are the spec's `batching`
+    max_delay_s: float = 0.0
+    queue_limit: int = 1024
+
+    def __setstate__(self, state: list[Any]) -> None:
+        """As pickled by this version or one before, which told less: what it did not know stays at its default."""
+        for each in fields(self)[len(state) :]:
+            object.__setattr__(self, each.name, each.default)
+        for each, value in zip(fields(self), state, strict=False):
+            object.__setattr__(self, each.name, value)
 
     @property
     def first(self) -> tuple[str, Reach]:

@@ -21,13 +21,9 @@ from orchestrator.suspicion import Loss, alone, is_guilty, is_suspect
 from partitioner.topology import NodeId
 from policies.routing import Way
 
-BAD_OUTPUT, BROKEN_STREAM, FULL = "BadOutput", "StreamClosed", "Overloaded"  # kinds of faults that workers report
-PAUSE_S, MOST_PAUSE_S = 0.05, 1.6  # before it is sent again after a broken stream or a full queue; doubles each time
+BAD_OUTPUT, BROKEN_STREAM, FULL, LATE = "BadOutput", "StreamClosed", "Overloaded", "BudgetExpired"  # workers' faults
 MAX_MOVES = 2  # to a faster epoch: a request that is always moved is never answered
 CLOSED = "the deployment is draining or gone: unavailable, retry"
-
-
-__all__ = ["Routes", "Routing"]
 
 
 class Routing:
@@ -58,15 +54,16 @@ class Routing:
         self._is_closed = False
 
     def submit(
-        self, request: str, now_s: float, budget_s: float, *, key: str = "", trial: bool | None = None
+        self, request: str, now_s: float, budget_s: float, key: str = "", trial: bool | None = None, wait: bool = True
     ) -> tuple[Action, ...]:
         """Take in a new request, to be answered within `budget_s`. IllegalTransition for a name in use. During a trial
-        `trial` tells whether it goes there first; if that is None, its name or, where keys stick, its `key` does.
+        `trial` tells whether it goes there first; if that is None, its name or, where keys stick, its `key` does. One
+        that may `wait` tries again where a queue is full, others fail.
         """
         if request in self._requests:
             known = self._requests[request]
             raise IllegalTransition(f"request {request}", known.state, "submit", known.told())
-        taken = Request(request, now_s, now_s + budget_s)
+        taken = Request(request, now_s, now_s + budget_s, wait)
         split = self._split
         if split is not None and split.answers and (concerns(split, request, key) if trial is None else trial):
             taken.choice = split.epoch
@@ -107,17 +104,18 @@ class Routing:
         if found is None or found.epoch is None:
             return ()
         found.errors += (message,)
-        is_trial = self._split is not None and found.epoch == self._split.epoch
-        if caller_fault and not is_trial:  # the version on trial may be at fault instead: the other one tells
-            return self._fail(found, "caller", message, now_s)
+        if caller_fault and (self._split is None or found.epoch != self._split.epoch):
+            return self._fail(found, "caller", message, now_s)  # on trial, the version may be at fault instead
         found.failures += kind != BROKEN_STREAM
         node = node_on(found.way, self._routes[found.epoch], stage)
         if kind == BROKEN_STREAM:
             found.left_node, found.left_s = node, now_s
         is_elsewhere = bool(node) and self._replicas.shun(self._routes[found.epoch], stage, node, self._lost, now_s)
+        hopeless = "timeout" if kind == LATE else "overloaded" if kind == FULL and not found.waits else ""
+        if hopeless and not is_elsewhere:
+            return self._fail(found, hopeless, message, now_s)
         if kind in (BROKEN_STREAM, FULL) and not is_elsewhere:
-            found.due_s = now_s + min(PAUSE_S * 2**found.pauses, MOST_PAUSE_S)
-            found.pauses += 1
+            found.pause(now_s)
             left = found.epoch
             actions = self._replay(found, now_s)
             found.fled = left if kind == BROKEN_STREAM and found.epoch is None and not node else None

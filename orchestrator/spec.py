@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from nodes.codec import CODECS
+from orchestrator.batching import Batching, BatchingModel
 from orchestrator.errors import SpecError
 from orchestrator.topology_spec import NAME, load_topology, parse_topology
 from orchestrator.yaml_file import StrictModel, check, read_yaml
@@ -108,6 +109,7 @@ class DeploymentModel(StrictModel):
     standby_mb: Annotated[float, Field(ge=0)] = STANDBY_MB
     allow_nan: bool = False
     replicas: ReplicasModel | None = None
+    batching: BatchingModel | None = None
     inputs: Annotated[dict[str, InputModel], Field(min_length=1)]
     outputs: dict[str, OutputModel] = Field(default_factory=dict)
 
@@ -143,7 +145,7 @@ class DeploymentSpec:
     """What is to be deployed. `outputs` maps each named output to its node; `codecs` None allows every codec.
     `standby_bytes` of weights may stand by on each node, in case they are needed. `allow_nan`: NaN and infinities are
     no fault of a stage that makes them. A stage may run on up to `most_replicas` nodes: as many as the best plan has
-    for the objective throughput, else as its load wants.
+    for the objective throughput, else as its load wants. `batching`: how requests share runs.
 
     `digest` is the SHA-256 of the file's meaning with its topology, not of the model.
     """
@@ -164,6 +166,7 @@ class DeploymentSpec:
     standby_bytes: int = round(STANDBY_MB * 1e6)
     allow_nan: bool = False
     most_replicas: int = 1
+    batching: Batching | None = None
     digest: str = ""
 
 
@@ -196,6 +199,7 @@ def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentS
         standby_bytes=round(model.standby_mb * 1e6),
         allow_nan=model.allow_nan,
         most_replicas=_most_replicas(model, topology, source, where),
+        batching=None if model.batching is None else model.batching.batching(),
         digest=_digest(model, topology),
     )
 
@@ -307,6 +311,7 @@ def _existing(folder: Path, given: str, where: str) -> Path:
 
 
 def _digest(model: DeploymentModel, topology: Topology) -> str:
-    given = model.model_dump(mode="json", exclude={"replicas"} if model.replicas is None else None)
+    later = {"replicas": model.replicas, "batching": model.batching}  # keys that specs of before could not have
+    given = model.model_dump(mode="json", exclude={name for name, value in later.items() if value is None})
     meaning = json.dumps(given, sort_keys=True) + repr((topology.nodes, topology.links))
     return sha256(meaning.encode()).hexdigest()

@@ -1,6 +1,7 @@
 """From a plan and the workers that run it to what routers must know of the epoch."""
 
 from orchestrator.artifacts import model_inputs, tensor_specs
+from orchestrator.batching import Batching
 from orchestrator.blueprint import Blueprint
 from orchestrator.detour import Pace
 from orchestrator.fleet import Fleet
@@ -16,7 +17,8 @@ def routes_of(
 
     ClusterError if a stage has no worker on any of its nodes.
     """
-    inputs, codecs = model_inputs(plan, blueprint.model)
+    rows, batching = rows_taken(fleet, plan, name, epoch), blueprint.spec.batching or Batching()
+    inputs, codecs = model_inputs(plan, blueprint.model, free_rows=rows > 1)
     shaped, paths = fleet.emulation()
     members = fleet.members()
     source = blueprint.spec.source
@@ -42,5 +44,14 @@ def routes_of(
         replicas={stage: tuple(fleet.reach(node, name, epoch) for node in nodes) for stage, nodes in replicas.items()},
         seconds={stage.name: stage.seconds for stage in plan.stages} if replicas else {},
         version=version,
-        made=tensor_specs(blueprint.model, blueprint.model.graph.outputs),
+        made=tensor_specs(blueprint.model, blueprint.model.graph.outputs, free_rows=rows > 1),
+        rows=rows,
+        preferred=batching.preferred,
+        max_delay_s=batching.max_delay_s,
+        queue_limit=batching.queue_limit,
     )
+
+
+def rows_taken(fleet: Fleet, plan: Plan, name: str, epoch: int) -> int:
+    """How many rows a request may have wherever it goes; 1 if a stage takes no other number than the model's own."""
+    return min(fleet.rows(node, name, epoch, stage.name) for stage in plan.stages for node in crew_of(stage))

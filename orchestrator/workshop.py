@@ -10,6 +10,7 @@ from nodes.backend import Array, Option, installed_backends
 from nodes.rebatch import rebatched
 from nodes.store import Store
 from orchestrator.artifacts import stage_artifact
+from orchestrator.batching import CURVE
 from orchestrator.blueprint import Blueprint
 from orchestrator.calibration import message_costs
 from orchestrator.fleet import Fleet
@@ -20,6 +21,7 @@ from orchestrator.tuning.knobs import Setting
 from orchestrator.tuning.on_nodes import tune_engines
 from orchestrator.tuning.tune import CONFIRMED
 from orchestrator.tuning.tuners import check_tuner
+from partitioner.errors import InvalidModel
 from partitioner.load import Model, load
 from partitioner.profile import EngineKey, Profile
 from partitioner.topology import NodeId
@@ -38,6 +40,7 @@ class Workshop:
         self._message_costs: tuple[float, float] | None = None
         self._profiles: dict[str, Profile] = {}  # by question
         self._known: dict[str, Profile] = {}  # by model and engines, whatever was asked
+        self._batched: dict[str, Profile] = {}  # by question, with batch curves
 
     async def blueprint(
         self,
@@ -59,7 +62,27 @@ class Workshop:
         engines = self._fleet.engines(spec.topology)
         if profile is None:
             profile = await self._profile(spec, model, path, samples, tune_s, tuner)
-        return Blueprint(spec=spec, model=model, profile=profile, engines=engines)
+        blueprint = Blueprint(spec=spec, model=model, profile=profile, engines=engines)
+        if spec.batching is None or spec.batching.most is not None:
+            return blueprint
+        return await self._with_best_batches(blueprint, path)
+
+    async def _with_best_batches(self, blueprint: Blueprint, path: Path) -> Blueprint:
+        """The blueprint with each engine's best batch among its options, from a curve given, remembered or timed now.
+
+        A model that takes no other number of rows stays as it is.
+        """
+        question = f"{blueprint.model.sha256} {blueprint.spec.digest} {blueprint.profile.engines.keys()}"
+        if all(one.batch_s for one in blueprint.profile.engines.values()):
+            return replace(blueprint, profile=with_batches(blueprint.profile, blueprint.model.graph))
+        if question not in self._batched:
+            try:
+                rows = [count * rows_of(blueprint.model.graph) for count in CURVE]
+                self._batched[question] = (await self.batch_curves(blueprint, path, rows, choose=True)).profile
+            except InvalidModel as refused:
+                self._say(f"every request runs alone: {refused}")
+                self._batched[question] = blueprint.profile
+        return replace(blueprint, profile=self._batched[question])
 
     async def learn(
         self, blueprint: Blueprint, path: Path, samples: tuple[Mapping[str, Array], ...], segments: int

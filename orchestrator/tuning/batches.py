@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
+from nodes.stage_options import takes_free_rows
 from orchestrator.tuning.tune import WORTH
 from partitioner.graph import Graph
 from partitioner.profile import EngineKey, EngineProfile, Profile
 
 LATENCY_FACTOR = 4.0
-FREE_ROWS = ("onnxruntime", "openvino", "mnn")  # engines that take any number of rows, as they come
-FIXED_ROWS = "io_binding"  # an option that wants the shapes fixed
 
 
 def best_batch(one_s: float, batch_s: Mapping[int, float], *, factor: float = LATENCY_FACTOR) -> int:
@@ -51,7 +50,7 @@ def with_batches(profile: Profile, graph: Graph) -> Profile:
 def _chosen(backend: str, engine: EngineProfile, rows: int) -> EngineProfile:
     others = {name: value for name, value in engine.options if name != "batch"}
     one_s = engine.batch_s.get(rows)
-    if backend not in FREE_ROWS or others.get(FIXED_ROWS) or not one_s:
+    if not takes_free_rows(backend, others) or not one_s:
         return engine
     batch = best_batch(one_s, {count // rows: seconds for count, seconds in engine.batch_s.items()})
     return replace(engine, options=tuple((others | ({"batch": batch} if batch > 1 else {})).items()))

@@ -8,7 +8,8 @@ from orchestrator.actions import Send
 from orchestrator.detour import LOYALTY, Pace, Ways, soonest, way
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.plan_map import LinkRange, PlanMap
-from orchestrator.routing import Routes, Routing
+from orchestrator.replicas_routing import Routes
+from orchestrator.routing import Routing
 from partitioner.latency_form import Carried, LatencyForm
 from policies.routing import Way
 

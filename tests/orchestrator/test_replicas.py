@@ -11,7 +11,7 @@ from orchestrator.errors import SpecError
 from orchestrator.plan_map import same_work, weights_by_node
 from orchestrator.replicas import alike, bare, crews_of, manned, same_crews, without
 from orchestrator.replicas_routing import Crew
-from orchestrator.router_frames import cancel_frame, inputs_frame
+from orchestrator.router_frames import Sent, cancel_frame, inputs_frame
 from orchestrator.routes import EpochRoutes, Reach
 from orchestrator.spec import DeploymentSpec, load_spec
 from orchestrator.wishes import room_of
@@ -67,7 +67,7 @@ def test_a_frame_begins_at_the_replica_chosen_and_carries_the_rest_of_its_way() 
     way = ("twin", "mec")
     assert (ROUTES.begin(way).address, ROUTES.begin(()).address) == ("t:1", "c:1")
     send = Send(request="r", attempt=1, epoch=3, budget_s=1.0, way=way)
-    assert inputs_frame(ROUTES, send, {}, origin="o", traced=False).header.way == ("mec",)
+    assert inputs_frame(ROUTES, send, {}, Sent("o")).header.way == ("mec",)
     assert cancel_frame(ROUTES, Cancel(request="r", attempt=1, epoch=3, way=way)).header.way == ("mec",)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send
 from orchestrator.errors import IllegalTransition
-from orchestrator.routing import Routes, Routing
+from orchestrator.replicas_routing import Routes
+from orchestrator.routing import Routing
 from policies.routing import Way
 
 FIRST = Routes(epoch=1, nodes=("camera", "cloud"), outputs=("logits",))

@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send
-from orchestrator.replicas_routing import Crew
-from orchestrator.routing import Routes, Routing
+from orchestrator.replicas_routing import Crew, Routes
+from orchestrator.routing import Routing
 
 NODES = ("camera", "mec", "cloud")
 OUTPUTS = ("boxes", "scores")

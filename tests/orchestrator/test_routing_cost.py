@@ -8,8 +8,8 @@ from types import FrameType
 import pytest
 
 from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send, Suspect
-from orchestrator.replicas_routing import Crew
-from orchestrator.routing import Routes, Routing
+from orchestrator.replicas_routing import Crew, Routes
+from orchestrator.routing import Routing
 
 OLD = Routes(epoch=1, nodes=("camera", "cloud"), outputs=("logits",))
 NEW = Routes(epoch=2, nodes=("camera", "mec"), outputs=("logits",))

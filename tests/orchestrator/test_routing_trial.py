@@ -1,7 +1,8 @@
 """Claims about requests while a version is on trial: each lives in one version, and a bad version fails nobody."""
 
 from orchestrator.actions import Cancel, Drained, FailRequest, Send
-from orchestrator.routing import Routes, Routing
+from orchestrator.replicas_routing import Routes
+from orchestrator.routing import Routing
 from orchestrator.splitting import Split
 
 OLD = Routes(epoch=1, nodes=("camera", "cloud"), outputs=("y",))

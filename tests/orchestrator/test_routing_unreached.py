@@ -1,7 +1,8 @@
 """A router told of an epoch some of whose workers it cannot reach just then."""
 
 from orchestrator.actions import Send
-from orchestrator.routing import Routes, Routing
+from orchestrator.replicas_routing import Routes
+from orchestrator.routing import Routing
 
 ROUTES = Routes(epoch=1, nodes=("camera", "cloud"), outputs=("logits",))
 

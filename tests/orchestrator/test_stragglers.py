@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 
 from orchestrator.actions import Cancel, Drained
-from orchestrator.routing import Routes, Routing
+from orchestrator.replicas_routing import Routes
+from orchestrator.routing import Routing
 from orchestrator.stragglers import Pace, moved
 from tests.orchestrator.test_routing import FIRST, SECOND, failure, routed, sends
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 
 from orchestrator.actions import Action, Cancel, Deliver, FailRequest, Send
-from orchestrator.routing import Routes, Routing
+from orchestrator.replicas_routing import Routes
+from orchestrator.routing import Routing
 from orchestrator.suspicion import Loss, is_guilty, is_suspect
 from tests.orchestrator.test_routing import failure, sends
 

@@ -1,0 +1,17 @@
+"""How a caller wants a request treated, beside being answered in time."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """`priority`: whose turn it is where requests wait, 1 first and 9 last; 0 stands for the normal one, 5.
+
+    `waits`: whether it tries again where a queue is full, instead of being refused at once.
+    """
+
+    priority: int = 0
+    waits: bool = True
+
+
+USUAL = Terms()
