@@ -3,8 +3,8 @@
 The rule is Triton's dynamic batching: the largest preferred size that can be formed runs at once; else the largest
 batch, as soon as it is full or its oldest request has waited `max_delay_s`. Requests of different groups (shapes
 that can't be stacked) never share a batch; order is first come, first served within a priority, the least first.
-Sizes count rows: a request may bring several. Whoever runs batches tells what one takes at the least (`run_s`); then a
-request that can't be done by its deadline is refused at once, not after it has waited in vain.
+Sizes count rows: a request may bring several. Whoever runs batches may tell what they take at the least; then
+a request that can't be done by its deadline is refused at once, not after it has waited in vain.
 
 Nobody changes a decision or what waits. They aren't `frozen` only because that doubles what making one costs, and a
 simulation makes some for each of millions of requests.
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 NORMAL, LOWEST = 5, 9  # priorities that requests come with, 1 the highest; who gives none has the normal one
-IN_TIME = 2.0  # runs, from the end of waiting for others to a deadline: `run_s` is the least that one takes
+IN_TIME = 2.0  # times `own_s`, from the end of waiting for others to a deadline
 Ticket = int  # chosen by the caller, unique among those waiting
 
 
@@ -77,7 +77,8 @@ class Batcher:
 
     rules: BatchRules = field(default_factory=BatchRules)
     _queue: deque[_Waiting] = field(default_factory=deque)
-    run_s: float = 0.0  # what a run takes at the least; 0: not known
+    run_s: float = 0.0  # that a batch before it costs a request at the least; 0: not known
+    own_s: float = 0.0  # that its own batch takes at the least
     rows: int = 0  # that wait
     _soonest_s: float = inf  # no deadline in the queue is before it
 
@@ -124,14 +125,14 @@ class Batcher:
         ahead = self.rows
         if ahead and self._queue[-1].priority > priority:
             ahead = sum(waiting.rows for waiting in self._queue if waiting.priority <= priority)
-        return now_s + (ahead // self.rules.max_batch + 1) * self.run_s
+        return now_s + ahead // self.rules.max_batch * self.run_s + self.own_s
 
     def decide(self, now_s: float) -> Decision:
         """What to do now; ask again until it says Wait."""
         queue = self._queue
         if not queue:
             return Wait(None)
-        if self._soonest_s <= now_s + self.run_s and (overdue := self._overdue(now_s)) is not None:
+        if self._soonest_s <= now_s + self.own_s and (overdue := self._overdue(now_s)) is not None:
             return overdue
         if self.rules.max_batch == 1:
             first = queue.popleft()
@@ -142,7 +143,7 @@ class Batcher:
     def _overdue(self, now_s: float) -> Refuse | None:
         """The first whose deadline has come or can't be kept; where there is none, when the next one comes is known."""
         for at, waiting in enumerate(self._queue):
-            if waiting.deadline_s is not None and waiting.deadline_s <= now_s + self.run_s:
+            if waiting.deadline_s is not None and waiting.deadline_s <= now_s + self.own_s:
                 self.rows -= waiting.rows
                 del self._queue[at]
                 return Refuse(waiting.ticket, "deadline" if waiting.deadline_s <= now_s else "late")
@@ -163,7 +164,7 @@ class Batcher:
         else:
             due_s = oldest_s + rules.max_delay_s
             if self.run_s:
-                due_s = min(due_s, self._soonest_s - IN_TIME * self.run_s)
+                due_s = min(due_s, self._soonest_s - IN_TIME * self.own_s)
             if rows < rules.max_batch and now_s < due_s:  # others may still join
                 sizes = [size for size in sizes if size in rules.preferred]
                 if not sizes:

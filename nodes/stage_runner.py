@@ -280,7 +280,7 @@ class StageRunner:
             self.served, self.busy_s = self.served + len(frames), self.busy_s + took_s
             self._runs_s.append(took_s)
             if len(self._runs_s) == RUNS:
-                self._batcher.run_s = min(self._runs_s)
+                self._batcher.run_s = self._batcher.own_s = min(self._runs_s)
 
     def _told_hung(self, line: str) -> None:
         """In the watchdog's thread; the loop may be what hangs, or be gone."""

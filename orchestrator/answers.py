@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nodes.backend import Array
 from nodes.errors import BadInput
@@ -26,6 +26,15 @@ class Answer:
     attempt: int
     hops: tuple[HopTiming, ...] = ()
     version: int = 0
+
+    def of_rows(self, begin: int, end: int, rows: int) -> "Answer":
+        """The part of these rows of an answer to so many. RequestFailed for an output that has not as many."""
+        for name, array in self.outputs.items():
+            if array.ndim == 0 or len(array) != rows:
+                raise RequestFailed(
+                    f"output {name!r} of shape {list(array.shape)} doesn't grow with the batch of {rows}"
+                )
+        return replace(self, outputs={name: array[begin:end] for name, array in self.outputs.items()})
 
 
 @dataclass(slots=True)

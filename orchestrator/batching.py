@@ -7,9 +7,9 @@ measured batch curve (tuning/batches.py).
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from orchestrator.yaml_file import StrictModel
 
@@ -30,10 +30,17 @@ class Batching:
 class BatchingModel(StrictModel):
     """The spec's key."""
 
-    max: Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_ROWS)] = "auto"
+    max: Literal["auto"] | int = "auto"
     preferred: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     delay_ms: Annotated[float, Field(ge=0, le=60_000)] = 0.0
     queue_limit: Annotated[int, Field(ge=1, le=MOST_WAITING)] = 1024
+
+    @field_validator("max", mode="before")
+    @classmethod
+    def _auto_or_count(cls, given: Any) -> Any:
+        if given == "auto" or (type(given) is int and 1 <= given <= MOST_ROWS):
+            return given
+        raise ValueError(f"should be auto, or a whole number from 1 to {MOST_ROWS}, is {given!r}")
 
     @model_validator(mode="after")
     def _within(self) -> "BatchingModel":

@@ -224,7 +224,7 @@ class Router:
         now_s = time.monotonic()
         held.waiting[request] = Waiting(feeds, future, now_s, trace, deployment, terms.priority, self.log)
         self._steer(held, now_s)
-        begun = held.core.submit(request, now_s, budget_s, key=key, trial=trial, wait=terms.waits)
+        begun = held.core.submit(request, now_s, budget_s, key=key, trial=trial, wait=terms.wait)
         self._carry_out(deployment, begun)
         self._copy(held, request, key, feeds, now_s)
         try:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 class Terms:
     """`priority`: whose turn it is where requests wait, 1 first and 9 last; 0 stands for the normal one, 5.
 
-    `waits`: whether it tries again where a queue is full, instead of being refused at once.
+    `wait`: whether it tries again where a queue is full, instead of being refused at once.
     """
 
     priority: int = 0
-    waits: bool = True
+    wait: bool = True
 
 
 USUAL = Terms()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nodes.backend import TensorSpec
+from nodes.batching import LOWEST, NORMAL
 from nodes.code_version import code_version
 from orchestrator.gateway.datatypes import DATATYPE_OF
 from orchestrator.gateway.models import PLATFORM, Model, shape_of
@@ -40,21 +41,37 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
 
 
 def config(model: Model) -> dict[str, Any]:
-    """A model's configuration. 0 as the largest batch: shapes are whole as they are told, rows included."""
+    """A model's configuration. 0 as the largest batch: shapes are whole as they are told, rows included.
+
+    Else they are told without the rows.
+    """
+    rules = model.rules
+    is_batched = rules.max_batch > 1
+    batching = {
+        "preferred_batch_size": list(rules.preferred),
+        "max_queue_delay_microseconds": round(rules.max_delay_s * 1e6),
+        "priority_levels": LOWEST,
+        "default_priority_level": NORMAL,
+    }
     return {
         "name": model.name,
         "platform": PLATFORM,
         "backend": PLATFORM,
-        "max_batch_size": 0,
-        "input": [_configured(spec) for spec in model.inputs],
-        "output": [_configured(spec) for spec in model.outputs],
+        "max_batch_size": rules.max_batch if is_batched else 0,
+        "input": [_configured(spec, is_batched) for spec in model.inputs],
+        "output": [_configured(spec, is_batched) for spec in model.outputs],
+        **({"dynamic_batching": batching} if is_batched else {}),
         "model_transaction_policy": {"decoupled": False},
     }
 
 
-def _configured(spec: TensorSpec) -> dict[str, Any]:
+def _configured(spec: TensorSpec, is_batched: bool) -> dict[str, Any]:
     kind = DATATYPE_OF.get(spec.dtype, "INVALID")
-    return {"name": spec.name, "data_type": f"TYPE_{'STRING' if kind == 'BYTES' else kind}", "dims": shape_of(spec)}
+    return {
+        "name": spec.name,
+        "data_type": f"TYPE_{'STRING' if kind == 'BYTES' else kind}",
+        "dims": shape_of(spec)[is_batched:],
+    }
 
 
 def statistics(counted: Iterable[tuple[str, int, Counted]]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Deployments as their clients see them: models with versions, tensors and readiness."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from nodes.backend import Array, TensorSpec
+from nodes.batching import BatchRules
 from orchestrator.answers import Answer
 from orchestrator.gateway.datatypes import DATATYPE_OF, DTYPE_OF
 from orchestrator.gateway.faults import Fault, Refused, invalid
@@ -18,7 +19,8 @@ UNNUMBERED = 1  # what a version is called whose number nobody told
 class Model:
     """A deployment: the version in use, all that answer (one on trial last), what it takes and gives.
 
-    A dimension of None is free.
+    A dimension of None is free. Requests wait by the `rules`; if its `max_batch` is more than 1, so many rows share a
+    run, and rows are the first axis. `width`: workers that can be busy with its requests at once, twice over.
     """
 
     name: str
@@ -26,6 +28,8 @@ class Model:
     versions: tuple[int, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    rules: BatchRules = field(default_factory=BatchRules)
+    width: int = 2
 
     def numbered(self, version: str) -> int | None:
         """The version that a client names; None where it names none. Refused for one that is not there."""
@@ -37,6 +41,20 @@ class Model:
             there = ", ".join(map(str, self.versions))
             raise Refused(Fault.NOT_FOUND, f"model {self.name!r} has no version {version}; there is {there}")
         return int(version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What a request brings along beside its tensors. `version` None: the one in use, or as a trial's split says."""
+
+    budget_s: float
+    version: int | None = None
+    key: str = ""
+    priority: int = 0
+
+    def within(self, budget_s: float) -> "Asking":
+        """The same, within another time."""
+        return replace(self, budget_s=budget_s)
 
 
 class Source(Protocol):
@@ -58,9 +76,7 @@ class Source(Protocol):
         """Whether this process still does its work."""
         ...
 
-    async def answer(
-        self, name: str, feeds: Mapping[str, Array], *, budget_s: float, version: int | None, key: str
-    ) -> Answer:
+    async def answer(self, name: str, feeds: Mapping[str, Array], asking: Asking) -> Answer:
         """The answer with every stage's timings; errors as Router.infer's."""
         ...
 

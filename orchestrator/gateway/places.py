@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nodes.batching import LOWEST
 from orchestrator.gateway.faults import invalid
 from orchestrator.gateway.models import Wanted
 from orchestrator.gateway.shared_memory import Place
@@ -56,6 +57,16 @@ def budget_of(parameters: Mapping[str, Any], remaining_s: float | None) -> float
         raise invalid(f"parameter timeout: should be microseconds, is {_shown(told)}")
     known = [seconds for seconds in (remaining_s, told / 1e6 or None) if seconds is not None]
     return min(known, default=None)
+
+
+def priority_of(parameters: Mapping[str, Any]) -> int:
+    """Whose turn it is: 1 first, LOWEST last; 0, or nothing said, is the normal one."""
+    told = parameters.get("priority", 0)
+    if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told <= LOWEST:
+        raise invalid(
+            f"parameter priority: should be a whole number from 1, the highest, to {LOWEST}, is {_shown(told)}"
+        )
+    return told
 
 
 def _whole(what: str, parameters: Mapping[str, Any], name: str, otherwise: int | None = None) -> int:

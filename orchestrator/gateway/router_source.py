@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 
 from nodes.backend import Array, TensorSpec
+from nodes.batching import BatchRules
 from orchestrator.answers import Answer
-from orchestrator.gateway.models import UNNUMBERED, Model
+from orchestrator.gateway.models import UNNUMBERED, Asking, Model
 from orchestrator.router import Router
+from orchestrator.routes import EpochRoutes
+from orchestrator.terms import Terms
 
 
 class RouterSource:
@@ -13,6 +16,7 @@ class RouterSource:
 
     def __init__(self, router: Router) -> None:
         self._router = router
+        self._known: dict[str, tuple[EpochRoutes, EpochRoutes | None, Model]] = {}  # each made once for its routes
 
     def models(self) -> tuple[str, ...]:
         """As models.Source."""
@@ -23,7 +27,13 @@ class RouterSource:
         held = self._router.deployments.get(name)
         if held is None or (active := held.active) is None:
             return None
-        routes = [active, *([] if held.on_trial is None else [held.on_trial])]
+        if (known := self._known.get(name)) is not None and known[0] is active and known[1] is held.on_trial:
+            return known[2]
+        self._known[name] = active, held.on_trial, self._model(name, active, held.on_trial)
+        return self._known[name][2]
+
+    def _model(self, name: str, active: EpochRoutes, on_trial: EpochRoutes | None) -> Model:
+        routes = [active, *([] if on_trial is None else [on_trial])]
         versions = dict.fromkeys(each.version or UNNUMBERED for each in routes)
         return Model(
             name=name,
@@ -31,6 +41,8 @@ class RouterSource:
             versions=tuple(versions),
             inputs=active.inputs,
             outputs=active.made or tuple(TensorSpec(output, "", ()) for output in active.outputs),
+            rules=_rules(active),
+            width=2 * len(active.workers),
         )
 
     def is_ready(self, name: str) -> bool:
@@ -42,13 +54,27 @@ class RouterSource:
         """As models.Source: whoever asks is answered by the very loop that routes."""
         return True
 
-    async def answer(
-        self, name: str, feeds: Mapping[str, Array], *, budget_s: float, version: int | None, key: str
-    ) -> Answer:
-        """As models.Source."""
-        numbered = None if version is None or self._is_unnumbered(name) else version
-        return await self._router.infer(name, feeds, budget_s=budget_s, trace=True, key=key, version=numbered)
+    async def answer(self, name: str, feeds: Mapping[str, Array], asking: Asking) -> Answer:
+        """As models.Source. It doesn't wait where a stage's queue is full: requests wait here."""
+        return await self._router.infer(
+            name,
+            feeds,
+            budget_s=asking.budget_s,
+            trace=True,
+            key=asking.key,
+            version=None if self._is_unnumbered(name) else asking.version,
+            terms=Terms(priority=asking.priority, wait=False),
+        )
 
     def _is_unnumbered(self, name: str) -> bool:
         active = self._router.deployments[name].active
         return active is None or active.version == 0
+
+
+def _rules(routes: EpochRoutes) -> BatchRules:
+    return BatchRules(
+        max_batch=routes.rows,
+        preferred=tuple(size for size in routes.preferred if size <= routes.rows) if routes.rows > 1 else (),
+        max_delay_s=routes.max_delay_s if routes.rows > 1 else 0.0,
+        queue_limit=routes.queue_limit,
+    )

@@ -9,11 +9,12 @@ from typing import TypeVar
 import numpy as np
 
 from nodes.backend import Array
-from orchestrator.answers import Answer
 from orchestrator.gateway.datatypes import BYTES, DATATYPE_OF
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
-from orchestrator.gateway.models import Model, Output, Question, Reply, Source, Wanted, check_wanted, feeds_of
+from orchestrator.gateway.gathering import Gathered, Gathering
+from orchestrator.gateway.models import Asking, Model, Output, Question, Reply, Source, Wanted, check_wanted, feeds_of
 from orchestrator.gateway.permits import ANYBODY, Permit
+from orchestrator.gateway.places import priority_of
 from orchestrator.gateway.statistics import Counted, Statistics
 
 BUDGET_S = 30.0
@@ -26,7 +27,7 @@ class Serving:
     """
 
     def __init__(self, source: Source, *, budget_s: float = BUDGET_S) -> None:
-        self.source, self.statistics = source, Statistics()
+        self.source, self.statistics, self.gathering = source, Statistics(), Gathering(source)
         self._budget_s = budget_s
 
     def model(self, name: str, version: str = "", permit: Permit = ANYBODY) -> Model:
@@ -85,7 +86,9 @@ class Serving:
         try:
             question = read()
             wanted, feeds = check_wanted(model, question), feeds_of(model, question)
-            answer = await self._answer(model, question, feeds, numbered)
+            rows = rows_of(model, feeds)
+            gathered = await self._answer(model, question, feeds, rows, numbered)
+            answer = gathered.answer
             written = write(
                 Reply(
                     model=model.name,
@@ -102,20 +105,24 @@ class Serving:
         finally:
             counted.pending -= 1
         by = self.statistics.of(model.name, answer.version or model.version)  # a split may have chosen another one
-        by.answered(time.monotonic() - began_s, answer.hops, rows_of(model, feeds))
+        by.answered(time.monotonic() - began_s, rows, gathered)
         return written
 
-    async def _answer(self, model: Model, question: Question, feeds: dict[str, Array], version: int | None) -> Answer:
+    async def _answer(
+        self, model: Model, question: Question, feeds: dict[str, Array], rows: int, version: int | None
+    ) -> Gathered:
         budget_s = self._budget_s if question.budget_s is None else min(question.budget_s, self._budget_s)
         if budget_s <= 0:
             raise Refused(Fault.UNAVAILABLE, f"model {model.name!r}: the request's time was up before it came")
-        key = str(question.parameters.get("key", ""))
-        answer = await self.source.answer(model.name, feeds, budget_s=budget_s, version=version, key=key)
+        key, priority = str(question.parameters.get("key", "")), priority_of(question.parameters)
+        asking = Asking(budget_s=budget_s, version=version, key=key, priority=priority)
+        gathered = await self.gathering.answer(model, feeds, rows, asking)
+        answer = gathered.answer
         if version is not None and answer.version not in (0, version):
             raise Refused(
                 Fault.UNAVAILABLE, f"model {model.name!r}: version {version} failed, and {answer.version} took over"
             )
-        return answer
+        return gathered
 
 
 def _counted(counted: Counted, refused: Refused, began_s: float) -> Refused:
@@ -125,9 +132,15 @@ def _counted(counted: Counted, refused: Refused, began_s: float) -> Refused:
 
 
 def rows_of(model: Model, feeds: dict[str, Array]) -> int:
-    """How many requests this one is: its rows, where the model takes any number of them."""
-    first = model.inputs[0]
-    return len(feeds[first.name]) if first.shape and first.shape[0] is None else 1
+    """How many requests this one is: its rows, where the model takes any number of them. Refused for too many."""
+    first, most = model.inputs[0], model.rules.max_batch
+    if not first.shape or first.shape[0] is not None:
+        return 1
+    rows = {name: len(array) for name, array in feeds.items()}
+    if most > 1 and (len(set(rows.values())) > 1 or not 1 <= rows[first.name] <= most):
+        told = ", ".join(f"{name} {many}" for name, many in rows.items())
+        raise invalid(f"model {model.name!r}: a request has 1 to {most} rows, the same of each input; it has {told}")
+    return rows[first.name]
 
 
 def _output(model: Model, wanted: Wanted, array: Array) -> Output:

@@ -5,10 +5,9 @@ Times of hops are added up over a request's stages: waiting, decoding, computing
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from nodes.framing import HopTiming
+from orchestrator.gateway.gathering import Gathered
 
 BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of latencies
 MOST_BATCHES = 64  # sizes that are told apart
@@ -41,9 +40,9 @@ class Counted:
     batches: dict[int, dict[str, Span]] = field(default_factory=dict)
     latencies: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))  # up to each of BOUNDS_S
 
-    def answered(self, latency_s: float, hops: Iterable[HopTiming], rows: int) -> None:
-        """A request of so many rows was answered."""
-        stages = list(hops)
+    def answered(self, latency_s: float, rows: int, gathered: Gathered) -> None:
+        """A request of so many rows was answered; the run that it shared is counted with one of them."""
+        stages = gathered.answer.hops
         parts = {
             "compute_input": sum(hop.decode_s for hop in stages),
             "compute_infer": sum(hop.compute_s for hop in stages),
@@ -51,14 +50,14 @@ class Counted:
         }
         self.last_ms = round(time.time() * 1e3)
         self.inferences += rows
-        self.executions += 1
+        self.executions += gathered.counts
         self.spans["success"].add(latency_s)
         self.latencies[bisect_left(BOUNDS_S, latency_s)] += 1
-        self.spans["queue"].add(sum(hop.queue_s for hop in stages))
+        self.spans["queue"].add(gathered.queue_s + sum(hop.queue_s for hop in stages))
         for part, seconds in parts.items():
             self.spans[part].add(seconds)
-        if rows in self.batches or len(self.batches) < MOST_BATCHES:
-            batch = self.batches.setdefault(rows, {part: Span() for part in parts})
+        if gathered.counts and (gathered.rows in self.batches or len(self.batches) < MOST_BATCHES):
+            batch = self.batches.setdefault(gathered.rows, {part: Span() for part in parts})
             for part, seconds in parts.items():
                 batch[part].add(seconds)
 

@@ -82,6 +82,45 @@ def test_each_deadline_is_kept_whatever_the_order_in_which_they_come() -> None:
     assert refused == [(3.0, 1), (4.0, 3), (5.0, 0), (5.0, 4)]
 
 
+def test_sizes_count_rows_and_a_request_that_does_not_fit_goes_with_the_next() -> None:
+    queue = batcher(max_batch=4, max_delay_s=1.0)
+    for ticket, rows in enumerate((1, 2, 2, 2, 9)):
+        queue.add(ticket, 0.0, rows=rows)
+    assert [queue.decide(0.0) for _ in range(3)] == [Run((0, 1)), Run((2, 3)), Run((4,))]
+    assert queue.rows == 0
+
+
+def test_a_preferred_size_is_one_that_whole_requests_make() -> None:
+    queue = batcher(max_batch=8, preferred=(4, 6), max_delay_s=1.0)
+    for ticket in range(3):
+        queue.add(ticket, 0.0, rows=3)
+    assert queue.decide(0.0) == Run((0, 1))
+    assert queue.decide(0.0) == Wait(1.0)
+
+
+def test_who_cannot_be_done_in_time_is_refused_as_it_comes() -> None:
+    queue = batcher(4, max_batch=2)
+    queue.run_s = queue.own_s = 1.0
+    assert queue.add(8, 0.0, deadline_s=2.9) == Refuse(8, "late")
+    assert queue.add(9, 0.0, deadline_s=3.0) is None
+    assert queue.add(7, 0.0, deadline_s=1.0, priority=-1) is None  # before the others
+
+
+def test_who_has_become_too_late_in_the_queue_is_not_run_any_more() -> None:
+    queue = batcher()
+    queue.run_s = queue.own_s = 1.0
+    queue.add(0, 0.0, deadline_s=2.0)
+    assert queue.decide(1.0) == Refuse(0, "late")
+
+
+def test_others_are_waited_for_no_longer_than_a_deadline_allows() -> None:
+    queue = batcher(max_batch=4, max_delay_s=9.0)
+    queue.run_s = queue.own_s = 0.5
+    queue.add(0, 0.0, deadline_s=4.0)
+    assert queue.decide(0.0) == Wait(3.0)
+    assert queue.decide(3.0) == Run((0,))
+
+
 def test_a_removed_request_never_runs() -> None:
     queue = batcher(2)
     assert queue.remove(0)

@@ -11,6 +11,7 @@ from nodes.backend import Array
 from nodes.program import Program
 from nodes.store import Store
 from orchestrator.artifacts import Built, build, model_inputs, stage_artifact
+from orchestrator.batching import Batching
 from orchestrator.errors import ClusterError
 from orchestrator.routes import Reach
 from partitioner.plan import Plan
@@ -85,3 +86,44 @@ def test_the_router_is_told_what_to_take_in(tmp_path: Path) -> None:
     inputs, codecs = model_inputs(plan, blueprint.model)
     assert [(spec.name, spec.dtype, spec.shape) for spec in inputs] == [("x", "float32", (1, WIDE))]
     assert codecs == {"x": "raw"}
+
+
+def batched(folder: Path, batching: Batching | None, **engines: object) -> dict[str, Built]:
+    blueprint = blueprint_of(folder)
+    plan = blueprint.find()
+    assert isinstance(plan, Plan)
+    nodes = [
+        replace(node, engines=((node.backends[0], tuple(engines.items())),)) if engines else node
+        for node in blueprint.spec.topology.nodes
+    ]
+    return build(
+        plan,
+        blueprint.model,
+        Store(folder / "store"),
+        deployment="two",
+        epoch=1,
+        topology=replace(blueprint.spec.topology, nodes=tuple(nodes)),
+        reaches=REACHES,
+        batching=batching,
+    )
+
+
+def test_stages_share_runs_as_the_spec_says(tmp_path: Path) -> None:
+    built = batched(tmp_path, Batching(most=8, preferred=(4,), max_delay_s=0.01, queue_limit=9))
+    for one in built.values():
+        spec = one.spec
+        assert (spec.max_batch, spec.preferred, spec.max_delay_s, spec.queue_limit) == (8, (4,), 0.01, 9)
+        assert all(tensor.shape[0] is None for tensor in artifact.read(one.folder).inputs)
+
+
+def test_the_size_found_best_for_an_engine_counts_up_to_the_specs_limit(tmp_path: Path) -> None:
+    for most, wanted in ((8, 3), (2, 2), (None, 3)):
+        built = batched(tmp_path, Batching(most=most), batch=3)
+        assert {one.spec.max_batch for one in built.values()} == {wanted}
+    assert {one.spec.max_batch for one in batched(tmp_path, Batching()).values()} == {1}
+
+
+def test_an_engine_of_fixed_shapes_runs_each_request_alone(tmp_path: Path) -> None:
+    built = batched(tmp_path, Batching(most=8, preferred=(4,)), io_binding=True)
+    assert {(one.spec.max_batch, one.spec.preferred) for one in built.values()} == {(1, ())}
+    assert all(None not in tensor.shape for one in built.values() for tensor in artifact.read(one.folder).inputs)

@@ -62,6 +62,20 @@ def test_an_answer_in_between_clears_the_stage() -> None:
     assert told == []
 
 
+def test_one_that_may_not_wait_fails_where_a_queue_is_full() -> None:
+    routing = routed(FIRST)
+    routing.submit("a", 0.0, 10.0, wait=False)
+    failed = routing.error("a", 1, "8 requests wait already", 0.0, kind="Overloaded")
+    assert [(one.kind, one.error) for one in failed if isinstance(one, FailRequest)] == [
+        ("overloaded", "request a: 8 requests wait already")
+    ]
+
+
+def test_what_a_stage_cannot_do_in_time_is_not_tried_again() -> None:
+    failed = routed(FIRST, "a").error("a", 1, "it can't be answered in time", 0.0, kind="BudgetExpired")
+    assert [one.kind for one in failed if isinstance(one, FailRequest)] == ["timeout"]
+
+
 def test_a_full_queue_is_tried_again_after_a_pause_four_times_at_most() -> None:
     routing, now_s, actions = routed(FIRST, "a"), 0.0, ()
     for attempt in range(1, 5):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.batching import Batching
 from orchestrator.errors import SpecError
 from orchestrator.spec import DeploymentSpec, load_spec
 from partitioner.problem import Limits
@@ -132,3 +133,37 @@ def test_a_fault_in_the_topologys_file_names_that_file(tmp_path: Path) -> None:
     (tmp_path / "topology.yaml").write_text("nodes: 3\n")
     with pytest.raises(SpecError, match=r"topology\.yaml: nodes: should be a list, not int 3"):
         load_spec(tmp_path / "spec.yaml")
+
+
+BATCHING = "\nbatching: {max: 8, preferred: [8, 4], delay_ms: 2, queue_limit: 64}"
+
+
+def test_how_requests_share_runs_is_read(tmp_path: Path) -> None:
+    assert read(tmp_path, SPEC + BATCHING).batching == Batching(
+        most=8, preferred=(4, 8), max_delay_s=0.002, queue_limit=64
+    )
+    assert read(tmp_path, f"{SPEC}\nbatching: {{}}").batching == Batching()
+    assert read(tmp_path, SPEC).batching is None
+
+
+def test_a_spec_without_batching_has_the_digest_that_it_always_had(tmp_path: Path) -> None:
+    plain, batched = read(tmp_path, SPEC), read(tmp_path, SPEC + BATCHING)
+    assert "batching" not in plain.digest
+    assert plain.digest != batched.digest
+    assert plain.digest == read(tmp_path, f"{SPEC}\nbatching: null").digest
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("{max: 0}", "batching.max: should be auto, or a whole number from 1 to 1024, is 0"),
+        ("{max: many}", "batching.max: should be auto, or"),
+        ("{max: 4, preferred: [8]}", "preferred: 8 is above max, 4"),
+        ("{delay_ms: -1}", "batching.delay_ms: should be greater than or equal to 0, is -1"),
+        ("{queue_limit: 0}", "batching.queue_limit: should be greater than or equal to 1, is 0"),
+        ("{maximum: 4}", "batching.maximum: unknown key"),
+    ],
+)
+def test_batching_that_makes_no_sense_is_refused(tmp_path: Path, given: str, told: str) -> None:
+    line = fault(tmp_path, "objective: latency", f"objective: latency\nbatching: {given}")
+    assert told in line

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 from nodes.store import Store
 from orchestrator.agent import Agent
 from orchestrator.artifacts import build, model_inputs, tensor_specs
+from orchestrator.batching import Batching
 from orchestrator.fleet import AgentHandle, Fleet
 from orchestrator.routes import EpochRoutes
+from orchestrator.waymarks import rows_taken
 from partitioner.plan import Plan
 from partitioner.topology import Node, Topology
 from tests.orchestrator.small_site import blueprint_of, site
@@ -58,7 +60,9 @@ class WorkerSite:
         """The result of asynchronous work, which must be there within a minute."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
-    async def load(self, name: str, epoch: int, topology: Topology | None = None) -> EpochRoutes:
+    async def load(
+        self, name: str, epoch: int, topology: Topology | None = None, batching: Batching | None = None
+    ) -> EpochRoutes:
         """Plan, build and load an epoch of a deployment; the routes that lead into it."""
         blueprint = blueprint_of(self.folder, topology or site(slowdown=2))
         await self.fleet.bring_up(blueprint.spec.topology)
@@ -67,12 +71,14 @@ class WorkerSite:
         where = {node: member.found.reach for node, member in self.fleet.members().items()}
         built = build(
             plan, blueprint.model, self.store, deployment=name, epoch=epoch, topology=blueprint.spec.topology,
-            reaches=where,
+            reaches=where, batching=batching,
         )  # fmt: skip
         for stage in plan.stages:
             await self.fleet.give(stage.node, built[stage.name].folder, built[stage.name].spec.artifact)
             await self.fleet.call(stage.node, "load_stage", built[stage.name].spec)
-        inputs, codecs = model_inputs(plan, blueprint.model)
+            self.fleet.note_loaded(built[stage.name].spec)
+        rows, queueing = rows_taken(self.fleet, plan, name, epoch), batching or Batching()
+        inputs, codecs = model_inputs(plan, blueprint.model, free_rows=rows > 1)
         shaped, paths = self.fleet.emulation()
         return EpochRoutes(
             deployment=name,
@@ -84,7 +90,11 @@ class WorkerSite:
             outputs=blueprint.model.graph.outputs,
             shaped=shaped,
             paths=paths,
-            made=tensor_specs(blueprint.model, blueprint.model.graph.outputs),
+            made=tensor_specs(blueprint.model, blueprint.model.graph.outputs, free_rows=rows > 1),
+            rows=rows,
+            preferred=queueing.preferred,
+            max_delay_s=queueing.max_delay_s,
+            queue_limit=queueing.queue_limit,
         )
 
     def close(self) -> None:

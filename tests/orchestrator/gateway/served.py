@@ -11,7 +11,7 @@ from nodes.backend import Array, TensorSpec
 from nodes.framing import HopTiming
 from orchestrator.answers import Answer
 from orchestrator.gateway.doors import Doors, Listen
-from orchestrator.gateway.models import Model
+from orchestrator.gateway.models import Asking, Model
 from orchestrator.gateway.permits import Permits
 from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.serving import Serving
@@ -46,7 +46,7 @@ class Echo:
         if name == "pair":
             taken.append(TensorSpec("z", "int64", (1,)))
             made.append(TensorSpec("w", "int64", (1,)))
-        return Model(name=name, version=2, versions=(2, 3), inputs=tuple(taken), outputs=tuple(made))
+        return Model(name=name, version=2, versions=(2, 3), inputs=tuple(taken), outputs=tuple(made), width=64)
 
     def is_ready(self, name: str) -> bool:
         return self.is_up and name in self.models()
@@ -54,10 +54,8 @@ class Echo:
     def is_live(self) -> bool:
         return True
 
-    async def answer(
-        self, name: str, feeds: Mapping[str, Array], *, budget_s: float, version: int | None, key: str
-    ) -> Answer:
-        self.asked.append((name, budget_s, version, key))
+    async def answer(self, name: str, feeds: Mapping[str, Array], asking: Asking) -> Answer:
+        self.asked.append((name, asking.budget_s, asking.version, asking.key))
         if self.raises is not None:
             raise self.raises
         if name == "slow":
@@ -67,7 +65,7 @@ class Echo:
                 self.cancelled += 1
                 raise
         outputs = {"y": feeds["x"]} | ({"w": feeds["z"]} if name == "pair" else {})
-        return Answer(outputs=outputs, latency_s=0.01, epoch=1, attempt=1, hops=(HOP, HOP), version=version or 2)
+        return Answer(outputs=outputs, latency_s=0.01, epoch=1, attempt=1, hops=(HOP, HOP), version=asking.version or 2)
 
 
 class Served:

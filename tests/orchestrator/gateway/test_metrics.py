@@ -3,10 +3,13 @@
 from prometheus_client import CollectorRegistry, Counter
 
 from nodes.framing import HopTiming
+from orchestrator.answers import Answer
+from orchestrator.gateway.gathering import Gathered
 from orchestrator.gateway.metrics import registry_of
 from orchestrator.gateway.statistics import Statistics
 
 HOPS = (HopTiming("s1", 0.001, 0.002, 0.003, 0.004, "0"), HopTiming("s2", 0.001, 0.002, 0.003, 0.004, "0"))
+ANSWER = Answer(outputs={}, latency_s=0.0, epoch=1, attempt=1, hops=HOPS)
 OF = {"model": "m", "version": "3"}
 
 
@@ -14,8 +17,8 @@ def counted() -> CollectorRegistry:
     """Two answers, of one and of three rows, and three refusals; one request is under way."""
     statistics = Statistics()
     one = statistics.of("m", 3)
-    one.answered(0.015, HOPS, 1)
-    one.answered(0.3, HOPS, 3)
+    one.answered(0.015, 1, Gathered(answer=ANSWER))
+    one.answered(0.3, 3, Gathered(answer=ANSWER, rows=3))
     for reason in ("UNAVAILABLE", "INVALID", "TOO_LARGE"):
         one.failed(0.001, reason)
     one.pending = 1

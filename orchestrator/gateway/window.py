@@ -1,0 +1,51 @@
+"""How many runs a gateway keeps under way in a pipeline, so that requests queue where they can still be chosen among.
+
+The rule is TCP Vegas's (Brakmo and Peterson, IEEE JSAC 13(8), 1995): of `inside` runs that take `took_s` each, where
+one takes `least_s` alone, inside × (1 − least_s / took_s) wait somewhere in the pipeline. Fewer than LEAST_WAITING: let
+one more in. More than MOST_WAITING: one fewer. Pure.
+"""
+
+from dataclasses import dataclass, field
+
+LEAST_WAITING, MOST_WAITING = 2.0, 4.0
+MOST = 256
+REMEMBERED = 512  # answers after which the least is looked for anew: pipelines get slower, too
+
+
+@dataclass(slots=True)
+class Window:
+    """Of one model at one gateway. `least`: never fewer than that are let in."""
+
+    least: int = 2
+    inside: int = 0
+    limit: float = 0.0
+    _least_s: dict[int, float] = field(default_factory=dict)  # of a run, by its rows
+    _before_s: dict[int, float] = field(default_factory=dict)  # the same, of the REMEMBERED answers before
+    _epoch: int = 0
+    _answers: int = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may begin."""
+        return self.inside < max(self.least, int(self.limit))
+
+    def alone_s(self, rows: int = 1) -> float:
+        """What a run of so many rows takes when nothing else is under way; 0 where that isn't known."""
+        known = [found[rows] for found in (self._least_s, self._before_s) if rows in found]
+        return min(known, default=0.0)
+
+    def answered(self, took_s: float, rows: int, epoch: int) -> None:
+        """A run of so many rows came back from this epoch; `inside` still counts it."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._least_s, self._before_s, self._answers = {}, {}, 0
+        self._answers += 1
+        if self._answers >= REMEMBERED:
+            self._before_s, self._least_s, self._answers = self._least_s, {}, 0
+        self._least_s[rows] = min(took_s, self._least_s.get(rows, took_s))
+        self.limit = max(self.limit, float(self.least))
+        waiting = self.inside * (1 - self.alone_s(rows) / took_s) if took_s > 0 else 0.0
+        if waiting > MOST_WAITING:
+            self.limit -= 1 / self.limit
+        elif waiting < LEAST_WAITING and self.inside >= int(self.limit):
+            self.limit = min(self.limit + 1, MOST)
