@@ -3,7 +3,8 @@
 python benchmarks/gateway.py [--json] [--quick]
 
 The same model, by ONNX Runtime on one thread, in turn, round by round. One client: the overhead is the median round
-trip less the median of the model alone; a ratio is of two overheads in one round. Sixteen clients: answers a second.
+trip less the median of the model alone; a ratio is of two overheads in one round. Sixteen clients: answers a second,
+also with up to eight requests in a run, and what such runs gain in the bare model.
 Two models: one of two small layers (16 kB in), where all is overhead, and EfficientNet-Lite0 (600 kB in).
 """
 
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,10 +29,13 @@ from kit.figures import Figure, figure, report
 from onnx import TensorProto, helper, numpy_helper
 
 from isthmus import zoo
+from nodes.rebatch import with_free_rows
+from orchestrator.batching import Batching
 from orchestrator.gateway.messages import SERVICE, message
 
 OVER_BARE, OVER_SERVE = 3.0, 0.2
-CLIENTS = 16
+BATCHES_GAIN = 2.0
+CLIENTS, LARGEST = 16, 8
 Ask = Callable[[], object]
 MADE = "made"
 
@@ -96,11 +101,12 @@ def callers(path: Path, doors: Mapping[str, Any]) -> dict[str, Callable[[], Ask]
     tensor = {"name": given.name, "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": len(data)}}
     text = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     headers = {"Inference-Header-Content-Length": str(len(text))}
-    grpc_port, http_port = doors["ours"]
+    grpc_port, http_port, _ = doors["ours"]
     return {
         "session.run": lambda: lambda: session.run(None, feeds),
         "bare gRPC": lambda: by_grpc(doors["bare"], given.name, shape, data),
         "gateway, gRPC": lambda: by_grpc(grpc_port, given.name, shape, data),
+        "gateway, gRPC, batches": lambda: by_grpc(doors["batches"][0], given.name, shape, data),
         "gateway, REST": lambda: by_http(http_port, f"/v2/models/{NAME}/infer", text + data, headers),
         "Ray Serve": lambda: by_http(doors["serve"], "/", data, {}),
     }
@@ -136,8 +142,14 @@ def figures_of(title: str, path: Path, rounds: int, count: int, seconds: float) 
     """All of one model."""
     with ExitStack() as ending:
         doors: dict[str, Any] = {}
-        for name, door in (("bare", bare), ("ours", ours), ("serve", on_ray_serve)):
-            behind = Behind(door, path)
+        shared = {"batching": Batching(most=LARGEST)}
+        for name, door, options in (
+            ("bare", bare, {}),
+            ("ours", ours, {}),
+            ("batches", ours, shared),
+            ("serve", on_ray_serve, {}),
+        ):
+            behind = Behind(door, path, **options)
             ending.callback(behind.close)
             doors[name] = behind.found
         clients = callers(path, doors)
@@ -165,6 +177,27 @@ def figures_of(title: str, path: Path, rounds: int, count: int, seconds: float) 
         found = [one[name] for one in rates]
         spread = (min(found), max(found))
         yield figure(f"{title}, {CLIENTS} clients, {name}", median(found), "/s", None, "higher", spread)
+    gains = [one["gateway, gRPC, batches"] / one["gateway, gRPC"] for one in rates]
+    spread = (min(gains), max(gains))
+    yield figure(f"{title}, {CLIENTS} clients: batches / none", median(gains), "×", BATCHES_GAIN, "higher", spread)
+    yield from ceiling(title, path, rounds)
+
+
+def ceiling(title: str, path: Path, rounds: int) -> Iterator[Figure]:
+    """What batches gain where nothing else is to be done: rows a second of the model bare, by LARGEST and by one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        larger = Path(scratch) / path.name
+        larger.write_bytes(path.read_bytes())
+        session = session_of(str(with_free_rows(larger)))
+    given = session.get_inputs()[0]
+    one = np.random.default_rng(0).random((1, *given.shape[1:]), np.float32)
+    feeds = {1: {given.name: one}, LARGEST: {given.name: np.repeat(one, LARGEST, axis=0)}}
+    gains = []
+    for _ in range(rounds):
+        took_s = {rows: latency_s(partial(session.run, None, feed), 30) for rows, feed in feeds.items()}
+        gains.append(LARGEST * took_s[1] / took_s[LARGEST])
+    spread = (min(gains), max(gains))
+    yield figure(f"{title}: rows a second bare, {LARGEST} at once / one", median(gains), "×", None, "higher", spread)
 
 
 def main() -> None:

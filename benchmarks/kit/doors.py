@@ -15,6 +15,7 @@ import numpy as np
 
 from nodes.memory import keep_memory
 from nodes.profiler import profile_model
+from orchestrator.batching import Batching
 from orchestrator.blueprint import pose
 from orchestrator.gateway.messages import SERVICE, message
 from orchestrator.own_cluster import open_cluster
@@ -23,6 +24,7 @@ from partitioner.cost import evaluate
 from partitioner.load import load
 from partitioner.topology import Node, Tier, Topology
 
+FREE = "127.0.0.1:0"
 NAME, NODE, THREADS, END_S = "model", "here", 16, 30.0
 
 
@@ -59,13 +61,13 @@ def bare(pipe: Pipe, path: str) -> None:
     server.stop(0).wait()
 
 
-def ours(pipe: Pipe, path: str) -> None:
+def ours(pipe: Pipe, path: str, batching: Batching | None = None, slowdown: float = 1.0) -> None:
     """The gateway in this process, the model whole on one worker beside it."""
     keep_memory()
-    asyncio.run(_serve(pipe, Path(path)))
+    asyncio.run(_serve(pipe, Path(path), batching, slowdown))
 
 
-async def _serve(pipe: Pipe, path: Path) -> None:
+async def _serve(pipe: Pipe, path: Path, batching: Batching | None, slowdown: float) -> None:
     from orchestrator.gateway.doors import Doors, Listen
     from orchestrator.gateway.repository import Repository
     from orchestrator.gateway.router_source import RouterSource
@@ -78,11 +80,12 @@ async def _serve(pipe: Pipe, path: Path) -> None:
         spec = DeploymentSpec(name=NAME, model=path, topology=topology, source=NODE, inputs=inputs)
         engines = cluster.fleet.engines(topology)
         problem = pose(spec, model, await asyncio.to_thread(profile_model, path, engines[NODE]), engines)
-        await cluster.deploy(NAME, evaluate(problem, [problem.sites[0]] * len(model.graph.operators)), model)
+        plan = evaluate(problem, [problem.sites[0]] * len(model.graph.operators))
+        await cluster.deploy(NAME, plan, model, slowdown=slowdown, batching=batching)
         serving = Serving(RouterSource(cluster.router))
-        doors = Doors(serving, Repository(serving), Listen(grpc="127.0.0.1:0", http="127.0.0.1:0"))
+        doors = Doors(serving, Repository(serving), Listen(grpc=FREE, http=FREE, metrics=FREE))
         await doors.open()
-        pipe.send((doors.grpc, doors.http))
+        pipe.send((doors.grpc, doors.http, doors.metrics))
         await asyncio.to_thread(pipe.recv)
         await doors.close()
 
@@ -132,14 +135,15 @@ def _free_port() -> int:
 class Behind:
     """One of these in a process of its own; `found` is what it sent once it served."""
 
-    def __init__(self, door: Any, path: Path) -> None:
+    def __init__(self, door: Any, path: Path, **options: Any) -> None:
         from multiprocessing import get_context
 
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=door, args=(theirs, str(path)), daemon=False)
+        self._process = context.Process(target=door, args=(theirs, str(path)), kwargs=options, daemon=False)
         self._process.start()
         theirs.close()
+        self.pid = self._process.pid
         self.found: Any = self._pipe.recv()
 
     def close(self) -> None:
