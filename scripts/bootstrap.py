@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-DOWNLOAD = {"use": "about 400 MB (1.2 GB on disk)", "develop": "about 920 MB (2.3 GB on disk)"}  # x86-64, Python 3.11
+DOWNLOAD = {"use": "about 400 MB (1.2 GB on disk)", "develop": "about 1000 MB (2.4 GB on disk)"}  # x86-64, Python 3.11
 USE = ("cpu", "openvino", "zoo", "gateway")
 ENGINES = ("tvm", "mnn", "tensorrt-rtx", "onnxruntime-openvino")
 EXTRAS = {"use": USE, "develop": (*USE, *ENGINES, "tune", "simulate", "bench", "dev")}

@@ -21,6 +21,10 @@ SUMMARIES: Mapping[str, str] = {
     "minilm": "text encoder, int64 ids and mask [1, 32] → float32 [1, 384] of length 1",
     "ocr_detect": "finds text in a picture, float32 [1, 3, 320, 320]",
     "ocr_read": "reads one line of text, float32 [1, 3, 48, 320]",
+    "silero": "hears speech, float32 chunk [1, 576] of sound and its state h, c → a probability and the next state",
+    "whisper": "speech to text, float32 mel [1, 80, 3000] and int64 tokens [1, 32] → 51,864 logits after one of them",
+    "whisper_decoder": "one step of it, int64 token and position, cross and kept keys and values → logits and the kept",
+    "whisper_encoder": "its encoder, float32 mel [1, 80, 3000] → cross keys and values for the decoder's four layers",
 }
 NAMES = tuple(SUMMARIES)
 
@@ -57,7 +61,7 @@ def _recipes() -> Mapping[str, Callable[[], bytes]]:
     """Name → the encoded model. The imports wait for a build: they load onnx and an engine."""
     import numpy as np
 
-    from isthmus.zoo import efficientnet, minilm, ocr
+    from isthmus.zoo import efficientnet, minilm, ocr, silero, whisper
     from isthmus.zoo.photos import photo
     from nodes.normalise import Normalised, normalise
 
@@ -76,4 +80,8 @@ def _recipes() -> Mapping[str, Callable[[], bytes]]:
         "minilm": lambda: encode(normalise(minilm.network(), shapes=dict.fromkeys(minilm.INPUTS, minilm.SHAPE))),
         "ocr_detect": lambda: encode(normalise(ocr.detect(), shapes={"x": ocr.DETECT_SHAPE})),
         "ocr_read": lambda: encode(normalise(ocr.reader(), shapes={"x": ocr.READ_SHAPE})),
+        "silero": lambda: encode(normalise(silero.network(), shapes={"chunk": silero.SHAPE})),
+        "whisper": lambda: encode(normalise(whisper.both(), shapes={"asked": (1,)})),
+        "whisper_decoder": lambda: encode(normalise(whisper.decoder(), shapes=whisper.STEP_SHAPES)),
+        "whisper_encoder": lambda: encode(normalise(whisper.encoder(), shapes={"mel": whisper.MEL_SHAPE})),
     }
