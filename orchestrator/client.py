@@ -30,6 +30,7 @@ from orchestrator.rollout_terms import RolloutTerms
 from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, load_spec
 from orchestrator.telling import tell_links
+from orchestrator.terms import Terms
 from orchestrator.upgrade import Upgraded, upgrade
 from partitioner.plan import Infeasible, Plan
 from partitioner.profile import Profile
@@ -163,13 +164,16 @@ class Client:
         timeout_s: float = 30.0,
         request_id: str | None = None,
         key: str = "",
+        priority: int = 0,
     ) -> dict[str, Array]:
         """Outputs by name for one request. BadInput, RequestFailed, RequestTimeout or UnknownDeployment.
 
         Asked again under the same `request_id` within a minute of the answer, the same answer is given and nothing
-        computed twice. While two versions are tried against each other, the same `key` always meets the same one.
+        computed twice. While two versions are tried against each other, the same `key` always meets the same one. Where
+        requests wait, `priority` 1 goes first, 9 last; 0 stands for 5.
         """
-        return self.answer(name, inputs, timeout_s=timeout_s, request_id=request_id, key=key).outputs
+        about: dict[str, Any] = {"request_id": request_id, "key": key, "priority": priority}
+        return self.answer(name, inputs, timeout_s=timeout_s, **about).outputs
 
     def answer(
         self,
@@ -180,9 +184,11 @@ class Client:
         trace: bool = False,
         request_id: str | None = None,
         key: str = "",
+        priority: int = 0,
     ) -> Answer:
         """As `infer`, with the latency in seconds, the epoch and, if traced, every stage's timings."""
-        return self.submit(name, inputs, timeout_s=timeout_s, trace=trace, request_id=request_id, key=key).result()
+        about: dict[str, Any] = {"request_id": request_id, "key": key, "priority": priority}
+        return self.submit(name, inputs, timeout_s=timeout_s, trace=trace, **about).result()
 
     def submit(
         self,
@@ -193,11 +199,13 @@ class Client:
         trace: bool = False,
         request_id: str | None = None,
         key: str = "",
+        priority: int = 0,
     ) -> "Future[Answer]":
         """As `answer`, without waiting: many requests may be under way at once."""
         self.join(name)
-        work = self._router.infer(name, inputs, budget_s=timeout_s, trace=trace, request_id=request_id, key=key)
-        return self._start(work)
+        terms = Terms(priority=priority)
+        about: dict[str, Any] = {"request_id": request_id, "key": key, "terms": terms}
+        return self._start(self._router.infer(name, inputs, budget_s=timeout_s, trace=trace, **about))
 
     def requests(self) -> tuple[Ended, ...]:
         """What became of this client's newest requests, in the order in which they ended."""

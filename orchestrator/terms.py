@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from nodes.batching import LOWEST
+from nodes.errors import BadInput
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
@@ -12,6 +15,13 @@ class Terms:
 
     priority: int = 0
     wait: bool = True
+
+    def __post_init__(self) -> None:
+        """BadInput for a priority that there is not."""
+        if not 0 <= self.priority <= LOWEST:
+            raise BadInput(
+                f"priority {self.priority}: should be from 1, the highest, to {LOWEST}, or 0 for the normal one"
+            )
 
 
 USUAL = Terms()
