@@ -10,6 +10,7 @@ from math import inf
 
 from orchestrator.errors import SpecError
 from orchestrator.links_seen import LinkEstimate
+from orchestrator.padding import misfit
 from orchestrator.replicas import bare, has_replicas
 from orchestrator.spec import DeploymentSpec
 from partitioner.constraints import violation
@@ -133,6 +134,10 @@ def check_names(spec: DeploymentSpec, model: Model) -> None:
             raise SpecError(
                 f"inputs.{entry.name}: {spec.model.name} has no such input; it has {', '.join(graph.inputs)}"
             )
+        activation = graph.activations[entry.name]
+        why = None if entry.pad is None else misfit(activation.dtype, activation.shape, *entry.pad)
+        if why is not None:
+            raise SpecError(f"inputs.{entry.name}.{why}")
     operators = {operator.name for operator in graph.operators} if spec.pinned or spec.together else set()
     for where, name in (
         *((f"pinned.{name}", name) for name, _ in spec.pinned),

@@ -25,6 +25,7 @@ from orchestrator.detour import seen_links, way
 from orchestrator.errors import RequestFailed, UnknownDeployment
 from orchestrator.links_seen import LinkEstimate as SeenLink
 from orchestrator.once import Once
+from orchestrator.padding import padded
 from orchestrator.remembered import Remembered
 from orchestrator.request_log import RequestLog
 from orchestrator.routed import Routed
@@ -214,6 +215,7 @@ class Router:
         if held is None or not held.epochs:
             self.metrics.note_end("unknown_deployment")
             raise UnknownDeployment(deployment, tuple(self._deployments))
+        feeds = padded(held.newest.inputs, held.newest.pads, feeds)
         try:
             check_feeds(deployment, held.newest, feeds)
         except BadInput:

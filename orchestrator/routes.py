@@ -1,7 +1,7 @@
 """What a router must know of one epoch to send requests into it, as plain values that travel through Ray."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from nodes.backend import TensorSpec
@@ -50,11 +50,13 @@ class EpochRoutes:
     preferred: tuple[int, ...] = ()  # rows that a run had better have; these three are the spec's `batching`
     max_delay_s: float = 0.0
     queue_limit: int = 1024
+    pads: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # inputs that may be shorter (padding.py)
 
     def __setstate__(self, state: list[Any]) -> None:
         """As pickled by this version or one before, which told less: what it did not know stays at its default."""
         for each in fields(self)[len(state) :]:
-            object.__setattr__(self, each.name, each.default)
+            plain = each.default if each.default_factory is MISSING else each.default_factory()
+            object.__setattr__(self, each.name, plain)
         for each, value in zip(fields(self), state, strict=False):
             object.__setattr__(self, each.name, value)
 

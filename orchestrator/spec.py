@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 from nodes.codec import CODECS
 from orchestrator.batching import Batching, BatchingModel
 from orchestrator.errors import SpecError
+from orchestrator.padding import PadModel
 from orchestrator.topology_spec import NAME, load_topology, parse_topology
 from orchestrator.yaml_file import StrictModel, check, read_yaml
 from partitioner.graph import DTYPE_BYTES
@@ -43,6 +44,7 @@ class InputModel(StrictModel):
     shape: Annotated[list[Annotated[int, Field(ge=1)]], Field()] | None = None
     dtype: str | None = None
     private: PrivacyModel = Field(default_factory=PrivacyModel)
+    pad: PadModel | None = None
     samples: str | None = None
 
     @field_validator("private", mode="before")
@@ -127,7 +129,8 @@ class InputSpec:
     """A model input: the node where it appears and what is known of it. `private_until` None and `private`: always.
     `private_within`: it may go as high as that tier; None: nowhere.
 
-    A `shape` is given where the model leaves it open. `samples` is a file or folder for calibration.
+    A `shape` is given where the model leaves it open. `pad`: the axis along which it may be shorter, and what it is
+    filled up with. `samples` is a file or folder for calibration.
     """
 
     name: str
@@ -138,6 +141,7 @@ class InputSpec:
     private_until: str | None = None
     private_within: Tier | None = None
     samples: Path | None = None
+    pad: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,6 +304,7 @@ def _input(name: str, entry: InputModel, folder: Path, where: str) -> InputSpec:
         private_until=entry.private.until,
         private_within=None if entry.private.within is None else Tier[entry.private.within.upper()],
         samples=None if samples is None else _existing(folder, samples, f"{where}: inputs.{name}.samples"),
+        pad=None if entry.pad is None else (entry.pad.axis, entry.pad.value),
     )
 
 
@@ -313,5 +318,8 @@ def _existing(folder: Path, given: str, where: str) -> Path:
 def _digest(model: DeploymentModel, topology: Topology) -> str:
     later = {"replicas": model.replicas, "batching": model.batching}  # keys that specs of before could not have
     given = model.model_dump(mode="json", exclude={name for name, value in later.items() if value is None})
+    for entry in given["inputs"].values():
+        if entry["pad"] is None:
+            del entry["pad"]
     meaning = json.dumps(given, sort_keys=True) + repr((topology.nodes, topology.links))
     return sha256(meaning.encode()).hexdigest()

@@ -49,6 +49,7 @@ def routes_of(
         preferred=batching.preferred,
         max_delay_s=batching.max_delay_s,
         queue_limit=batching.queue_limit,
+        pads={entry.name: entry.pad for entry in blueprint.spec.inputs if entry.pad is not None},
     )
 
 

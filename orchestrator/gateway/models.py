@@ -9,6 +9,7 @@ from nodes.batching import BatchRules
 from orchestrator.answers import Answer
 from orchestrator.gateway.datatypes import DATATYPE_OF, DTYPE_OF
 from orchestrator.gateway.faults import Fault, Refused, invalid
+from orchestrator.padding import Pads, padded
 
 PLATFORM = "isthmus"
 MOST_FAULTS, MOST_SHOWN, MOST_DIGITS = 5, 16, 18  # that are told
@@ -20,7 +21,8 @@ class Model:
     """A deployment: the version in use, all that answer (one on trial last), what it takes and gives.
 
     A dimension of None is free. Requests wait by the `rules`; if its `max_batch` is more than 1, so many rows share a
-    run, and rows are the first axis. `width`: workers that can be busy with its requests at once, twice over.
+    run, and rows are the first axis. Inputs in `pads` may be shorter than `compiled` says. `width`: workers that can
+    be busy with its requests at once, twice over.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Model:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     rules: BatchRules = field(default_factory=BatchRules)
+    pads: Pads = field(default_factory=dict)
+    compiled: tuple[TensorSpec, ...] = ()
     width: int = 2
 
     def numbered(self, version: str) -> int | None:
@@ -148,7 +152,7 @@ def feeds_of(model: Model, question: Question) -> dict[str, Array]:
     faults += [f"input {name!r} is missing" for name in known if name not in given]
     if faults:
         raise invalid(f"model {model.name!r}: {'; '.join(faults[:MOST_FAULTS])}; it takes {_told(model.inputs)}")
-    return {name: one.read() for name, one in given.items()}
+    return dict(padded(model.compiled, model.pads, {name: one.read() for name, one in given.items()}))
 
 
 def _misfits(spec: TensorSpec, given: Given) -> list[str]:

@@ -6,6 +6,7 @@ from nodes.backend import Array, TensorSpec
 from nodes.batching import BatchRules
 from orchestrator.answers import Answer
 from orchestrator.gateway.models import UNNUMBERED, Asking, Model
+from orchestrator.padding import with_free_axes
 from orchestrator.router import Router
 from orchestrator.routes import EpochRoutes
 from orchestrator.terms import Terms
@@ -39,7 +40,9 @@ class RouterSource:
             name=name,
             version=active.version or UNNUMBERED,
             versions=tuple(versions),
-            inputs=active.inputs,
+            inputs=with_free_axes(active.inputs, active.pads),
+            compiled=active.inputs,
+            pads=active.pads,
             outputs=active.made or tuple(TensorSpec(output, "", ()) for output in active.outputs),
             rules=_rules(active),
             width=2 * len(active.workers),
