@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from nodes.backend import Array
 from nodes.errors import MalformedFrame, NodesError
 from nodes.framing import Buffer, Frame, Header, TensorMeta
+from nodes.held import BFLOAT16, HELD, STRING, packed, parted
 from nodes.jpeg import from_jpegs, pillow_installed, to_jpegs
 from nodes.pixels import from_pixels, is_image, to_pixels
 from nodes.quantise import FLOATS, dequantise, quantise
@@ -53,7 +55,6 @@ KINDS: Mapping[str, Codec] = {
     "jpeg85": Codec(nominal_ratio=0.03, images_only=True),
 }
 CODECS = tuple(KINDS)
-_BFLOAT16 = "bfloat16"
 _WIDE_FLOATS = ("float32", "float64")
 _JPEGS = {"jpeg95": 95, "jpeg85": 85}  # name → quality
 MAX_RANK = 64  # numpy's
@@ -63,8 +64,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {
         *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
         *("float16", "float32", "float64", "complex64", "complex128"),
     )
-} | {_BFLOAT16: np.dtype("uint16")}
-_NAMES = {dtype: name for name, dtype in _DTYPES.items() if name != _BFLOAT16}  # numpy works a dtype's name out anew
+} | {BFLOAT16: HELD[BFLOAT16]}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items() if name != BFLOAT16}  # numpy works a dtype's name out anew
 
 
 class Encoded(NamedTuple):
@@ -103,6 +104,8 @@ def encode(array: Array, codec: str) -> Encoded:
 
 def decode(meta: TensorMeta, buffer: Buffer) -> Array:
     """The tensor; of codec raw a read-only view of `buffer`, else a new array. MalformedFrame names the tensor."""
+    if meta.dtype == STRING:
+        return _text(meta, buffer)
     dtype = _DTYPES.get(meta.dtype)
     if dtype is None or meta.codec not in CODECS:
         raise MalformedFrame(f"tensor {meta.name!r}: dtype {meta.dtype!r} in codec {meta.codec!r} is not known here")
@@ -123,18 +126,31 @@ def decode(meta: TensorMeta, buffer: Buffer) -> Array:
     return values if lossy is None else lossy.decode(meta, values, dtype)
 
 
-def pack(header: Header, arrays: Mapping[str, Array], codecs: Mapping[str, str]) -> Frame:
-    """`arrays` as a frame under `header`; a tensor that `codecs` doesn't name goes raw."""
+def pack(
+    header: Header,
+    arrays: Mapping[str, Array],
+    codecs: Mapping[str, str],
+    dtypes: Mapping[str, str] = MappingProxyType({}),
+) -> Frame:
+    """`arrays` as a frame under `header`; a tensor that `codecs` doesn't name goes raw.
+
+    `dtypes` tells those that numpy has no type for, as `encode_named`'s.
+    """
     metas, buffers = [], []
     for name, array in arrays.items():
-        meta, buffer = encode_named(name, array, codecs.get(name, "raw"))
+        meta, buffer = encode_named(name, array, codecs.get(name, "raw"), dtypes.get(name))
         metas.append(meta)
         buffers.append(buffer)
     return Frame(header.holding(tuple(metas)), tuple(buffers))
 
 
 def encode_named(name: str, array: Array, codec: str, dtype: str | None = None) -> tuple[TensorMeta, Buffer]:
-    """One tensor as meta and buffer; `dtype` overrides the name on the wire (bfloat16 held as uint16)."""
+    """One tensor as meta and buffer. `dtype` is its name on the wire where numpy has none (held.py); text goes raw."""
+    if dtype not in HELD:
+        dtype = None
+    if array.dtype.kind == "O":
+        text = packed(array)
+        return TensorMeta(name, STRING, array.shape, "raw", b"", len(text)), text
     known = _NAMES.get(array.dtype)
     if known and codec == "raw" and array.flags.c_contiguous:
         buffer: Buffer = _bytes_of(array)
@@ -151,6 +167,8 @@ def unpack(frame: Frame) -> dict[str, Array]:
 
 def worth_trying(codecs: Iterable[str], shape: Sequence[int], dtype: str, *, model_input: bool) -> tuple[str, ...]:
     """Those of `codecs` to try on an activation: never raw, those for images on inputs that look like one only."""
+    if dtype in HELD:
+        return ()
     picture = model_input and is_image(shape, dtype)
     return tuple(name for name in codecs if name != "raw" and (picture or not KINDS[name].images_only))
 
@@ -189,6 +207,19 @@ def _shaped(meta: TensorMeta, stored: np.dtype[Any], buffer: Buffer) -> Array:
             f"({meta.codec})"
         )
     return values
+
+
+def _text(meta: TensorMeta, buffer: Buffer) -> Array:
+    """Elements of text, copied."""
+    if meta.codec != "raw":
+        raise MalformedFrame(f"tensor {meta.name!r}: codec {meta.codec!r} holds no {STRING}")
+    _unpacked_nbytes(meta, 1, len(buffer))
+    found = np.empty(prod(meta.shape), np.object_)
+    try:
+        found[:] = parted(buffer, len(found))
+    except ValueError as error:
+        raise MalformedFrame(f"tensor {meta.name!r}: {error}") from None
+    return found.reshape(meta.shape)
 
 
 def _to_half(array: Array) -> tuple[Array, bytes] | None:

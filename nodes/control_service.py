@@ -15,8 +15,8 @@ from typing import Any
 
 import grpc
 import msgpack
-import numpy as np
 
+from nodes import held
 from nodes.backend import BACKENDS, Array, Option, TensorSpec, load_backend
 from nodes.code_version import code_version
 from nodes.codec import unpack
@@ -270,7 +270,7 @@ class ControlService(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 def zeros(inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
     """Feeds of zeros, free dimensions 1."""
-    return {spec.name: np.zeros([1 if dim is None else dim for dim in spec.shape], spec.dtype) for spec in inputs}
+    return {spec.name: held.zeros([1 if dim is None else dim for dim in spec.shape], spec.dtype) for spec in inputs}
 
 
 def _warm_up(program: Program) -> None:

@@ -1,13 +1,12 @@
 """Checks a caller's tensors against what a session takes, and says everything that is wrong at once."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any
 
 import numpy as np
 
 from nodes.backend import Array, TensorSpec
 from nodes.errors import BadInput
+from nodes.held import holds
 
 
 def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:
@@ -26,14 +25,9 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None
 
 def fits(spec: TensorSpec, array: Array) -> bool:
     """Whether dtype, rank and every dimension that is not free agree."""
-    if _name_of(array.dtype) != spec.dtype or array.ndim != len(spec.shape):
+    if not holds(array.dtype, spec.dtype) or array.ndim != len(spec.shape):
         return False
     return all(want is None or want == have for want, have in zip(spec.shape, array.shape, strict=True))
-
-
-@cache
-def _name_of(dtype: np.dtype[Any]) -> str:
-    return dtype.name  # which numpy works out anew, in a microsecond, each time
 
 
 def describe(spec: TensorSpec) -> str:
@@ -49,6 +43,6 @@ def engine_ready(array: Array) -> Array:
 
 
 def _fault(spec: TensorSpec, array: Array) -> str:
-    if array.dtype.name != spec.dtype:
+    if not holds(array.dtype, spec.dtype):
         return f"{spec.name!r} is {array.dtype.name}, must be {spec.dtype}"
     return f"{spec.name!r} has shape {list(array.shape)}, must be {describe(spec).removeprefix(spec.name)[1:]}"

@@ -27,7 +27,7 @@ def check_outputs(
         array = made.get(spec.name)
         if array is None:
             continue  # nobody may want it; who does says what is missing
-        if not fits(spec, array) and not _is_bfloat16(spec, array):
+        if not fits(spec, array):
             found = f"{array.dtype.name}{list(array.shape)}"
             raise BadOutput(f"output {spec.name!r} came as {found}, must be {describe(spec)}; the engine is at fault")
         if overflowed(array) and spec.name not in unbounded and all(map(_is_finite, feeds.values())):
@@ -47,11 +47,6 @@ def overflowed(array: Array) -> bool:
 
 def _is_finite(array: Array) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
-
-
-def _is_bfloat16(spec: TensorSpec, array: Array) -> bool:
-    """Whether it is what numpy has no type for, and holds as uint16."""
-    return spec.dtype == "bfloat16" and fits(TensorSpec(spec.name, "uint16", spec.shape), array)
 
 
 def _what(array: Array) -> str:

@@ -13,6 +13,7 @@ from nodes.backend import Array, TensorSpec
 from nodes.codec import decode, encode_named
 from nodes.errors import BadInput, MalformedFrame, NodesError, RunError
 from nodes.framing import Buffer, Fault, Frame, TensorMeta
+from nodes.held import HELD
 from nodes.soundness import check_outputs
 from nodes.stage_spec import StageSpec
 
@@ -58,7 +59,7 @@ def work(spec: StageSpec, program: Runs, frames: Sequence[Frame], unbounded: Col
         for fed, made in zip(feeds, outputs, strict=True):
             check_outputs(program.outputs, made, fed, unbounded)
         computed_s = time.perf_counter()
-        tensors = [_encode(spec, made, frame) for made, frame in zip(outputs, frames, strict=True)]
+        tensors = [_encode(spec, program, made, frame) for made, frame in zip(outputs, frames, strict=True)]
     except Exception as error:  # whatever an engine throws must end the request, not the worker
         return _faults(spec, program, frames, error, unbounded)
     encoded_s = time.perf_counter()
@@ -115,11 +116,16 @@ def _run(program: Runs, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, 
 
 
 def _encode(
-    spec: StageSpec, made: Mapping[str, Array], frame: Frame
+    spec: StageSpec, program: Runs, made: Mapping[str, Array], frame: Frame
 ) -> tuple[tuple[Encoded, ...], tuple[Encoded, ...]]:
     """Tensors for the successor and for the router; each is encoded once, those passed on not at all."""
     codecs, wanted = spec.codecs, {*spec.sends, *spec.returns}
-    done = {name: encode_named(name, array, codecs.get(name, "raw")) for name, array in made.items() if name in wanted}
+    dtypes = {tensor.name: tensor.dtype for tensor in program.outputs if tensor.dtype in HELD}
+    done = {
+        name: encode_named(name, array, codecs.get(name, "raw"), dtypes.get(name))
+        for name, array in made.items()
+        if name in wanted
+    }
     if len(done) < len(wanted):
         done = _by_name(frame) | done
     try:

@@ -11,6 +11,7 @@ from time import perf_counter
 import numpy as np
 
 from nodes.backend import Array, Session, TensorSpec
+from nodes.held import as_held, held_as
 from nodes.program import Program
 
 WARM_UPS = 2  # the first runs allocate and page in
@@ -78,7 +79,7 @@ def sample_feeds(inputs: Sequence[TensorSpec], seed: int = 0) -> dict[str, Array
     feeds: dict[str, Array] = {}
     for spec in inputs:
         shape = [1 if dim is None else dim for dim in spec.shape]
-        dtype = np.dtype(spec.dtype)
-        drawn = random.random(shape) if dtype.kind == "f" else random.integers(0, 2, shape)
-        feeds[spec.name] = np.asarray(drawn).astype(dtype)
+        dtype = held_as(spec.dtype)
+        drawn: Array = random.random(shape) if dtype.kind == "f" else random.integers(0, 2, shape)
+        feeds[spec.name] = as_held(drawn.astype(np.bytes_)) if dtype.kind == "O" else np.asarray(drawn).astype(dtype)
     return feeds

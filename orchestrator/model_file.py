@@ -14,7 +14,7 @@ from orchestrator.errors import SpecError
 from orchestrator.samples import load_samples
 from orchestrator.spec import DeploymentSpec
 from partitioner.errors import InvalidModel
-from partitioner.load import Model, load
+from partitioner.load import DTYPE_OF, Model, load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def declared_inputs(path: Path) -> tuple[TensorSpec, ...]:
     for entry in proto.graph.input:
         if entry.name not in held:
             tensor = entry.type.tensor_type
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+            dtype = DTYPE_OF.get(tensor.elem_type) or onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
             shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
             specs.append(TensorSpec(entry.name, dtype, shape))
     return tuple(specs)

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from nodes.backend import Array, TensorSpec
+from nodes.held import STRING, held_as
 from orchestrator.yaml_file import StrictModel
 
 Pads = Mapping[str, tuple[int, float]]  # by input: the axis, and what it is filled up with
@@ -30,8 +31,10 @@ def misfit(dtype: str, shape: Sequence[int], axis: int, value: float) -> str | N
     """Why an input can't be filled up so; None if it can."""
     if axis >= len(shape):
         return f"pad.axis: {axis}, while its shape is {list(shape)}"
+    if dtype == STRING:
+        return f"pad: it is {dtype}, which nothing fills up"
     with np.errstate(all="ignore"):
-        held = np.array(value).astype(np.uint16 if dtype == "bfloat16" else dtype)
+        held = np.array(value).astype(held_as(dtype))
     return None if held.dtype.kind == "f" or held == value else f"pad.value: {value} is no {dtype}"
 
 

@@ -17,6 +17,7 @@ from nodes.backend import Array
 from nodes.codec import KINDS, worth_trying
 from nodes.codec_errors import codec_errors, codec_figures
 from nodes.errors import UnsupportedOperator
+from nodes.held import held_as, zeros
 from nodes.profiler import profile_model
 from orchestrator.blueprint import check_names, pose
 from orchestrator.errors import ClusterError
@@ -276,7 +277,7 @@ def feeds_for(model: Model, inputs: Iterable[str], samples: Mapping[str, Array])
             feeds[name] = samples[name]
             continue
         activation = model.graph.activations[name]
-        dtype = np.dtype(activation.dtype)
+        dtype = held_as(activation.dtype)
         noise = random.standard_normal(activation.shape)
-        feeds[name] = noise.astype(dtype) if dtype.kind == "f" else np.zeros(activation.shape, dtype)
+        feeds[name] = noise.astype(dtype) if dtype.kind == "f" else zeros(activation.shape, activation.dtype)
     return feeds

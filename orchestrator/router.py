@@ -25,12 +25,11 @@ from orchestrator.detour import seen_links, way
 from orchestrator.errors import RequestFailed, UnknownDeployment
 from orchestrator.links_seen import LinkEstimate as SeenLink
 from orchestrator.once import Once
-from orchestrator.padding import padded
 from orchestrator.remembered import Remembered
 from orchestrator.request_log import RequestLog
 from orchestrator.routed import Routed
 from orchestrator.router_faults import Faulty, node_of
-from orchestrator.router_feeds import check_feeds
+from orchestrator.router_feeds import check_feeds, taken
 from orchestrator.router_frames import Sent, cancel_frame, inputs_frame
 from orchestrator.router_metrics import RouterMetrics
 from orchestrator.routes import EpochRoutes, Reach
@@ -215,7 +214,7 @@ class Router:
         if held is None or not held.epochs:
             self.metrics.note_end("unknown_deployment")
             raise UnknownDeployment(deployment, tuple(self._deployments))
-        feeds = padded(held.newest.inputs, held.newest.pads, feeds)
+        feeds = taken(held.newest, feeds)
         try:
             check_feeds(deployment, held.newest, feeds)
         except BadInput:

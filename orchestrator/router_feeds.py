@@ -6,7 +6,14 @@ import numpy as np
 
 from nodes.backend import Array
 from nodes.errors import BadInput
+from nodes.held import as_held, holds
+from orchestrator.padding import padded
 from orchestrator.routes import EpochRoutes
+
+
+def taken(routes: EpochRoutes, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The feeds as stages take them: what is too short filled up where it may be, numpy's text as objects."""
+    return {name: as_held(array) for name, array in padded(routes.inputs, routes.pads, feeds).items()}
 
 
 def check_feeds(deployment: str, routes: EpochRoutes, feeds: Mapping[str, Array]) -> None:
@@ -18,7 +25,7 @@ def check_feeds(deployment: str, routes: EpochRoutes, feeds: Mapping[str, Array]
         if spec is None:
             faults.append(f"{name} is not an input")
             continue
-        if array.dtype.name != spec.dtype:
+        if not holds(array.dtype, spec.dtype):
             faults.append(f"{name} is {array.dtype.name}, wants {spec.dtype}")
         wanted = spec.shape
         fits = len(wanted) == array.ndim and all(w is None or w == h for w, h in zip(wanted, array.shape, strict=True))

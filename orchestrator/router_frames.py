@@ -33,7 +33,7 @@ def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], se
         way=send.way[1:],
         priority=sent.priority,
     )
-    return pack(header, feeds, routes.codecs)
+    return pack(header, feeds, routes.codecs, {spec.name: spec.dtype for spec in routes.inputs})
 
 
 def cancel_frame(routes: EpochRoutes, cancel: Cancel) -> Frame:

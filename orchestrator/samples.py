@@ -9,6 +9,7 @@ import numpy as np
 from nodes.backend import Array, TensorSpec
 from nodes.errors import BadInput, EngineMissing
 from nodes.functions import function
+from nodes.held import as_held
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 MOST = 16  # samples taken of a folder
@@ -56,9 +57,9 @@ def _arrays(path: Path) -> dict[str, Array]:
     try:
         held = np.load(path)
         if isinstance(held, np.ndarray):
-            return {"": held}
+            return {"": as_held(held)}
         with held:
-            return {name: held[name] for name in held.files}
+            return {name: as_held(held[name]) for name in held.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise BadInput(f"{path} cannot be read as NumPy arrays: {' '.join(str(error).split())[:120]}") from None
 

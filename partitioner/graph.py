@@ -14,6 +14,7 @@ FUNCTION_DOMAIN = "isthmus"  # operators of this domain are registered Python fu
 DTYPE_BYTES = {
     "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2,
     "int32": 4, "uint32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8,
+    "string": 16,  # an element of text is of any length: a word, say
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ DTYPE_OF = {
     TensorProto.UINT16: "uint16", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16",
     TensorProto.INT32: "int32", TensorProto.UINT32: "uint32", TensorProto.FLOAT: "float32",
     TensorProto.INT64: "int64", TensorProto.UINT64: "uint64", TensorProto.DOUBLE: "float64",
+    TensorProto.STRING: "string",
 }  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """A model that ONNX Runtime compiled: runs it, times its kernels, and tells the engine's errors in one line."""
 
+import ctypes
 import json
 import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,17 +14,19 @@ from typing import Any
 import numpy as np
 
 from nodes.backend import Array, TensorSpec
-from nodes.errors import CompileError, NodesError, RunError, UnsupportedOperator
+from nodes.errors import BadInput, CompileError, NodesError, RunError, UnsupportedOperator
 from nodes.feeds import check_feeds, describe, engine_ready
+from nodes.held import BFLOAT16, HELD, STRING, encoded
 
 _DTYPES = {
     "float": "float32", "double": "float64", "float16": "float16", "bfloat16": "bfloat16", "bool": "bool",
     "int8": "int8", "int16": "int16", "int32": "int32", "int64": "int64",
-    "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64", "string": "str",
+    "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64", "string": STRING,
 }  # fmt: skip
 
+_BFLOAT16 = 16  # ONNX's number for it
 _COMPILED = re.compile(r"[A-Za-z]+ExecutionProvider_")
-_BOUND = frozenset(_DTYPES.values()) - {"str", "bfloat16"}  # numpy's own
+_BOUND = frozenset(_DTYPES.values()) - HELD.keys()  # numpy's own
 
 # How the engine says that it lacks an operator: when loading, when resolving a domain, when choosing a kernel.
 _UNSUPPORTED = (
@@ -54,9 +58,17 @@ class OnnxRuntimeSession:
         self._names = [spec.name for spec in self.outputs]
         self._session = session
         self._engine = engine
-        self._call = self._bound() if bound else _Plain(session, self._names)
+        self._call = self._bound() if bound else self._plain()
         self._profile_folder = profile_folder
         self._operator_s: Mapping[str, float] | None = None
+
+    def _plain(self) -> "_Plain":
+        dtypes = {spec.dtype for spec in (*self.inputs, *self.outputs)}
+        if HELD.keys() <= dtypes:
+            raise CompileError(f"{self._engine}: text and bfloat16 in one model's inputs and outputs are not supported")
+        if BFLOAT16 in dtypes:
+            return _Bits(self._session, self.inputs, self.outputs)
+        return (_Texts if STRING in dtypes else _Plain)(self._session, self._names)
 
     def _bound(self) -> "_Bound":
         for spec in (*self.inputs, *self.outputs):
@@ -72,6 +84,8 @@ class OnnxRuntimeSession:
         check_feeds(self.inputs, feeds)
         try:
             values = self._call.run(feeds)
+        except NodesError:
+            raise
         except Exception as error:
             raise RunError(f"{self._engine}: {one_line(str(error))}") from None
         return dict(zip(self._names, values, strict=True))
@@ -105,6 +119,57 @@ class _Plain:
         ready = {name: engine_ready(array) for name, array in feeds.items()}
         values: Sequence[Array] = self._session.run(self._names, ready)
         return values
+
+
+class _Texts(_Plain):
+    """With text among its tensors."""
+
+    def run(self, feeds: Mapping[str, Array]) -> Sequence[Array]:
+        ready = {name: _text(name, array) if array.dtype.kind == "O" else array for name, array in feeds.items()}
+        return [_bytes(array) if array.dtype.kind == "O" else array for array in super().run(ready)]
+
+
+class _Bits(_Plain):
+    """With bfloat16 among its tensors, which only the engine's own values hold."""
+
+    def __init__(self, session: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+        super().__init__(session, [spec.name for spec in outputs])
+        self._bits = {spec.name for spec in inputs if spec.dtype == BFLOAT16}
+        self._made = [spec.dtype == BFLOAT16 for spec in outputs]
+
+    def run(self, feeds: Mapping[str, Array]) -> Sequence[Array]:
+        from onnxruntime import OrtValue
+
+        given = {}
+        for name, array in feeds.items():
+            ready, typed = engine_ready(array), OrtValue.ortvalue_from_numpy_with_onnx_type
+            given[name] = typed(ready, _BFLOAT16) if name in self._bits else OrtValue.ortvalue_from_numpy(ready)
+        values = self._session.run_with_ort_values(self._names, given)
+        return [_copied(value) if bits else value.numpy() for value, bits in zip(values, self._made, strict=True)]
+
+
+def _text(name: str, array: Array) -> Array:
+    """The elements as the engine wants them; BadInput for one that is no UTF-8."""
+    found = np.empty(array.shape, np.object_)
+    for at, value in enumerate(array.reshape(-1)):
+        try:
+            found.reshape(-1)[at] = encoded(value).decode()
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{name!r}: element {at} is no UTF-8: {error.reason} at byte {error.start}") from None
+    return found
+
+
+def _bytes(array: Array) -> Array:
+    found = np.empty(array.shape, np.object_)
+    found.reshape(-1)[:] = [encoded(each) for each in array.reshape(-1)]
+    return found
+
+
+def _copied(value: Any) -> Array:
+    """The bits of the engine's value."""
+    shape = tuple(value.shape())
+    pointer = ctypes.cast(value.data_ptr(), ctypes.POINTER(ctypes.c_uint16))
+    return np.ctypeslib.as_array(pointer, shape).copy() if prod(shape) else np.empty(shape, np.uint16)
 
 
 class _Bound(_Plain):

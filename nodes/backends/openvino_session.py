@@ -15,7 +15,8 @@ import numpy as np
 
 from nodes.backend import Array, TensorSpec
 from nodes.errors import CompileError, NodesError, RunError, UnsupportedOperator
-from nodes.feeds import check_feeds, engine_ready
+from nodes.feeds import check_feeds, describe, engine_ready
+from nodes.held import BFLOAT16, STRING
 
 NAME = "openvino"
 MOST_SHAPES = 4096  # combinations remembered as sound
@@ -23,7 +24,7 @@ MOST_SHAPES = 4096  # combinations remembered as sound
 _DTYPES = {
     "f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "boolean": "bool",
     "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
-    "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64", "string": "str",
+    "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64", "string": "string",
 }  # fmt: skip
 
 # "-- No conversion rule found for operations: custom.x.Foo, Bar-17", "-- Conversion is failed for: Foo-17"
@@ -41,6 +42,9 @@ class OpenVinoSession:
         self.outputs = tuple(_spec(port, _output_name(port)) for port in compiled.outputs)
         self.devices = tuple(str(name).lower() for name in compiled.get_property("EXECUTION_DEVICES"))
         self._names = tuple((index, spec.name) for index, spec in enumerate(self.outputs))
+        if text := [describe(spec) for spec in (*self.inputs, *self.outputs) if spec.dtype == STRING]:
+            raise CompileError(f"{NAME} is given no text here, and {text[0]} is; onnxruntime takes it")
+        self._bits = tuple(spec.name for spec in self.outputs if spec.dtype == BFLOAT16)
         self._compiled = compiled
         self._request: Any = compiled.create_infer_request()
         self._streams = streams
@@ -56,7 +60,7 @@ class OpenVinoSession:
         self._check(feeds)
         try:
             # The engine reads shared memory without owning it: the tensors must outlive the inference.
-            tensors = [_tensor(feeds[spec.name]) for spec in self.inputs]
+            tensors = [_tensor(spec, feeds[spec.name]) for spec in self.inputs]
             for index, (tensor, _) in enumerate(tensors):
                 self._request.set_input_tensor(index, tensor)
             self._request.infer()
@@ -74,7 +78,7 @@ class OpenVinoSession:
         for feeds in batch:
             self._check(feeds)
         made: list[dict[str, Array]] = [{} for _ in batch]
-        tensors = [[_tensor(feeds[spec.name]) for spec in self.inputs] for feeds in batch]
+        tensors = [[_tensor(spec, feeds[spec.name]) for spec in self.inputs] for feeds in batch]
 
         def done(request: Any, at: int) -> None:
             made[at] = self._outputs(request)
@@ -126,7 +130,8 @@ class OpenVinoSession:
         self._sound.add(shapes)
 
     def _outputs(self, request: Any) -> dict[str, Array]:
-        return {name: np.array(request.get_output_tensor(index).data) for index, name in self._names}
+        made = {name: np.array(request.get_output_tensor(index).data) for index, name in self._names}
+        return made | {name: made[name].view(np.uint16) for name in self._bits}
 
     def _new_queue(self) -> Any:
         import openvino
@@ -165,13 +170,15 @@ def one_line(message: str) -> str:
     return " ".join(" ".join(kept).split())[:500]
 
 
-def _tensor(array: Array) -> tuple[Any, Array]:
+def _tensor(spec: TensorSpec, array: Array) -> tuple[Any, Array]:
     """The engine's view of an array, and the array it looks at."""
     import openvino
 
     ready = engine_ready(array)
     if not ready.flags.writeable:  # such as a tensor that still lies in its frame: the engine won't share it
         ready = ready.copy()
+    if spec.dtype == BFLOAT16:
+        return openvino.Tensor(ready, openvino.Shape(ready.shape), openvino.Type.bf16), ready
     return openvino.Tensor(ready, shared_memory=True), ready
 
 

@@ -5,18 +5,18 @@ behind its length, a little-endian u32. Sources: KServe's "Open Inference Protoc
 extension for binary tensor data.
 """
 
-import struct
 from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from nodes import held
 from nodes.backend import Array
+from nodes.held import encoded, packed, parted
 from orchestrator.gateway.faults import invalid
 
 BFLOAT16, BYTES = "BF16", "BYTES"
-_LENGTH = struct.Struct("<I")
 DTYPE_OF = {
     "BOOL": "bool", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64", "INT8": "int8",
     "INT16": "int16", "INT32": "int32", "INT64": "int64", "FP16": "float16", BFLOAT16: "bfloat16", "FP32": "float32",
@@ -24,7 +24,6 @@ DTYPE_OF = {
 }  # fmt: skip
 _KINDS: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}  # what JSON may give for each
 DATATYPE_OF = {dtype: datatype for datatype, dtype in DTYPE_OF.items()}
-_HELD: dict[str, np.dtype[Any]] = {BFLOAT16: np.dtype(np.uint16), BYTES: np.dtype(np.object_)}
 MOST_ELEMENTS, MOST_RANK = 1 << 40, 64  # beyond, nothing could be sent anyway; numpy has no more dimensions
 
 
@@ -32,7 +31,7 @@ def held_as(datatype: str) -> np.dtype[Any]:
     """The dtype of arrays that hold this datatype. Refused for a datatype that there is not."""
     if datatype not in DTYPE_OF:
         raise invalid(f"no datatype {datatype!r}; known are {', '.join(DTYPE_OF)}")
-    return _HELD.get(datatype) or np.dtype(DTYPE_OF[datatype])
+    return held.held_as(DTYPE_OF[datatype])
 
 
 def elements(name: str, shape: Sequence[int]) -> int:
@@ -59,20 +58,10 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], data: bytes | memor
 
 def _parted(name: str, data: bytes | memoryview, count: int) -> list[bytes]:
     """The elements of BYTES."""
-    found: list[bytes] = []
-    at, view = 0, memoryview(data)
-    while at < len(view) and len(found) <= count:
-        end = at + _LENGTH.size
-        if end <= len(view):
-            end += _LENGTH.unpack_from(view, at)[0]
-        if end > len(view):
-            raise invalid(f"input {name!r}: element {len(found)} of BYTES goes beyond the {len(view)} bytes that came")
-        found.append(bytes(view[at + _LENGTH.size : end]))
-        at = end
-    if len(found) != count:
-        came = len(found) if len(found) < count else "more"
-        raise invalid(f"input {name!r}: {came} elements of BYTES came, its shape has {count}")
-    return found
+    try:
+        return parted(data, count)
+    except ValueError as error:
+        raise invalid(f"input {name!r}: {error}") from None
 
 
 def _objects(values: Iterable[bytes], shape: Sequence[int]) -> Array:
@@ -137,9 +126,9 @@ def _as_bytes(name: str, value: Any) -> bytes:
 def to_raw(array: Array, datatype: str) -> bytes | memoryview:
     """A tensor's raw bytes, row by row; a view of it where it lies so already."""
     if datatype == BYTES:
-        return b"".join(_LENGTH.pack(len(value)) + value for value in map(_encoded, array.reshape(-1)))
-    held = np.ascontiguousarray(array, held_as(datatype).newbyteorder("<"))
-    return held.data.cast("B") if held.size else b""
+        return packed(array)
+    little = np.ascontiguousarray(array, held_as(datatype).newbyteorder("<"))
+    return little.data.cast("B") if little.size else b""
 
 
 def to_values(name: str, array: Array, datatype: str) -> list[Any]:
@@ -148,14 +137,10 @@ def to_values(name: str, array: Array, datatype: str) -> list[Any]:
         raise invalid(f"output {name!r} is BF16, which JSON does not hold; ask for binary data")
     if datatype == BYTES:
         try:
-            return [_encoded(value).decode() for value in array.reshape(-1)]
+            return [encoded(value).decode() for value in array.reshape(-1)]
         except UnicodeDecodeError:
             raise invalid(f"output {name!r} holds bytes that are no text; ask for binary data") from None
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise invalid(f"output {name!r} holds NaN or infinity, which JSON does not; ask for binary data")
     values: list[Any] = array.reshape(-1).tolist()
     return values
-
-
-def _encoded(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()

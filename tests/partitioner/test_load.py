@@ -114,8 +114,8 @@ def broken(change: str) -> ModelProto:
         del graph.value_info[:]
     if change == "free dimension":
         graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
-    if change == "text":
-        graph.input[0].type.tensor_type.elem_type = TensorProto.STRING
+    if change == "complex":
+        graph.input[0].type.tensor_type.elem_type = TensorProto.COMPLEX64
     if change == "constant output":
         graph.output.append(info("w", 4, 4))
     if change == "output unmade":
@@ -131,7 +131,7 @@ def broken(change: str) -> ModelProto:
         ("cycle", "'first' depends on its own output"),
         ("no shape", "'a': no shape is known"),
         ("free dimension", r"'x' has no fixed shape \(batch, 4\)"),
-        ("text", "STRING"),
+        ("complex", "COMPLEX64"),
         ("constant output", "'w' is a constant"),
         ("output unmade", "output 'z' is made by nothing"),
     ],

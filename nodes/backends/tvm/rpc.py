@@ -20,6 +20,7 @@ from nodes.backends.tvm.build import LIBRARY, read_listing
 from nodes.backends.tvm.vendor import NAME, one_line, tvm
 from nodes.errors import CompileError, RunError
 from nodes.feeds import check_feeds, engine_ready
+from nodes.held import as_held
 
 KEY_FILE = "ISTHMUS_TVM_KEY_FILE"  # the environment variable that names the file with the servers' key
 _MAGIC = 0xFF271  # what a TVM client says first
@@ -77,7 +78,7 @@ class RemoteSession:
             self._machine.invoke_stateful("main")
             made = self._machine.get_outputs("main")
             values = list(made) if isinstance(made, tuple | list) else [made]
-            return {spec.name: value.numpy() for spec, value in zip(self.outputs, values, strict=True)}
+            return {spec.name: as_held(value.numpy()) for spec, value in zip(self.outputs, values, strict=True)}
         except Exception as error:
             raise RunError(f"{NAME} at {self._address}: {one_line(error)}") from None
 

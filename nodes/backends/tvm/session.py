@@ -13,6 +13,7 @@ from nodes.backends.tvm.kernel_times import KernelTimes
 from nodes.backends.tvm.vendor import NAME, one_line, tvm
 from nodes.errors import CompileError, RunError
 from nodes.feeds import check_feeds, engine_ready
+from nodes.held import as_held
 
 _ALIGNED = 64  # bytes: kernels load whole vectors
 _here = threading.local()
@@ -45,7 +46,7 @@ class TvmSession:
             if self._times is not None:
                 self._times.end_of_run()
             values = [made] if len(self.outputs) == 1 and hasattr(made, "numpy") else list(made)
-            return {spec.name: value.numpy() for spec, value in zip(self.outputs, values, strict=True)}
+            return {spec.name: as_held(value.numpy()) for spec, value in zip(self.outputs, values, strict=True)}
         except Exception as error:
             raise RunError(f"{NAME}: {one_line(error)}") from None
 
