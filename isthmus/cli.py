@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from isthmus.options import AsJson, MaxError, Samples, Shapes, Topology
+from isthmus.options import AsJson, MaxError, Samples, Shapes, Topology, Trust
 from isthmus.plan_command import plan
 from isthmus.select_command import select
 from isthmus.simulate_command import simulate
@@ -140,6 +140,7 @@ def run(
     address: Address = None,
     shape: Shapes = None,
     metrics_port: Annotated[int | None, typer.Option(help="Prometheus port of the router; 0 takes a free one")] = None,
+    trust: Trust = None,
 ) -> None:
     """Deploy in the foreground until Ctrl-C; other terminals can infer meanwhile."""
     from isthmus.verbs.cluster import run_foreground
@@ -153,6 +154,7 @@ def deploy(
     profile: Annotated[Path | None, typer.Option(help="what isthmus profile wrote; default: measure")] = None,
     address: Address = None,
     token_file: Token = None,
+    trust: Trust = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring a deployment up, or change the one of that name, and leave it running."""
@@ -183,6 +185,7 @@ def rollout(
     profile: Annotated[Path | None, typer.Option(help="what isthmus profile wrote; default: measure")] = None,
     address: Address = None,
     token_file: Token = None,
+    trust: Trust = None,
     as_json: AsJson = False,
 ) -> None:
     """Try a new version beside the one that runs; it takes over if it is as good, and goes if it is not."""
@@ -316,20 +319,65 @@ def gateway(
     timeout: Annotated[float, typer.Option(help="seconds that a request may take", min=0.001)] = 30.0,
     repository: Annotated[Path | None, typer.Option(help="folder of specs that clients may load and unload")] = None,
     tokens: Annotated[Path | None, typer.Option(help="clients' tokens (YAML); needed beyond loopback")] = None,
+    tls: Annotated[
+        Path | None, typer.Option(envvar="ISTHMUS_TLS", help="folder with cert.pem and key.pem: all doors under TLS")
+    ] = None,
+    client_ca: Annotated[Path | None, typer.Option(help="clients must show a certificate of this CA")] = None,
+    rate: Annotated[float | None, typer.Option(help="requests a second of one client", min=0.001)] = None,
+    requests: Annotated[int | None, typer.Option(help="of one client under way at once", min=1)] = None,
+    streams: Annotated[int | None, typer.Option(help="of one client open at once (gRPC)", min=1)] = None,
+    connections: Annotated[int | None, typer.Option(help="from one address open at once (HTTP)", min=1)] = None,
+    bodies_mb: Annotated[float, typer.Option(help="of all requests under way together", min=1)] = 2048,
+    trust: Trust = None,
     address: Address = None,
     token_file: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve the Open Inference Protocol, gRPC and REST, in front of a cluster's deployments until Ctrl-C."""
     from isthmus.verbs.gateway import open_gateway
+    from orchestrator.gateway.limits import Limits
 
     open_gateway(
         *(grpc, http, metrics, address, token_file),
         timeout_s=timeout,
         repository=repository,
         tokens=tokens,
+        tls=tls,
+        client_ca=client_ca,
+        limits=Limits(rate_per_s=rate, requests=requests, streams=streams),
+        connections=connections,
+        held_bytes=round(bodies_mb * 1e6),
         as_json=as_json,
     )
+
+
+@app.command()
+def certificates(
+    folder: Annotated[Path, typer.Argument(help="where the CA is, or is to be made")],
+    nodes: Annotated[list[str], typer.Argument(help="NAME, or NAME=HOST,ADDRESS… at which it is dialled")],
+    days: Annotated[float, typer.Option(help="that certificates are valid", min=1)] = 365,
+    renew: Annotated[bool, typer.Option("--renew", help="also of nodes that have one")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a test CA and a folder for each node, to be named by ISTHMUS_TLS there: all ports then speak mutual TLS."""
+    from isthmus.verbs.security import make_certificates
+
+    make_certificates(folder, nodes, days=days, renew=renew, as_json=as_json)
+
+
+@app.command()
+def sign(
+    model: Annotated[Path | None, typer.Argument(help="an ONNX model; its signature is written beside it")] = None,
+    key: Annotated[Path, typer.Option(help="file of the private key (Ed25519)")] = Path("isthmus.key"),
+    create: Annotated[bool, typer.Option("--create", help="make the key, and its public one beside it")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a model and its weights, so that clusters with --trust take it."""
+    from isthmus.verbs.security import sign_model
+
+    if model is None and not create:
+        raise typer.BadParameter("give a model to sign, or --create for a key", param_hint="MODEL")
+    sign_model(model, key, create=create, as_json=as_json)
 
 
 @app.command()

@@ -50,6 +50,10 @@ class StreamClosed(NodesError):
     """The peer is gone or refused the stream."""
 
 
+class Unsecured(StreamClosed):
+    """TLS did not come about between here and a peer; the message says why and who is to do what."""
+
+
 class ArtifactError(NodesError):
     """An artifact that is missing, truncated or not what its SHA-256 promised."""
 

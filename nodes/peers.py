@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from nodes.connection import Connection
 from nodes.emulation import LinkShaper
-from nodes.errors import NodesError, StreamClosed
+from nodes.errors import NodesError, StreamClosed, Unsecured
 from nodes.framing import Frame, Header, Kind
 from nodes.stream import DialledConnection, open_connection
 
@@ -108,9 +108,10 @@ class Peers:
                 on_closed=lambda _, reason: self._lost(peer, reason),
             )
         except NodesError as error:
+            lost = StreamClosed(str(error)) if isinstance(error, Unsecured) else error  # as routers know it
             waiting, peer.waiting = peer.waiting, []
             for frame in waiting:
-                self._on_lost(frame.header, error)
+                self._on_lost(frame.header, lost)
         else:
             peer.connection.probe()  # the first round trip, so that goodput can be told from propagation
             waiting, peer.waiting = peer.waiting, []

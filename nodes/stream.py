@@ -14,8 +14,10 @@ import grpc
 
 from nodes.connection import Connection, Ends, OnClosed, OnFrame
 from nodes.emulation import LinkShaper
-from nodes.errors import NodesError, NotAuthorised, StreamClosed
+from nodes.errors import NodesError, NotAuthorised, StreamClosed, Unsecured
 from nodes.framing import SPOKEN, VERSION
+from nodes.tls import Identity, channel_credentials, own_identity, server_credentials
+from nodes.tls_faults import fault_of_files, fault_of_peer
 
 SERVICE = "isthmus.Worker"
 STREAM_METHOD = f"/{SERVICE}/Stream"
@@ -29,6 +31,7 @@ OPTIONS = (
 )
 SERVER_OPTIONS = (*OPTIONS, ("grpc.so_reuseport", 0), ("grpc.http2.min_ping_interval_without_data_ms", 10_000))
 CLIENT_OPTIONS = (*OPTIONS, ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
+_UNMET, _UNSHAKEN = "failed to connect", ("handshake failed", "socket closed", "reset by peer")
 _BROKEN = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
 
 
@@ -82,11 +85,12 @@ async def open_connection(
     timeout_s: float = 5.0,
     **settings: Any,
 ) -> DialledConnection:
-    """Dial a worker's data plane. StreamClosed if nobody answers in `timeout_s`, NotAuthorised for a wrong token.
+    """Dial a worker's data plane. StreamClosed if nobody answers in `timeout_s`, Unsecured if TLS does not come about,
+    NotAuthorised for a wrong token.
 
     `node` is where the caller stands, `origin` its id if it is a router; `settings` go to Connection.
     """
-    channel = grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
+    channel = channel_to(address)
     call = channel.stream_stream(STREAM_METHOD)(metadata=_greeting(token, node, origin))
     try:
         greeting = dict(await asyncio.wait_for(call.initial_metadata(), timeout_s))
@@ -99,7 +103,7 @@ async def open_connection(
         raise StreamClosed(f"{address} did not answer within {timeout_s:g} s") from None
     except _BROKEN as error:
         await channel.close()
-        raise refusal(error, address) from None
+        raise await refusal(error, address) from None
     except BaseException:
         call.cancel()
         await channel.close()
@@ -117,14 +121,45 @@ async def _raise_ended(call: Any, address: str) -> None:
     code, details = await call.code(), await call.details()
     if code is grpc.StatusCode.UNAUTHENTICATED:
         raise NotAuthorised(f"{address}: {details}")
+    if (why := await _tls_fault(address, code, str(details))) is not None:
+        raise Unsecured(f"no stream to {address}: {why}")
     raise StreamClosed(f"no stream to {address}: {details or code}")
 
 
-def refusal(error: BaseException, address: str) -> NodesError:
+async def refusal(error: BaseException, address: str) -> NodesError:
     """An error of gRPC as one of ours."""
-    if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNAUTHENTICATED:
-        return NotAuthorised(f"{address}: {error.details()}")
+    if isinstance(error, grpc.aio.AioRpcError):
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            return NotAuthorised(f"{address}: {error.details()}")
+        if (why := await _tls_fault(address, error.code(), str(error.details()))) is not None:
+            return Unsecured(f"no answer from {address}: {why}")
     return StreamClosed(f"no answer from {address}: {_detail(error)}")
+
+
+def channel_to(address: str) -> grpc.aio.Channel:
+    """A channel to a worker, under TLS where this process has an identity; NotAuthorised if its files can't be read."""
+    identity = own_identity()
+    if identity is None:
+        return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
+    return grpc.aio.secure_channel(address, channel_credentials(identity), options=CLIENT_OPTIONS)
+
+
+async def _tls_fault(address: str, code: Any, details: str) -> str | None:
+    """What is wrong with TLS between here and there, if that is why there was no answer; gRPC says it vaguely."""
+    if code is not grpc.StatusCode.UNAVAILABLE or _UNMET not in details:
+        return None  # it was there, and is lost: that is to be told at once
+    if not any(part in details.lower() for part in _UNSHAKEN):
+        return None  # nobody there, or out of reach
+    return await asyncio.to_thread(_tls_fault_now, address, own_identity())
+
+
+def _tls_fault_now(address: str, identity: Identity | None) -> str | None:
+    if identity is None:
+        return fault_of_peer(address, None, None, None)
+    own = fault_of_files(identity.cert, identity.key, identity.ca)
+    if own is not None:
+        return f"{identity.cert}: {own}; make it with: isthmus certificates"
+    return fault_of_peer(address, identity.cert, identity.key, identity.ca)
 
 
 def check_version(theirs: str, peer: str) -> int:
@@ -146,10 +181,15 @@ def has_token(metadata: Any, token: str | None) -> bool:
     return hmac.compare_digest(str(given).encode(), token.encode())
 
 
-def bind(server: grpc.aio.Server, listen: str) -> int:
-    """Have a server listen there; the port. NodesError for one in use, or an address that is not this machine's."""
+def bind(server: grpc.aio.Server, listen: str, identity: Identity | None = None) -> int:
+    """Have a server listen there, under TLS as `identity` if there is one; the port.
+
+    NodesError for one in use, or an address that is not this machine's; NotAuthorised for an identity that would not
+    serve.
+    """
+    credentials = None if identity is None else server_credentials(identity)
     try:
-        port: int = server.add_insecure_port(listen)
+        port = server.add_insecure_port(listen) if credentials is None else server.add_secure_port(listen, credentials)
     except RuntimeError:
         port = 0
     if not port:
@@ -162,11 +202,12 @@ def check_listen(listen: str, token: str | None, *, option: str = "--listen", wa
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit():
         raise NodesError(f"{option} {listen!r} is not host:port, such as 127.0.0.1:0")
-    if token is None and not _is_loopback(host.strip("[]")):
+    if token is None and not is_loopback(host.strip("[]")):
         raise NotAuthorised(f"listening on {host} lets others in; give a token with {way_out}, or use 127.0.0.1")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
     if host == "localhost":
         return True
     try:

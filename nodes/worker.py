@@ -32,6 +32,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--node", required=True, help="this node's name in the topology")
     parser.add_argument("--state", type=Path, required=True, help="folder for artifacts; made if absent")
     parser.add_argument("--token-file", type=Path, help="file with the token that peers must show")
+    parser.add_argument("--tls", type=Path, help="folder with ca.pem, cert.pem, key.pem (default: $ISTHMUS_TLS)")
     parser.add_argument("--metrics-port", type=int, help="port of the Prometheus endpoint; 0 takes a free one")
     parser.add_argument("--orphan-s", type=float, default=60.0, help="end after so long without controller and traffic")
     parser.add_argument("--announce", type=Path, help="file that gets the address as JSON once the worker listens")
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in _THREAD_SETTINGS:  # before numpy loads: engines are told their threads, BLAS must not add its own
         os.environ.setdefault(name, "1")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what goes wrong is said once, by us
+    if options.tls is not None:
+        os.environ["ISTHMUS_TLS"] = str(options.tls)  # where all that dials or listens looks
     from nodes.errors import NodesError
     from nodes.memory import keep_memory
 
@@ -62,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _serve(options: argparse.Namespace) -> None:
     from nodes.host import Host, HostSettings
     from nodes.metrics_endpoint import Endpoint
+    from nodes.tls import own_context
 
     settings = HostSettings(
         node=options.node,
@@ -80,7 +84,8 @@ async def _serve(options: argparse.Namespace) -> None:
     endpoint = None
     try:
         if options.metrics_port is not None:
-            endpoint = Endpoint(address.rpartition(":")[0], options.metrics_port, host.metrics.registry)
+            context = own_context()
+            endpoint = Endpoint(address.rpartition(":")[0], options.metrics_port, host.metrics.registry, context)
         announcement = {
             "address": address,
             "port": port,
@@ -104,11 +109,12 @@ async def _listen(listen: str, settings: "HostSettings", host: "Host") -> "tuple
 
     from nodes.control_service import ControlService
     from nodes.stream import SERVER_OPTIONS, bind, check_listen
+    from nodes.tls import own_identity
 
     check_listen(listen, settings.token)
     server = grpc.aio.server(options=SERVER_OPTIONS)
     server.add_generic_rpc_handlers((ControlService(host),))
-    port = bind(server, listen)
+    port = bind(server, listen, own_identity())
     await server.start()
     return server, port
 

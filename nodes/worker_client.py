@@ -18,7 +18,7 @@ from nodes.emulation import ShapedLink
 from nodes.errors import NodesError, StreamClosed
 from nodes.framing import Header, encode
 from nodes.stage_spec import StageSpec
-from nodes.stream import CLIENT_OPTIONS, SERVICE, TOKEN, refusal
+from nodes.stream import SERVICE, TOKEN, channel_to, refusal
 
 SECRET = "isthmus-secret"
 CHUNK_BYTES = 1 << 20
@@ -78,7 +78,7 @@ class WorkerClient:
         self._controller = controller
         self._timeout_s = timeout_s
         self._metadata = tuple((key, value) for key, value in ((TOKEN, token or ""), (SECRET, secret)) if value)
-        self._channel = grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
+        self._channel = channel_to(address)
 
     async def __aenter__(self) -> "WorkerClient":
         return self
@@ -194,7 +194,7 @@ class WorkerClient:
             async for packed in call:
                 yield _checked(msgpack.unpackb(packed))
         except grpc.aio.AioRpcError as error:
-            raise refusal(error, self.address) from None
+            raise await refusal(error, self.address) from None
         finally:
             call.cancel()
         raise StreamClosed(f"worker {self.address} ended")
@@ -208,7 +208,7 @@ class WorkerClient:
         try:
             packed = await call
         except grpc.aio.AioRpcError as error:
-            raise refusal(error, self.address) from None
+            raise await refusal(error, self.address) from None
         return _checked(msgpack.unpackb(packed))
 
 

@@ -12,6 +12,7 @@ from orchestrator.artifacts import tensor_specs
 from orchestrator.blueprint import check_names, private_tensors
 from orchestrator.errors import SpecError
 from orchestrator.samples import load_samples
+from orchestrator.signing import check_trusted
 from orchestrator.spec import DeploymentSpec
 from partitioner.errors import InvalidModel
 from partitioner.load import DTYPE_OF, Model, load
@@ -29,8 +30,10 @@ class ReadyModel:
 def prepare(spec: DeploymentSpec) -> ReadyModel:
     """The spec's model, normalised with the shapes and samples that the spec gives, and found to fit the spec.
 
-    InvalidModel, UnsupportedOperator, BadInput or SpecError in one line; no cluster is needed to hear of it.
+    InvalidModel, UnsupportedOperator, BadInput or SpecError in one line; no cluster is needed to hear of it. Where keys
+    are trusted (signing.py), SpecError for a model that none of them signed.
     """
+    check_trusted(spec.model)
     shapes = {entry.name: entry.shape for entry in spec.inputs if entry.shape is not None}
     given = {entry.name: entry.samples for entry in spec.inputs if entry.samples is not None}
     identity = json.dumps(

@@ -18,9 +18,10 @@ from nodes.emulation import LinkShaper
 from nodes.errors import BadInput, NodesError, StreamClosed
 from nodes.framing import Frame, Kind
 from nodes.links import LinkEstimate
-from nodes.stream import DialledConnection, open_connection
+from nodes.stream import DialledConnection
 from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send, Suspect
 from orchestrator.answers import Answer, Waiting, weight
+from orchestrator.barred import Barred
 from orchestrator.detour import seen_links, way
 from orchestrator.errors import RequestFailed, UnknownDeployment
 from orchestrator.links_seen import LinkEstimate as SeenLink
@@ -67,6 +68,7 @@ class Router:
         self._deployments: dict[str, Routed] = {}
         self._connections: dict[str, DialledConnection] = {}  # by address
         self._opening: dict[str, asyncio.Lock] = {}
+        self._barred = Barred()
         self._shaper = LinkShaper()
         self._ticker: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -289,7 +291,7 @@ class Router:
             found = self._connections.get(reach.address)
             if found is not None and not found.closed:
                 return found
-            connection = await open_connection(
+            connection = await self._barred.open(
                 reach.address,
                 on_frame=self._on_frame,
                 on_closed=self._on_closed,
@@ -362,7 +364,7 @@ class Router:
     def _fail(self, waiting: Waiting, failed: FailRequest) -> None:
         self.metrics.note_fault(failed.kind)
         self.metrics.note_end(failed.kind)
-        waiting.fail(failed)
+        waiting.fail(self._barred.told(failed))
 
     def _tell_suspect(self, deployment: str, held: Routed, told: Suspect) -> None:
         self.metrics.note_fault("suspect_stage")

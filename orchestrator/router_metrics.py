@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from nodes.metrics_endpoint import Endpoint
+from nodes.tls import own_context
 
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -47,7 +48,7 @@ class RouterMetrics:
 
     def serve(self, port: int, *, host: str = "127.0.0.1") -> int:
         """Serve /metrics; port 0 picks one. Returns the port. NodesError if it is in use."""
-        self._endpoints.append(Endpoint(host, port, self.registry))
+        self._endpoints.append(Endpoint(host, port, self.registry, own_context()))
         return self._endpoints[-1].port
 
     def close(self) -> None:

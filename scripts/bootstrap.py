@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 DOWNLOAD = {"use": "about 400 MB (1.2 GB on disk)", "develop": "about 1000 MB (2.4 GB on disk)"}  # x86-64, Python 3.11
-USE = ("cpu", "openvino", "zoo", "gateway")
+USE = ("cpu", "openvino", "zoo", "gateway", "security")
 ENGINES = ("tvm", "mnn", "tensorrt-rtx", "onnxruntime-openvino")
 EXTRAS = {"use": USE, "develop": (*USE, *ENGINES, "tune", "simulate", "bench", "dev")}
 WEIGHTS = {"use": "requirements-models.txt", "develop": "requirements-models-more.txt"}

@@ -15,6 +15,7 @@ from isthmus.render import hops_table, plan_picture, status_table, transfer_time
 from isthmus.terminal import fail, progress, show, show_json
 from isthmus.verbs.profile import refuse_early
 from nodes.errors import NotAuthorised
+from nodes.tls import own_identity
 from orchestrator import local_cluster
 from orchestrator.client import Client
 from orchestrator.errors import ClusterError, UnknownDeployment
@@ -52,7 +53,8 @@ def run_foreground(
             client.deploy(spec)
         show(plan_picture(client.plan(spec.name)))
         if metrics_port is not None:
-            show(f"router metrics: http://127.0.0.1:{client.serve_metrics(metrics_port)}/metrics")
+            scheme = "http" if own_identity() is None else "https"
+            show(f"router metrics: {scheme}://127.0.0.1:{client.serve_metrics(metrics_port)}/metrics")
         show(f"{spec.name} serves; ask it with: isthmus infer {spec.name} --input FILE; Ctrl-C ends it")
         try:
             threading.Event().wait()

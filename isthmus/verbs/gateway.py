@@ -5,13 +5,18 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from isthmus.terminal import show
+from isthmus.terminal import show, warn
 from isthmus.verbs.cluster import refuse_if_nothing_runs, token_of
+from nodes.stream import is_loopback
 from orchestrator.errors import ClusterError, SpecError
 
-URLS = {"grpc": ("", ""), "http": ("http://", ""), "metrics": ("http://", "/metrics")}
+if TYPE_CHECKING:
+    from nodes.tls import Identity
+    from orchestrator.gateway.limits import Limits
+
+URLS = {"grpc": ("", ""), "http": ("http{s}://", ""), "metrics": ("http{s}://", "/metrics")}
 NEEDED = ("starlette", "uvicorn", "httptools", "grpc_health")
 
 
@@ -25,6 +30,11 @@ def open_gateway(
     timeout_s: float,
     repository: Path | None,
     tokens: Path | None,
+    tls: Path | None,
+    client_ca: Path | None,
+    limits: "Limits",
+    connections: int | None,
+    held_bytes: int,
     as_json: bool,
 ) -> None:
     """Serve until Ctrl-C; `grpc`, `http` and `metrics` are HOST:PORT, or empty for no such door."""
@@ -46,21 +56,40 @@ def open_gateway(
             http=http or None,
             metrics=metrics or None,
             permits=Permits() if tokens is None else read_permits(tokens),
+            limits=limits,
+            most_connections=connections,
+            most_held_bytes=held_bytes,
+            tls=_identity(tls, client_ca),
         ),
         budget_s=timeout_s,
         repository=repository,
     )
-    hosts = {door: listen.rpartition(":")[0] for door, listen in (("grpc", grpc), ("http", http), ("metrics", metrics))}
+    if tls is None and any(not is_loopback(one.rpartition(":")[0]) for one in (grpc, http) if one):
+        warn("tokens and tensors travel in the clear; give --tls FOLDER, unless a proxy before this has TLS")
+    where = {"grpc": grpc, "http": http, "metrics": metrics}
+    run_gateway(settings, lambda told: _announce(where, told, secure=tls is not None, as_json=as_json))
 
-    def announce(told: Mapping[str, Any]) -> None:
-        if as_json:
-            sys.stdout.write(json.dumps(dict(told)) + "\n")
-            sys.stdout.flush()
-            return
-        for door, host in hosts.items():
-            if told[door] is not None:
-                before, behind = URLS[door]
-                show(f"{door}: {before}{host}:{told[door]}{behind}")
-        show("the gateway serves; Ctrl-C ends it")
 
-    run_gateway(settings, announce)
+def _announce(where: Mapping[str, str], told: Mapping[str, Any], *, secure: bool, as_json: bool) -> None:
+    """Say which ports are open."""
+    if as_json:
+        sys.stdout.write(json.dumps(dict(told)) + "\n")
+        sys.stdout.flush()
+        return
+    for door, listen in where.items():
+        if told[door] is not None:
+            before, behind = URLS[door]
+            show(f"{door}: {before.format(s='s' * secure)}{listen.rpartition(':')[0]}:{told[door]}{behind}")
+    show("the gateway serves; Ctrl-C ends it")
+
+
+def _identity(folder: Path | None, client_ca: Path | None) -> "Identity | None":
+    """As whom the doors answer; NotAuthorised for files that would not serve."""
+    from nodes.tls import Identity
+
+    if folder is None:
+        if client_ca is not None:
+            raise SpecError("--client-ca needs --tls FOLDER: without TLS nobody shows a certificate")
+        return None
+    Identity(cert=folder / "cert.pem", key=folder / "key.pem").check()
+    return Identity(cert=folder / "cert.pem", key=folder / "key.pem", ca=client_ca)

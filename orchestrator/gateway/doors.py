@@ -15,11 +15,13 @@ from prometheus_client import CollectorRegistry
 from nodes.errors import NodesError
 from nodes.metrics_endpoint import Endpoint
 from nodes.stream import bind, check_listen
+from nodes.tls import Identity, server_context
 from orchestrator.gateway.faults import Refused
 from orchestrator.gateway.grpc_service import GrpcService, refuse
 from orchestrator.gateway.http_protocol import Patient
+from orchestrator.gateway.limits import MOST_UNDER_WAY_BYTES, Gate, Limits
 from orchestrator.gateway.messages import SERVICE
-from orchestrator.gateway.metrics import registry_of
+from orchestrator.gateway.metrics import LimitMetrics, registry_of
 from orchestrator.gateway.permits import Permits
 from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.rest import MOST_BYTES, Rest
@@ -34,7 +36,8 @@ MOST_CONNECTIONS, MOST_CALLS = 1024, 1024
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
     """Where to listen, each HOST:PORT; port 0 takes a free one, None opens no such door. `most_bytes`: of a message.
-    `permits`: who may come in by gRPC and HTTP.
+    `permits`: who may come in by gRPC and HTTP. `limits`, `most_connections`: of one client; `most_held_bytes`: of all
+    bodies together. `tls`: as whom to answer; where it has a CA, clients show certificates of that.
     """
 
     grpc: str | None = "127.0.0.1:8001"
@@ -42,6 +45,10 @@ class Listen:
     metrics: str | None = None
     most_bytes: int = MOST_BYTES
     permits: Permits = field(default_factory=Permits)
+    limits: Limits = field(default_factory=Limits)
+    most_connections: int | None = None
+    most_held_bytes: int = MOST_UNDER_WAY_BYTES
+    tls: Identity | None = None
 
     def __post_init__(self) -> None:
         """NotAuthorised for an address that others can reach where nobody is asked for a token."""
@@ -92,6 +99,9 @@ class Doors:
     def __init__(self, serving: Serving, repository: Repository, listen: Listen, *figures: CollectorRegistry) -> None:
         """`figures` are told beside the gateway's own."""
         self._serving, self._repository, self._listen, self._figures = serving, repository, listen, figures
+        self.gate = Gate(
+            limits=listen.limits, most_bytes=listen.most_held_bytes, most_connections=listen.most_connections
+        )
         self.grpc: int | None = None
         self.http: int | None = None
         self.metrics: int | None = None
@@ -111,7 +121,9 @@ class Doors:
             if self._listen.metrics is not None:
                 host, _, port = self._listen.metrics.rpartition(":")
                 registry = registry_of(self._serving.statistics, *self._figures)
-                self._endpoint = Endpoint(host, int(port), registry)
+                registry.register(LimitMetrics(self.gate))
+                tls = self._listen.tls
+                self._endpoint = Endpoint(host, int(port), registry, None if tls is None else server_context(tls))
                 self.metrics = self._endpoint.port
         except BaseException:
             await self.close()
@@ -126,16 +138,20 @@ class Doors:
         )
         server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_CALLS)
         server.add_generic_rpc_handlers(
-            (GrpcService(self._serving, self._repository, self._memory, self._listen.permits),)
+            (GrpcService(self._serving, self._repository, self._memory, self._listen.permits, self.gate),)
         )
         health_pb2_grpc.add_HealthServicer_to_server(_Health(self._serving, self._listen.permits), server)
-        port = bind(server, listen)
+        port = bind(server, listen, self._listen.tls)
         await server.start()
         self._grpc_server, self.grpc = server, port
 
     async def _open_http(self, listen: str) -> None:
         listening = self._listen
-        rest = Rest(self._serving, self._repository, self._memory, listening.permits, most_bytes=listening.most_bytes)
+        rest = Rest(
+            *(self._serving, self._repository, self._memory, listening.permits),
+            most_bytes=listening.most_bytes,
+            gate=self.gate,
+        )
         held = _bound(listen)
         config = uvicorn.Config(
             rest.app(),
@@ -143,13 +159,16 @@ class Doors:
             access_log=False,
             lifespan="off",
             ws="none",
-            http=Patient,
+            http=type("Counted", (Patient,), {"enter": self.gate.enter, "leave": self.gate.leave}),
             loop="none",
             server_header=False,
             limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=round(GRACE_S),
         )
+        if listening.tls is not None:
+            config.load()
+            config.ssl = server_context(listening.tls)
         self._http_server = _Server(config)
         self._http_task = asyncio.create_task(self._http_server.serve(sockets=[held]), name="gateway-http")
         self.http = int(held.getsockname()[1])

@@ -1,7 +1,9 @@
 """The protocol's gRPC service: each rpc a method, every refusal its status code. What they mean is serving.py's."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
 import grpc
@@ -11,6 +13,7 @@ from google.protobuf.message import DecodeError
 from orchestrator.gateway import describing
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
 from orchestrator.gateway.grpc_tensors import question_of, response_of
+from orchestrator.gateway.limits import Gate
 from orchestrator.gateway.messages import SERVICE, Rpc, message, rpcs
 from orchestrator.gateway.permits import ANYBODY, Permit, Permits
 from orchestrator.gateway.repository import Repository
@@ -28,6 +31,7 @@ class Call(NamedTuple):
 
     permit: Permit
     remaining_s: float | None
+    address: str = ""
 
 
 Answering = Callable[[Any, Call], Awaitable[Any]]
@@ -36,8 +40,16 @@ Answering = Callable[[Any, Call], Awaitable[Any]]
 class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Speaks for a Serving."""
 
-    def __init__(self, serving: Serving, repository: Repository, memory: SharedMemory, permits: Permits) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        repository: Repository,
+        memory: SharedMemory,
+        permits: Permits,
+        gate: Gate | None = None,
+    ) -> None:
         self._serving, self._repository, self._memory, self._permits = serving, repository, memory, permits
+        self._gate = gate or Gate()
         answering: dict[str, Answering] = {
             "ServerLive": self._server_live,
             "ServerReady": self._server_ready,
@@ -139,14 +151,18 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
     async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> None:
         """Answers in the order of their requests. Whoever does not read them is not read from either."""
         try:
-            permit = self._permit(context)
+            permit, address = self._permit(context), address_of(context.peer())
+            with self._gate.stream(permit.name, address, permit.limits, time.monotonic()):
+                await self._answer_all(requests, context, permit, address)
         except Refused as refused:
             await refuse(context, refused)
+
+    async def _answer_all(self, requests: AsyncIterator[bytes], context: Any, permit: Permit, address: str) -> None:
         room = asyncio.Semaphore(MOST_OF_A_STREAM)
 
         async def answer(request: bytes, before: asyncio.Event, written: asyncio.Event) -> None:
             try:
-                response = await self._streamed(request, Call(permit, context.time_remaining()))
+                response = await self._streamed(request, Call(permit, context.time_remaining(), address))
                 await before.wait()
                 await context.write(response)
             finally:
@@ -166,14 +182,25 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
         response = message("ModelStreamInferResponse")()
         request = message("ModelInferRequest")()
         try:
-            request = read(message("ModelInferRequest").FromString, data)
-            response.infer_response.CopyFrom(await self._infer(request, call))
+            with self._held(len(data), call.permit, call.address):
+                request = read(message("ModelInferRequest").FromString, data)
+                response.infer_response.CopyFrom(await self._infer(request, call))
         except Exception as error:
             response.error_message = str(refusal_of(error))
             response.infer_response.id = request.id
         if request.parameters[FINAL_WANTED].bool_param:
             response.infer_response.parameters[FINAL].bool_param = True
         return response
+
+    @contextmanager
+    def _held(self, nbytes: int, permit: Permit, address: str) -> Iterator[None]:
+        """Around one request of so many bytes."""
+        with self._gate.request(permit.name, address, permit.limits, time.monotonic()):
+            self._gate.hold(nbytes)
+            try:
+                yield
+            finally:
+                self._gate.release(nbytes)
 
     def _permit(self, context: Any) -> Permit:
         told = dict(context.invocation_metadata() or ())
@@ -184,14 +211,22 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
 
         async def told(data: bytes, context: Any) -> Any:
             try:
-                permit = ANYBODY if rpc.name in OPEN else self._permit(context)
-                return await answer(read(rpc.read, data), Call(permit, context.time_remaining()))
+                if rpc.name in OPEN:
+                    return await answer(read(rpc.read, data), Call(ANYBODY, context.time_remaining()))
+                permit = self._permit(context)
+                with self._held(len(data), permit, address_of(context.peer())):
+                    return await answer(read(rpc.read, data), Call(permit, context.time_remaining()))
             except asyncio.CancelledError:
                 raise
             except Exception as error:
                 await refuse(context, refusal_of(error))
 
         return told
+
+
+def address_of(peer: str) -> str:
+    """The host in what gRPC calls a peer, such as ipv4:10.0.0.1:5000."""
+    return peer.partition(":")[2].rpartition(":")[0]
 
 
 def read(how: Callable[[bytes], Any], data: bytes) -> Any:
@@ -204,7 +239,7 @@ def read(how: Callable[[bytes], Any], data: bytes) -> Any:
 
 async def refuse(context: Any, refused: Refused) -> NoReturn:
     """End a call with a refusal's code."""
-    if refused.retry_s is not None and refused.fault is Fault.UNAVAILABLE:
+    if refused.retry_s is not None and refused.fault in (Fault.UNAVAILABLE, Fault.TOO_MANY):
         context.set_trailing_metadata(((PUSHBACK, str(round(refused.retry_s * 1e3))),))
     await context.abort(getattr(grpc.StatusCode, refused.fault.grpc), str(refused))
     raise refused  # abort does not come back

@@ -5,6 +5,8 @@ already, and keeps an answer until its client reads it. Of a body that is wanted
 """
 
 import asyncio
+from collections.abc import Callable
+from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -12,18 +14,35 @@ HEAD_S = 30.0
 HEAD_BYTES = 64 << 10  # that come without being part of a body: a head, what follows a body, or stands between
 LINGER_S = 1.0  # for a client that still sends to read why it need not
 STALL_S = 30.0  # in which some of an answer must be read
+TOO_MANY = b"""HTTP/1.1 503 Service Unavailable\r
+Retry-After: 1\r
+Connection: close\r
+Content-Type: application/json\r
+Content-Length: 59\r
+\r
+{"error":"too many connections are open from your address"}"""
 
 
 class Patient(HttpToolsProtocol):
-    """One connection."""
+    """One connection. `enter` and `leave` count those of each address."""
 
+    enter: ClassVar[Callable[[str], bool]]
+    leave: ClassVar[Callable[[str], None]]
+    _address: str | None = None  # while it is counted
     _late: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     _loose_bytes = 0
     _is_done = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The first head is awaited from now on."""
+        """The first head is awaited from now on, unless there are too many connections from there."""
+        address = str((transport.get_extra_info("peername") or ("",))[0])
+        if not type(self).enter(address):
+            self._is_done = True
+            transport.write(TOO_MANY)
+            transport.close()
+            return
+        self._address = address
         super().connection_made(transport)
         self._await_head()
 
@@ -66,6 +85,9 @@ class Patient(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is awaited any more."""
+        if self._address is None:
+            return
+        type(self).leave(self._address)
         self._forget_head()
         if self._stalled is not None:
             self._stalled.cancel()

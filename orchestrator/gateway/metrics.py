@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from orchestrator.gateway.faults import Fault
+from orchestrator.gateway.limits import Gate
 from orchestrator.gateway.statistics import BOUNDS_S, Counted, Statistics
 
 REASONS = {Fault.UNAVAILABLE: "REJECTED", Fault.CANCELLED: "CANCELED", Fault.INTERNAL: "BACKEND"}
@@ -98,6 +99,25 @@ def _latencies(name: str, scale: float, counted: Rows) -> Metric:
         totals = [(bound, float(many)) for bound, many in zip(bounds, accumulate(each.latencies), strict=True)]
         family.add_metric(labels, totals, each.spans["success"].ns * 1e-9 * scale)
     return family
+
+
+class LimitMetrics(Collector):
+    """What limits refused, and the bytes of bodies under way."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def collect(self) -> Iterator[Metric]:
+        """Both families."""
+        limited = CounterMetricFamily(
+            "isthmus_gateway_limited", "Requests beyond a limit, by token", labels=("client", "limit")
+        )
+        for labels, many in dict(self._gate.refused).items():
+            limited.add_metric(labels, many)
+        yield limited
+        held = GaugeMetricFamily("isthmus_gateway_held_bytes", "Of requests under way")
+        held.add_metric((), self._gate.under_way_bytes)
+        yield held
 
 
 class _All(Collector):

@@ -3,12 +3,13 @@
     tokens:
       - {name: dashboard, sha256: 9f86d0…, models: [classify]}
       - {name: operations, sha256: 60303a…, models: all, loads: true}
+      - {name: partner, sha256: 2c26b4…, models: [classify], rate: 50, requests: 8, streams: 1}
 
 A client sends `Authorization: Bearer TOKEN`, as an HTTP header or in a call's metadata (RFC 6750).
 """
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ from pydantic import Field
 
 from orchestrator.errors import SpecError
 from orchestrator.gateway.faults import Fault, Refused
+from orchestrator.gateway.limits import Limits
 from orchestrator.topology_spec import NAME
 from orchestrator.yaml_file import StrictModel, check, read_yaml
 
@@ -31,6 +33,9 @@ class TokenModel(StrictModel):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     models: Literal["all"] | list[Name] = "all"
     loads: bool = False
+    rate: Annotated[float, Field(gt=0)] | None = None
+    requests: Annotated[int, Field(ge=1)] | None = None
+    streams: Annotated[int, Field(ge=1)] | None = None
 
 
 class TokensModel(StrictModel):
@@ -41,11 +46,12 @@ class TokensModel(StrictModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
-    """What one client may do. `models` None: ask all of them; `loads`: change what runs."""
+    """What one client may do. `models` None: ask all of them; `loads`: change what runs; `limits`: how much."""
 
     name: str = ""
     models: frozenset[str] | None = None
     loads: bool = False
+    limits: Limits = field(default_factory=Limits)
 
     def opens(self, model: str) -> bool:
         """Whether the model may be asked."""
@@ -103,5 +109,6 @@ def read_permits(path: Path) -> Permits:
         if one.sha256 in permits:
             raise SpecError(f"{path}: tokens[{number}].sha256: is that of {permits[one.sha256].name!r} too")
         models = None if one.models == "all" else frozenset(one.models)
-        permits[one.sha256] = Permit(name=one.name, models=models, loads=one.loads)
+        limits = Limits(rate_per_s=one.rate, requests=one.requests, streams=one.streams)
+        permits[one.sha256] = Permit(name=one.name, models=models, loads=one.loads, limits=limits)
     return Permits(permits)

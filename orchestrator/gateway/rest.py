@@ -5,8 +5,10 @@ A body is read within BODY_S, as far as the limit goes; whoever sends slower, or
 
 import asyncio
 import gzip
+import time
 import zlib
 from collections.abc import Awaitable, Callable
+from math import ceil
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +21,7 @@ from starlette.routing import Route
 
 from orchestrator.gateway import describing
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
+from orchestrator.gateway.limits import Gate
 from orchestrator.gateway.models import MOST_DIGITS, Model
 from orchestrator.gateway.permits import ANYBODY, Permit, Permits
 from orchestrator.gateway.repository import Repository
@@ -67,9 +70,10 @@ class Rest:
         permits: Permits,
         *,
         most_bytes: int = MOST_BYTES,
+        gate: Gate | None = None,
     ) -> None:
         self._serving, self._repository, self._memory, self._most_bytes = serving, repository, memory, most_bytes
-        self._permits = permits
+        self._permits, self._gate = permits, gate or Gate()
 
     def app(self) -> Starlette:
         """What an ASGI server runs."""
@@ -107,15 +111,31 @@ class Rest:
     def _route(self, method: str, path: str, answer: Answering) -> Route:
         async def told(request: Request) -> Response:
             try:
-                header = request.headers.get("authorization")
-                request.state.permit = ANYBODY if path in OPEN else self._permits.of(header)
-                return await answer(request)
+                if path in OPEN:
+                    request.state.permit = ANYBODY
+                    return await answer(request)
+                permit = request.state.permit = self._permits.of(request.headers.get("authorization"))
+                address = request.client.host if request.client else ""
+                with self._gate.request(permit.name, address, permit.limits, time.monotonic()):
+                    return await self._counting(answer, request)
             except ClientDisconnect:
                 return Response(status_code=Fault.CANCELLED.http)
             except Exception as error:
                 return _refused(refusal_of(error))
 
         return Route(path, told, methods=[method])
+
+    async def _counting(self, answer: Answering, request: Request) -> Response:
+        """Its answer, with room for as much as its body turns out to take."""
+        request.state.held_bytes = 0
+        try:
+            return await answer(request)
+        finally:
+            self._gate.release(request.state.held_bytes)
+
+    def _hold(self, request: Request, nbytes: int) -> None:
+        self._gate.hold(nbytes)
+        request.state.held_bytes += nbytes
 
     def _model(self, request: Request) -> Model:
         return self._serving.model(*_which(request), _permit(request))
@@ -216,7 +236,9 @@ class Rest:
         encoding = request.headers.get("content-encoding", "identity")
         if encoding == "identity":
             return packed
-        return await asyncio.to_thread(_unpacked, packed, encoding, self._most_bytes)
+        unpacked = await asyncio.to_thread(_unpacked, packed, encoding, self._most_bytes)
+        self._hold(request, len(unpacked))
+        return unpacked
 
     async def _received(self, request: Request) -> bytes:
         parts, nbytes = list[bytes](), 0
@@ -224,6 +246,7 @@ class Rest:
             if not part:
                 continue
             nbytes += len(part)
+            self._hold(request, len(part))
             if nbytes > self._most_bytes:
                 raise _too_long(self._most_bytes)
             parts.append(part)
@@ -305,7 +328,7 @@ def _refused(refused: Refused) -> Response:
     if refused.fault is Fault.UNAUTHENTICATED:
         response.headers["WWW-Authenticate"] = "Bearer"
     if refused.retry_s is not None:
-        response.headers["Retry-After"] = str(max(1, round(refused.retry_s)))
+        response.headers["Retry-After"] = str(max(1, ceil(refused.retry_s)))
     return response
 
 

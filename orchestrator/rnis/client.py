@@ -10,8 +10,9 @@ from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
+from nodes.tls import client_context
 from orchestrator.rnis.messages import (
     SUBSCRIPTIONS,
     RnisError,
@@ -66,7 +67,8 @@ class RnisClient:
         self._token = token
         self._app = app
         self._timeout_s = timeout_s
-        self._opener = build_opener(ProxyHandler({}), _NoRedirect())
+        secure = [HTTPSHandler(context=client_context())] if url.startswith("https:") else []
+        self._opener = build_opener(ProxyHandler({}), _NoRedirect(), *secure)
 
     def layer2_meas(self, ue: str) -> tuple[UeFigures, ...]:
         """Throughput, delay and discards of the UE with this IPv4 address, per cell; none if it is not known."""

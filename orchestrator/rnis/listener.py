@@ -5,10 +5,12 @@ It answers at once and leaves what is to be done to whoever listens; what is no 
 
 import json
 import secrets
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from nodes.tls_server import Secured
 from orchestrator.rnis.messages import Notification, RnisError, notification
 
 MOST_BYTES = 64 << 10
@@ -19,7 +21,15 @@ SILENCE_S = 5.0  # a caller that says nothing for so long is let go
 class Listener:
     """Listens on `host` and `port` (0: a free one) until closed. `heard` is called from threads of its own."""
 
-    def __init__(self, heard: Callable[[Notification], None], *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        heard: Callable[[Notification], None],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        """Under TLS with a `context`."""
         path = f"/{secrets.token_urlsafe(16)}"
 
         class Callback(_Callback):
@@ -29,9 +39,10 @@ class Listener:
                 heard(told)
 
         Callback.path_here = path
-        self._server = ThreadingHTTPServer((host, port), Callback)
+        self._server = _Server((host, port), Callback)
+        self._server.context = context
         self._server.daemon_threads = True
-        self.callback = f"http://{host}:{self._server.server_port}{path}"
+        self.callback = f"{'http' if context is None else 'https'}://{host}:{self._server.server_port}{path}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(LOOK_S,), name="rnis-callback", daemon=True
         )
@@ -42,6 +53,10 @@ class Listener:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(Secured, ThreadingHTTPServer):
+    """Answers each connection in a thread."""
 
 
 class _Callback(BaseHTTPRequestHandler):

@@ -10,8 +10,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from nodes.tls import own_identity, server_context
 from orchestrator.network import Observation
 from orchestrator.rnis.client import RnisBusy, RnisClient, RnisRefused
 from orchestrator.rnis.listener import Listener
@@ -163,7 +164,7 @@ async def follow(
         source.heard(told)
         loop.call_soon_threadsafe(wake.set)
 
-    listener = _listener(link.callback, heard)
+    listener = _listener(link.callback, heard, secure=link.url.startswith("https:"))
     source = RnisSource(
         RnisClient(link.url, token=link.token), link, callback=None if listener is None else listener.callback
     )
@@ -181,11 +182,14 @@ async def follow(
         await asyncio.to_thread(source.close)
 
 
-def _listener(callback: str | None, heard: Callable[[Notification], None]) -> Listener | None:
+def _listener(callback: str | None, heard: Callable[[Notification], None], *, secure: bool) -> Listener | None:
+    """Under TLS, if this process has a certificate and the service is asked under it, too; it need show none."""
     if callback is None:
         return None
     host, _, port = callback.rpartition(":")
-    return Listener(heard, host=host, port=int(port))
+    own = own_identity() if secure else None
+    context = None if own is None else server_context(replace(own, ca=None))
+    return Listener(heard, host=host, port=int(port), context=context)
 
 
 def _rate(figures: RadioFigures) -> float:

@@ -71,13 +71,14 @@ class Echo:
 class Served:
     """Doors over a source, in a thread with an event loop of its own."""
 
-    def __init__(self, permits: Permits | None = None, *, most_bytes: int = 1 << 20) -> None:
+    def __init__(self, permits: Permits | None = None, *, most_bytes: int = 1 << 20, **listening: Any) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gateway", daemon=True)
         self._thread.start()
         self.echo = Echo()
         self.serving = Serving(self.echo)
-        listen = Listen(grpc="127.0.0.1:0", http="127.0.0.1:0", most_bytes=most_bytes, permits=permits or Permits())
+        doors = {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0", "permits": permits or Permits()}
+        listen = Listen(**doors, most_bytes=most_bytes, **listening)
         self.doors = Doors(self.serving, Repository(self.serving), listen)
         self.do(self.doors.open())
         self.grpc, self.http = f"127.0.0.1:{self.doors.grpc}", f"127.0.0.1:{self.doors.http}"
