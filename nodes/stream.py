@@ -188,6 +188,7 @@ def bind(server: grpc.aio.Server, listen: str, identity: Identity | None = None)
     serve.
     """
     credentials = None if identity is None else server_credentials(identity)
+    port: int
     try:
         port = server.add_insecure_port(listen) if credentials is None else server.add_secure_port(listen, credentials)
     except RuntimeError:

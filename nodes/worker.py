@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, "1")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what goes wrong is said once, by us
     if options.tls is not None:
-        os.environ["ISTHMUS_TLS"] = str(options.tls)  # where all that dials or listens looks
+        os.environ["ISTHMUS_TLS"] = str(options.tls.absolute())  # where all that dials or listens looks
     from nodes.errors import NodesError
     from nodes.memory import keep_memory
 

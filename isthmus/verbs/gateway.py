@@ -64,7 +64,7 @@ def open_gateway(
         budget_s=timeout_s,
         repository=repository,
     )
-    if tls is None and any(not is_loopback(one.rpartition(":")[0]) for one in (grpc, http) if one):
+    if tls is None and any(not is_loopback(one.rpartition(":")[0].strip("[]")) for one in (grpc, http) if one):
         warn("tokens and tensors travel in the clear; give --tls FOLDER, unless a proxy before this has TLS")
     where = {"grpc": grpc, "http": http, "metrics": metrics}
     run_gateway(settings, lambda told: _announce(where, told, secure=tls is not None, as_json=as_json))
