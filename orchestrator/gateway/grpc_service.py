@@ -204,7 +204,8 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def _permit(self, context: Any) -> Permit:
         told = dict(context.invocation_metadata() or ())
-        return self._permits.of(told.get("authorization"))
+        address = address_of(context.peer())
+        return self._permits.admit(told.get("authorization"), self._gate, address, time.monotonic())
 
     def _refusing(self, answer: Answering, rpc: Rpc) -> Callable[[bytes, Any], Awaitable[Any]]:
         """The same, from bytes, for who may ask; with what it raises told as gRPC has it."""

@@ -114,9 +114,10 @@ class Rest:
                 if path in OPEN:
                     request.state.permit = ANYBODY
                     return await answer(request)
-                permit = request.state.permit = self._permits.of(request.headers.get("authorization"))
-                address = request.client.host if request.client else ""
-                with self._gate.request(permit.name, address, permit.limits, time.monotonic()):
+                address, now_s = request.client.host if request.client else "", time.monotonic()
+                permit = self._permits.admit(request.headers.get("authorization"), self._gate, address, now_s)
+                request.state.permit = permit
+                with self._gate.request(permit.name, address, permit.limits, now_s):
                     return await self._counting(answer, request)
             except ClientDisconnect:
                 return Response(status_code=Fault.CANCELLED.http)

@@ -183,6 +183,18 @@ def test_tokens_carry_their_limits(tmp_path: Path) -> None:
         served.close()
 
 
+def test_whoever_guesses_tokens_is_held_to_the_rate_of_an_address(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(f"tokens: [{{name: one, sha256: {sha256(b'one').hexdigest()}, rate: 100}}]")
+    served = Served(permits=read_permits(tokens), limits=Limits(rate_per_s=1))
+    try:
+        for status in (401, 429, 429):
+            assert infer(served, {"inputs": [ROW]}, headers={"Authorization": "Bearer guess"})[0] == status
+        assert infer(served, {"inputs": [ROW]}, headers={"Authorization": "Bearer one"})[0] == 200
+    finally:
+        served.close()
+
+
 async def let_go(served: Served) -> None:
     served.echo.let_go.set()
 
