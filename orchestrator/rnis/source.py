@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from nodes.errors import NotAuthorised
 from nodes.tls import own_identity, server_context
 from orchestrator.network import Observation
 from orchestrator.rnis.client import RnisBusy, RnisClient, RnisRefused
@@ -156,7 +157,8 @@ async def follow(
 ) -> None:
     """Tell of a link's observations until cancelled, and after each look of the source's fault.
 
-    Never fails because of the service. RnisError for an address that is none, OSError if it can't listen.
+    Never fails because of the service. RnisError for an address that is none or a certificate that would not serve,
+    OSError if it can't listen.
     """
     loop, wake = asyncio.get_running_loop(), asyncio.Event()
 
@@ -188,7 +190,10 @@ def _listener(callback: str | None, heard: Callable[[Notification], None], *, se
         return None
     host, _, port = callback.rpartition(":")
     own = own_identity() if secure else None
-    context = None if own is None else server_context(replace(own, ca=None))
+    try:
+        context = None if own is None else server_context(replace(own, ca=None))
+    except NotAuthorised as error:
+        raise RnisError(f"RNIS callback {callback}: {error}") from None
     return Listener(heard, host=host, port=int(port), context=context)
 
 

@@ -8,6 +8,7 @@ from urllib.error import HTTPError
 import pytest
 
 from nodes.tls import VARIABLE
+from orchestrator.rnis.messages import RnisError
 from orchestrator.rnis.source import _listener
 from tests.nodes.certified import certified
 
@@ -30,3 +31,6 @@ def test_the_callback_is_under_tls_where_the_service_is(tmp_path: Path, monkeypa
             refused.value.close()
         finally:
             listener.close()
+    (tmp_path / "edge/cert.pem").write_text("nonsense")
+    with pytest.raises(RnisError, match=r"callback 127\.0\.0\.1:0: .*cert\.pem: no certificate"):
+        _listener("127.0.0.1:0", lambda _: None, secure=True)
