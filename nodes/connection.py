@@ -199,6 +199,11 @@ class Connection:
         """What sending so far has told about the way to the peer."""
         return self._watch.estimate
 
+    @property
+    def transfers(self) -> tuple[int, float]:
+        """Messages of ours, probes left out, that are known to have come through; and the seconds that they took."""
+        return self._watch.transfers
+
     def _link_changed(self) -> None:
         if self.closed:
             return

@@ -7,7 +7,7 @@ starting and stopping the process worker.py's.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Host:
     def __init__(self, settings: HostSettings) -> None:
         self.settings = settings
         self.worker = uuid4().hex[:12]
-        self.claim, self.log, self.metrics = Claim(), LogRing(), WorkerMetrics()
+        self.claim, self.log, self.metrics = Claim(), LogRing(), WorkerMetrics(settings.node, self.worker)
         self.store = Store(settings.state / "artifacts")
         self.stages: dict[StageKey, StageRunner] = {}
         self.stopped = asyncio.Event()
@@ -79,6 +79,7 @@ class Host:
         old = self.stages.get(key)
         patience = Patience(expected_s=spec.expected_s)
         self.stages[key] = StageRunner(spec, program, self, self, unbounded=spec.unbounded, patience=patience)
+        self.metrics.stages.hold(spec, self.stages[key])
         self.log.write("stage ready", **_about(spec))
         if old is not None:
             await old.drain(5.0)
@@ -92,6 +93,7 @@ class Host:
         complete = await runner.drain(drain_s)
         if self.stages.get(key) is runner:
             del self.stages[key]
+            self.metrics.stages.forget(key)
         await runner.close()
         about = _about(runner.spec)
         self.log.write("stage dropped" if complete else "stage dropped with requests left", **about)
@@ -189,6 +191,10 @@ class Host:
 
     # -- observing -------------------------------------------------------------------------------------------
 
+    def ran(self, spec: StageSpec, frames: Sequence[Frame]) -> None:
+        """Count a run (stage_runner.Observer)."""
+        self.metrics.ran(spec, frames)
+
     def served(self, spec: StageSpec, queue_s: float, worked: Any) -> None:
         """Count a request (stage_runner.Observer)."""
         self.metrics.served(spec, queue_s, worked)
@@ -200,6 +206,8 @@ class Host:
         if fault is None:
             return
         about = _about(spec) | {"kind": fault.kind, "request": header.request}
+        if header.trace:
+            about["trace"] = header.trace
         self.log.write(fault.message, level="error", **about)
         if not fault.caller_fault and fault.kind not in ("BudgetExpired", "Overloaded", "BadOutput"):
             self.tell({"event": "stage_failed", "message": fault.message, **about})
@@ -238,6 +246,7 @@ class Host:
             self.metrics.fold()
             connections = [*self._inbound, *self.peers.connections()]
             now_s = time.monotonic()
+            self.metrics.links.count(connections, now_s)
             for told in self._loads.news(self.stages.values(), now_s):
                 self.tell(told)
             for connection in connections:
@@ -266,7 +275,7 @@ class Host:
             return
         self._told[ends], self._link_told_s[ends] = estimate.at_s or -math.inf, time.monotonic()
         self._changes[connection] = estimate.changes
-        self.metrics.link(*ends, connection.sent_bytes, estimate, changed=changed)
+        self.metrics.links.told(*ends, estimate, self._link_told_s[ends], changed=changed)
         self.tell(
             {
                 "event": "link",

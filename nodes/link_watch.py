@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from nodes.links import FIRST_PART_BYTES, LARGE_BYTES, LinkEstimate, LinkEstimator, part_bytes
+from nodes.links import FIRST_PART_BYTES, LARGE_BYTES, MAX_PENDING, LinkEstimate, LinkEstimator, part_bytes
 
 MAX_NOTES = 512
 WATCH_S = 0.05  # how often the link is looked at
@@ -38,6 +38,8 @@ class LinkWatch:
         self._notes: list[
             tuple[bool, int, float, float, int]
         ] = []  # is it sent, number, bytes or held_s, at_s, part of
+        self._messages: set[int] = set()  # under way: whole ones that are no probes
+        self._through, self._transfer_s = 0, 0.0
         self._traffic_s = -math.inf  # when the last large message was sent that was no probe
         self._loop = asyncio.get_running_loop()
         self._look_at: asyncio.TimerHandle | None = None
@@ -47,6 +49,8 @@ class LinkWatch:
         if nbytes >= LARGE_BYTES and not is_probe:
             self._traffic_s = now_s
         self._notes.append((True, number, nbytes, now_s, message))
+        if not (message or is_probe) and len(self._messages) < MAX_PENDING:
+            self._messages.add(number)
         if self._look_at is None:
             self._look_at = self._loop.call_later(WATCH_S, self._look, now_s + WATCH_S)
 
@@ -59,6 +63,7 @@ class LinkWatch:
     def withdrawn(self, number: int) -> None:
         """A message was taken back before any of it was given to the link."""
         self._digest()
+        self._messages.discard(number)
         self._estimator.withdrawn(number)
 
     @property
@@ -67,6 +72,11 @@ class LinkWatch:
         now_s = time.monotonic()
         self._take_stock(now_s, before=0)
         return replace(self._estimator.estimate, by_probes=now_s - self._traffic_s > TRAFFIC_S)
+
+    @property
+    def transfers(self) -> tuple[int, float]:
+        """Messages that came through, and what they took from being given to the link to the peer's word, in all."""
+        return self._through, self._transfer_s
 
     @property
     def is_looking(self) -> bool:
@@ -115,4 +125,8 @@ class LinkWatch:
             if is_sent:
                 self._estimator.sent(number, int(value), at_s, message)
             else:
-                self._estimator.acknowledged(number, value, at_s)
+                took_s = self._estimator.acknowledged(number, value, at_s)
+                if number in self._messages:
+                    self._messages.remove(number)
+                    self._through += took_s is not None
+                    self._transfer_s += took_s or 0.0

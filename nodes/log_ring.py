@@ -1,12 +1,14 @@
-"""The worker's last log lines, structured, kept in memory and written to stderr as JSON."""
+"""The worker's last log lines, structured, kept in memory and written to stderr as JSON (json_log.py)."""
 
-import json
 import sys
 import time
 from collections import deque
 from typing import Any
 
+from nodes.json_log import line as json_line
+
 KEPT = 2000
+LOGGER = "isthmus.worker"
 
 
 class LogRing:
@@ -17,9 +19,10 @@ class LogRing:
 
     def write(self, message: str, *, level: str = "info", **about: str | int | float) -> None:
         """Add a line."""
-        line = {"time_s": time.time(), "level": level, "message": message, **about}
+        now_s = time.time()
+        line = {"time_s": now_s, "level": level, "message": message, **about}
         self._lines.append(line)
-        sys.stderr.write(json.dumps(line, ensure_ascii=False) + "\n")
+        sys.stderr.write(json_line(now_s, level, LOGGER, message, about) + "\n")
 
     def read(
         self, *, stage: str | None = None, deployment: str | None = None, limit: int = 200

@@ -50,6 +50,10 @@ class Outlet(Protocol):
 class Observer(Protocol):
     """Who counts what a stage does."""
 
+    def ran(self, spec: StageSpec, frames: Sequence[Frame]) -> None:
+        """One run over these frames has ended, well or not; told once the tensors are on their way."""
+        ...
+
     def served(self, spec: StageSpec, queue_s: float, worked: Worked) -> None:
         """A request went through."""
         ...
@@ -134,6 +138,7 @@ class StageRunner:
             worked = self._lane.run_here(lambda: self._work((frame,)))[0]
             via.consumed(frame)  # before the answer, which carries the credit along
             self._emit(request, worked, 0.0)
+            self._observer.ran(self.spec, (frame,))
         else:
             self._queue(request)
 
@@ -180,6 +185,11 @@ class StageRunner:
     def in_hand(self) -> int:
         """Requests that wait or run here."""
         return len(self._requests)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their run."""
+        return len(self._batcher)
 
     @property
     def idle(self) -> bool:
@@ -267,6 +277,7 @@ class StageRunner:
             for (ticket, request), worked in zip(held, results, strict=True):
                 self._emit(request, worked, began_s - request.arrived_s)
                 self._forget(ticket)
+            self._observer.ran(self.spec, frames)
             self._pump()
 
         self._lane.submit(job, done)

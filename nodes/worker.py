@@ -48,11 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what goes wrong is said once, by us
     if options.tls is not None:
         os.environ["ISTHMUS_TLS"] = str(options.tls.absolute())  # where all that dials or listens looks
+    from nodes import json_log
     from nodes.errors import NodesError
     from nodes.memory import keep_memory
 
     keep_memory()
     try:
+        json_log.set_up()
         asyncio.run(_serve(options))
     except (NodesError, OSError) as error:
         sys.stderr.write(f"isthmus worker: {' '.join(str(error).split())}\n")

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ class Post:
     room: bool = True
     waiting: list[Callable[[], None]] = field(default_factory=list)
     counted: list[str] = field(default_factory=list)
+    runs: list[int] = field(default_factory=list)
 
     def forward(self, successor: Successor, frame: Frame) -> None:
         self.forwarded.put_nowait(frame)
@@ -43,6 +44,9 @@ class Post:
 
     def answer(self, frame: Frame, via: Connection) -> None:
         self.answered.put_nowait(frame)
+
+    def ran(self, spec: StageSpec, frames: Sequence[Frame]) -> None:
+        self.runs.append(len(frames))
 
     def served(self, spec: StageSpec, queue_s: float, worked: Any) -> None:
         self.counted.append("served")

@@ -269,10 +269,25 @@ def test_metrics_are_served(edge: Worker, mec: Worker, tmp_path: Path) -> None:
     run(scenario)
     edge.process.send_signal(signal.SIGCONT)
     url = f"http://127.0.0.1:{edge.announced['metrics_port']}/metrics"
-    wanted = b'isthmus_requests_total{deployment="d",stage="s1"} 1.0'
+    of = '{deployment="d",epoch="1",stage="s1"}'
+    link = '{source="edge",target="mec"}'
+    wanted = [
+        f"isthmus_requests_total{of} 1.0",
+        f"isthmus_received_bytes_total{of} 16.0",
+        f"isthmus_sent_bytes_total{of} 16.0",
+        f"isthmus_batch_requests_sum{of} 1.0",
+        f"isthmus_link_transfer_seconds_count{link} 1.0",
+    ]
     until_s = monotonic() + 5
-    while wanted not in (page := urllib.request.urlopen(url).read()):
-        assert monotonic() < until_s, page.decode()
+    while set(wanted) - set(page := urllib.request.urlopen(url).read().decode().splitlines()):
+        assert monotonic() < until_s, page
+
+    async def dropped() -> None:
+        async with client(edge) as control:
+            assert await control.drop_stage("d", 1, "s1")
+
+    run(dropped)
+    assert 'epoch="1"' not in urllib.request.urlopen(url).read().decode()
 
 
 def test_a_missing_or_wrong_token_is_refused_on_every_method(tmp_path: Path) -> None:
