@@ -11,6 +11,7 @@ from nodes.framing import HopTiming
 from orchestrator.actions import Deliver, FailRequest
 from orchestrator.errors import RequestFailed, RequestTimeout, Unavailable
 from orchestrator.request_log import Ended, RequestLog
+from orchestrator.trace_ids import TRACE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,7 @@ class Answer:
     """Outputs by name, with what tracing saw: seconds in all, the epoch, and each stage's own timings.
 
     `version` is that of the deployment which answered, as `isthmus rollout history` counts them; 0 where it is unknown.
+    `request` is the id under which routers and workers knew it.
     """
 
     outputs: dict[str, Array]
@@ -26,6 +28,7 @@ class Answer:
     attempt: int
     hops: tuple[HopTiming, ...] = ()
     version: int = 0
+    request: str = ""
 
     def of_rows(self, begin: int, end: int, rows: int) -> "Answer":
         """The part of these rows of an answer to so many. RequestFailed for an output that has not as many."""
@@ -39,7 +42,10 @@ class Answer:
 
 @dataclass(slots=True)
 class Waiting:
-    """A request in hand: its inputs are kept until it ends, its outputs by attempt; its end is noted in the `log`."""
+    """A request in hand: its inputs are kept until it ends, its outputs by attempt; its end is noted in the `log`.
+
+    `trace` is the id of the trace that it belongs to, if whoever asks has said so (trace_ids.py).
+    """
 
     feeds: Mapping[str, Array]
     future: "asyncio.Future[Answer]"
@@ -50,8 +56,9 @@ class Waiting:
     log: RequestLog = field(default_factory=RequestLog)
     outputs: dict[int, dict[str, Array]] = field(default_factory=dict)
     hops: dict[int, tuple[HopTiming, ...]] = field(default_factory=dict)
+    trace: str = field(default_factory=TRACE.get)
 
-    def deliver(self, deliver: Deliver, version: int) -> None:
+    def deliver(self, deliver: Deliver, version: int) -> Answer:
         """Give the caller this attempt's outputs, from this version of the deployment, unless it has gone."""
         answer = Answer(
             outputs=self.outputs[deliver.attempt],
@@ -60,10 +67,12 @@ class Waiting:
             attempt=deliver.attempt,
             hops=self.hops.get(deliver.attempt, ()),
             version=version,
+            request=deliver.request,
         )
         self._note(answer.latency_s, answer.epoch, answer.attempt, "", answer.hops)
         if not self.future.done():
             self.future.set_result(answer)
+        return answer
 
     def fail(self, failed: FailRequest) -> None:
         """Raise at the caller what says best whose fault it was, unless it has gone."""

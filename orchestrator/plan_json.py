@@ -1,6 +1,8 @@
 """A plan as the JSON object that `isthmus plan --json` prints. Only crossings between nodes are listed."""
 
+import json
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 from partitioner.plan import Certificate, Crossing, Plan, Predicted, Stage
@@ -15,6 +17,7 @@ def plan_to_json(plan: Plan, *, objective: str = "latency") -> dict[str, Any]:
     Stages, crossings and `local_s` (messages between stages of one node) add up to `latency_s`.
     """
     return {
+        "id": plan_id(plan),
         "objective": objective,
         "predicted": _predicted(plan.predicted),
         "stages": [_stage(stage) for stage in plan.stages],
@@ -27,6 +30,15 @@ def plan_to_json(plan: Plan, *, objective: str = "latency") -> dict[str, Any]:
         "model": plan.model,
         "parallel": plan.parallel,
     }
+
+
+def plan_id(plan: Plan) -> str:
+    """Twelve hexadecimal digits of what a plan does: equal for plans that differ in figures alone."""
+    told = [
+        [[s.name, s.node, s.backend, s.precision, s.operators, s.replicas] for s in plan.stages],
+        [[c.sender, c.receiver, c.tensors, c.codecs] for c in plan.crossings],
+    ]
+    return sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
 def _predicted(predicted: Predicted) -> dict[str, Any]:

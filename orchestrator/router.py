@@ -62,10 +62,10 @@ class Router:
         remembered: Remembered[Answer] | None = None,
     ) -> None:
         self.name = name or f"router-{uuid4().hex[:12]}"
-        self.metrics, self.log = RouterMetrics(), RequestLog()
+        self._deployments: dict[str, Routed] = {}
+        self.metrics, self.log = RouterMetrics(self._deployments), RequestLog()
         self._on_drained, self._on_suspect = on_drained, on_suspect
         self._once = Once(Remembered[Answer]() if remembered is None else remembered, weight, self.metrics)
-        self._deployments: dict[str, Routed] = {}
         self._connections: dict[str, DialledConnection] = {}  # by address
         self._opening: dict[str, asyncio.Lock] = {}
         self._barred = Barred()
@@ -84,6 +84,8 @@ class Router:
         unreached = await self._connect_all(routes)
         held = self._deployments.setdefault(routes.deployment, Routed())
         routes = routes.as_held(held.epochs.get(routes.epoch))
+        if held.current not in (None, routes.epoch):
+            self.metrics.figures.note_switch(routes.deployment)
         held.epochs[routes.epoch], held.current = routes, routes.epoch
         held.forget_trial(routes.epoch)
         lost = tuple(reach.node for reach in unreached)
@@ -331,6 +333,7 @@ class Router:
                     held.waiting.pop(request, None)
                 case Drained(epoch=epoch):
                     held.epochs.pop(epoch, None)
+                    self.metrics.figures.forget(deployment, epoch)
                     self._on_drained(deployment, epoch)
 
     def _send(self, deployment: str, held: Routed, send: Send) -> None:
@@ -340,8 +343,8 @@ class Router:
             connection = self._connections.get(reach.address)
             if connection is None:
                 raise StreamClosed(f"no stream to {reach.node}")
-            terms = Sent(origin=self.name, traced=waiting.traced, priority=waiting.priority)
-            connection.post(inputs_frame(routes, send, waiting.feeds, terms))
+            sent = Sent(self.name, traced=waiting.traced, priority=waiting.priority, trace=waiting.trace)
+            connection.post(inputs_frame(routes, send, waiting.feeds, sent))
         except StreamClosed as closed:  # noted by the core at the next turn, never inside its own decision
             asyncio.get_running_loop().call_soon(self._unsent, deployment, send, reach.node, str(closed))
 
@@ -358,8 +361,8 @@ class Router:
 
     def _deliver(self, held: Routed, deliver: Deliver) -> None:
         waiting, routes = held.waiting[deliver.request], held.epochs.get(deliver.epoch)
-        self.metrics.note_answer(time.monotonic() - waiting.started_s)
-        waiting.deliver(deliver, 0 if routes is None else routes.version)
+        answer = waiting.deliver(deliver, 0 if routes is None else routes.version)
+        self.metrics.note_answer(waiting.deployment, answer)
 
     def _fail(self, waiting: Waiting, failed: FailRequest) -> None:
         self.metrics.note_fault(failed.kind)
@@ -492,6 +495,7 @@ class Router:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(0.05)
+            self.metrics.figures.look(self._connections.values(), time.monotonic())
             for name, held in list(self._deployments.items()):
                 due_s = held.core.next_deadline_s
                 if due_s is not None and due_s <= time.monotonic():

@@ -11,11 +11,15 @@ from orchestrator.routes import EpochRoutes
 
 
 class Sent(NamedTuple):
-    """What goes along with the inputs: which router the answer goes to, whether hops tell their times, whose turn."""
+    """What goes along with the inputs: the router that gets the answer, whether hops tell their times, whose turn it is.
+
+    `trace`: the id of the trace that the request belongs to, for logs.
+    """
 
     origin: str
     traced: bool = False
     priority: int = 0
+    trace: str = ""
 
 
 def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], sent: Sent) -> Frame:
@@ -30,6 +34,7 @@ def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], se
         budget_s=send.budget_s,
         origin=sent.origin,
         timings=() if sent.traced else None,
+        trace=sent.trace,
         way=send.way[1:],
         priority=sent.priority,
     )

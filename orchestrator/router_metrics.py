@@ -1,18 +1,28 @@
 """The router's Prometheus figures, in a registry of their own so that many routers fit in one process."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from nodes.metrics_endpoint import Endpoint
 from nodes.tls import own_context
+from orchestrator.answers import Answer
+from orchestrator.routed import Routed
+from orchestrator.router_figures import RouterFigures
 
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 class RouterMetrics:
-    """How every request ended and how long it took, why some were sent again, and faults by kind."""
+    """How every request ended and how long it took, why some were sent again, and faults by kind.
 
-    def __init__(self) -> None:
+    `figures`: what is known of each of the `deployments`, and of the links.
+    """
+
+    def __init__(self, deployments: Mapping[str, Routed] | None = None) -> None:
         self.registry = CollectorRegistry()
+        self.figures = RouterFigures({} if deployments is None else deployments)
+        self.registry.register(self.figures)
         self._endpoints: list[Endpoint] = []
         self._latency = Histogram(
             "isthmus_router_request_seconds", "From submit to answer", buckets=BUCKETS_S, registry=self.registry
@@ -25,9 +35,10 @@ class RouterMetrics:
     def _counter(self, name: str, what: str, label: str) -> Counter:
         return Counter(f"isthmus_router_{name}", what, [label], registry=self.registry)
 
-    def note_answer(self, latency_s: float) -> None:
+    def note_answer(self, deployment: str, answer: Answer) -> None:
         """One request was answered."""
-        self._latency.observe(latency_s)
+        self._latency.observe(answer.latency_s)
+        self.figures.note_hops(deployment, answer.epoch, answer.latency_s, answer.hops)
         self._ends.labels("answered").inc()
 
     def note_end(self, outcome: str) -> None:

@@ -5,6 +5,7 @@ from orchestrator.batching import Batching
 from orchestrator.blueprint import Blueprint
 from orchestrator.detour import Pace
 from orchestrator.fleet import Fleet
+from orchestrator.plan_json import plan_id
 from orchestrator.replicas import crew_of, without
 from orchestrator.routes import EpochRoutes
 from partitioner.plan import Plan
@@ -44,6 +45,7 @@ def routes_of(
         replicas={stage: tuple(fleet.reach(node, name, epoch) for node in nodes) for stage, nodes in replicas.items()},
         seconds={stage.name: stage.seconds for stage in plan.stages} if replicas else {},
         version=version,
+        plan=plan_id(plan),
         made=tensor_specs(blueprint.model, blueprint.model.graph.outputs, free_rows=rows > 1),
         rows=rows,
         preferred=batching.preferred,

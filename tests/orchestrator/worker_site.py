@@ -11,6 +11,7 @@ from orchestrator.agent import Agent
 from orchestrator.artifacts import build, model_inputs, tensor_specs
 from orchestrator.batching import Batching
 from orchestrator.fleet import AgentHandle, Fleet
+from orchestrator.plan_json import plan_id
 from orchestrator.routes import EpochRoutes
 from orchestrator.waymarks import rows_taken
 from partitioner.plan import Plan
@@ -90,6 +91,7 @@ class WorkerSite:
             outputs=blueprint.model.graph.outputs,
             shaped=shaped,
             paths=paths,
+            plan=plan_id(plan),
             made=tensor_specs(blueprint.model, blueprint.model.graph.outputs, free_rows=rows > 1),
             rows=rows,
             preferred=queueing.preferred,
