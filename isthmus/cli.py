@@ -329,6 +329,9 @@ def gateway(
     connections: Annotated[int | None, typer.Option(help="from one address open at once (HTTP)", min=1)] = None,
     bodies_mb: Annotated[float, typer.Option(help="of all requests under way together", min=1)] = 2048,
     trust: Trust = None,
+    otlp: Annotated[
+        str | None, typer.Option(envvar="ISTHMUS_OTLP", help="HOST:PORT of a collector that gets OpenTelemetry spans")
+    ] = None,
     address: Address = None,
     token_file: Token = None,
     as_json: AsJson = False,
@@ -347,6 +350,7 @@ def gateway(
         limits=Limits(rate_per_s=rate, requests=requests, streams=streams),
         connections=connections,
         held_bytes=round(bodies_mb * 1e6),
+        otlp=otlp,
         as_json=as_json,
     )
 

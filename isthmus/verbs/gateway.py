@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.gateway.limits import Limits
 
 URLS = {"grpc": ("", ""), "http": ("http{s}://", ""), "metrics": ("http{s}://", "/metrics")}
+TRACING = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.grpc")
 NEEDED = ("starlette", "uvicorn", "httptools", "grpc_health")
 
 
@@ -35,12 +36,15 @@ def open_gateway(
     limits: "Limits",
     connections: int | None,
     held_bytes: int,
+    otlp: str | None,
     as_json: bool,
 ) -> None:
     """Serve until Ctrl-C; `grpc`, `http` and `metrics` are HOST:PORT, or empty for no such door."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ClusterError(f"the gateway needs {', '.join(missing)}: pip install 'isthmus[gateway]'")
+    if otlp:
+        check_otlp(otlp)
     if repository is not None and not repository.is_dir():
         raise SpecError(f"--repository {repository}: no such folder")
     refuse_if_nothing_runs(address)
@@ -63,6 +67,7 @@ def open_gateway(
         ),
         budget_s=timeout_s,
         repository=repository,
+        otlp=otlp or None,
     )
     if tls is None and any(not is_loopback(one.rpartition(":")[0].strip("[]")) for one in (grpc, http) if one):
         warn("tokens and tensors travel in the clear; give --tls FOLDER, unless a proxy before this has TLS")
@@ -93,3 +98,16 @@ def _identity(folder: Path | None, client_ca: Path | None) -> "Identity | None":
         return None
     Identity(cert=folder / "cert.pem", key=folder / "key.pem").check()
     return Identity(cert=folder / "cert.pem", key=folder / "key.pem", ca=client_ca)
+
+
+def check_otlp(otlp: str) -> None:
+    """SpecError for what is no HOST:PORT; ClusterError where OpenTelemetry is not installed."""
+    host, _, port = otlp.removeprefix("http://").removeprefix("https://").rpartition(":")
+    if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16):
+        raise SpecError(f"--otlp {otlp!r} is not HOST:PORT")
+    try:
+        missing = [name for name in TRACING if find_spec(name) is None]
+    except ModuleNotFoundError as error:
+        missing = [str(error.name)]
+    if missing:
+        raise ClusterError(f"--otlp needs {', '.join(missing)}: pip install 'isthmus[otel]'")

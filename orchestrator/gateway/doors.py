@@ -156,6 +156,7 @@ class Doors:
         config = uvicorn.Config(
             rest.app(),
             log_level="error",
+            log_config=None,  # whoever runs the process has set that up (nodes/json_log.py)
             access_log=False,
             lifespan="off",
             ws="none",

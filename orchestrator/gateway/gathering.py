@@ -20,6 +20,7 @@ from orchestrator.errors import RequestTimeout, Unavailable
 from orchestrator.gateway.faults import Fault, Refused
 from orchestrator.gateway.models import Asking, Model, Source
 from orchestrator.gateway.window import Window
+from orchestrator.trace_ids import TRACE
 
 PACES = 16  # the time between so many answers tells how fast a queue is worked off
 SURE = 0.8  # of that: a request is refused only where it is late even so
@@ -42,6 +43,7 @@ class _Waiting:
     asking: Asking
     came_s: float
     future: "asyncio.Future[Gathered]"
+    trace: str = field(default_factory=TRACE.get)
 
     @property
     def left_s(self) -> float:
@@ -151,6 +153,7 @@ class Gathering:
             queue.timer = asyncio.get_running_loop().call_at(until_s, self._pump, name, queue)
 
     async def _run(self, name: str, queue: _Queue, together: list[_Waiting]) -> None:
+        TRACE.set(together[0].trace)  # of all those who share it; the task has it to itself
         began_s = time.monotonic()
         rows = sum(held.rows for held in together)
         try:

@@ -11,6 +11,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
 from orchestrator.gateway import describing
+from orchestrator.gateway.accounts import CAME_WITH
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
 from orchestrator.gateway.grpc_tensors import question_of, response_of
 from orchestrator.gateway.limits import Gate
@@ -204,6 +205,7 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def _permit(self, context: Any) -> Permit:
         told = dict(context.invocation_metadata() or ())
+        CAME_WITH.set(told.get("traceparent"))
         address = address_of(context.peer())
         return self._permits.admit(told.get("authorization"), self._gate, address, time.monotonic())
 

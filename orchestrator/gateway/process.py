@@ -15,9 +15,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
+from nodes import json_log
 from nodes.memory import keep_memory
 from orchestrator.bond import AWAY, Bond, tie
 from orchestrator.following import Following
+from orchestrator.gateway.accounts import Accounts, accounts_of
 from orchestrator.gateway.doors import Doors, Listen
 from orchestrator.gateway.faults import Fault, Refused
 from orchestrator.gateway.repository import Repository
@@ -37,7 +39,8 @@ FAREWELL_S = 5.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """What the command line says. `address` None: this machine's own cluster. `budget_s`: a request's longest time.
-    `repository`: a folder of specs that clients may load and unload; None: they may not.
+    `repository`: a folder of specs that clients may load and unload; None: they may not. `otlp`: HOST:PORT of the
+    collector that spans are sent to; None: none are made.
     """
 
     address: str | None = None
@@ -45,21 +48,27 @@ class GatewaySettings:
     listen: Listen = field(default_factory=Listen)
     budget_s: float = BUDGET_S
     repository: Path | None = None
+    otlp: str | None = None
 
 
 def run_gateway(settings: GatewaySettings, announce: Callable[[Mapping[str, Any]], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; `announce` hears of the ports once they are open."""
     keep_memory()
+    json_log.set_up()
+    accounts = accounts_of(settings.otlp)
     bond, _ = tie(settings.address, token=settings.token)
     try:
-        asyncio.run(_serve(bond, settings, announce))
+        asyncio.run(_serve(bond, settings, accounts, announce))
     finally:
+        accounts.close()
         ray.shutdown()
 
 
-async def _serve(bond: Bond, settings: GatewaySettings, announce: Callable[[Mapping[str, Any]], None]) -> None:
+async def _serve(
+    bond: Bond, settings: GatewaySettings, accounts: Accounts, announce: Callable[[Mapping[str, Any]], None]
+) -> None:
     following, ended = Following(bond), asyncio.Event()
-    serving = Serving(RouterSource(following.router), budget_s=settings.budget_s)
+    serving = Serving(RouterSource(following.router), budget_s=settings.budget_s, accounts=accounts)
     settling = Settling(following, serving)
     folder = settings.repository
     deployer = None if folder is None else SpecFolder(folder, bond, settling.served, settling.gone)

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from orchestrator.gateway import describing
+from orchestrator.gateway.accounts import CAME_WITH
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
 from orchestrator.gateway.limits import Gate
 from orchestrator.gateway.models import MOST_DIGITS, Model
@@ -114,6 +115,7 @@ class Rest:
                 if path in OPEN:
                     request.state.permit = ANYBODY
                     return await answer(request)
+                CAME_WITH.set(request.headers.get("traceparent"))
                 address, now_s = request.client.host if request.client else "", time.monotonic()
                 permit = self._permits.admit(request.headers.get("authorization"), self._gate, address, now_s)
                 request.state.permit = permit

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from nodes.backend import Array
+from orchestrator.gateway.accounts import Account, Accounts
 from orchestrator.gateway.datatypes import BYTES, DATATYPE_OF
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
 from orchestrator.gateway.gathering import Gathered, Gathering
@@ -23,11 +24,12 @@ T = TypeVar("T")
 
 class Serving:
     """Answers questions from a `source`; whatever goes wrong is raised as Refused. `budget_s`: the longest a request
-    may take, and how long one takes at most that says nothing of it.
+    may take, and how long one takes at most that says nothing of it. `accounts`: what is told of each.
     """
 
-    def __init__(self, source: Source, *, budget_s: float = BUDGET_S) -> None:
+    def __init__(self, source: Source, *, budget_s: float = BUDGET_S, accounts: Accounts | None = None) -> None:
         self.source, self.statistics, self.gathering = source, Statistics(), Gathering(source)
+        self.accounts = Accounts() if accounts is None else accounts
         self._budget_s = budget_s
 
     def model(self, name: str, version: str = "", permit: Permit = ANYBODY) -> Model:
@@ -78,6 +80,20 @@ class Serving:
 
         Refused from either is counted, too.
         """
+        if not self.accounts.are_kept:
+            return await self._infer(name, version, read, write, permit, None)
+        with self.accounts.open(name) as account:
+            return await self._infer(name, version, read, write, permit, account)
+
+    async def _infer(
+        self,
+        name: str,
+        version: str,
+        read: Callable[[], Question],
+        write: Callable[[Reply], T],
+        permit: Permit,
+        account: Account | None,
+    ) -> T:
         model = self.model(name, version, permit)
         numbered = model.numbered(version)
         counted = self.statistics.of(model.name, numbered or model.version)
@@ -87,8 +103,12 @@ class Serving:
             question = read()
             wanted, feeds = check_wanted(model, question), feeds_of(model, question)
             rows = rows_of(model, feeds)
+            if account is not None:
+                account.id = question.id
             gathered = await self._answer(model, question, feeds, rows, numbered)
             answer = gathered.answer
+            if account is not None:
+                account.answered(answer)
             written = write(
                 Reply(
                     model=model.name,

@@ -10,6 +10,7 @@ import numpy as np
 from nodes.backend import Array, TensorSpec
 from nodes.framing import HopTiming
 from orchestrator.answers import Answer
+from orchestrator.gateway.accounts import Accounts
 from orchestrator.gateway.doors import Doors, Listen
 from orchestrator.gateway.models import Asking, Model
 from orchestrator.gateway.permits import Permits
@@ -29,6 +30,7 @@ class Echo:
 
     def __init__(self) -> None:
         self.raises: Exception | None = None
+        self.hops, self.latency_s = (HOP, HOP), 0.01
         self.is_up = True
         self.asked: list[tuple[str, float, int | None, str]] = []
         self.let_go = asyncio.Event()
@@ -65,18 +67,31 @@ class Echo:
                 self.cancelled += 1
                 raise
         outputs = {"y": feeds["x"]} | ({"w": feeds["z"]} if name == "pair" else {})
-        return Answer(outputs=outputs, latency_s=0.01, epoch=1, attempt=1, hops=(HOP, HOP), version=asking.version or 2)
+        told = {
+            "latency_s": self.latency_s,
+            "hops": self.hops,
+            "version": asking.version or 2,
+            "request": f"r{len(self.asked)}",
+        }
+        return Answer(outputs=outputs, epoch=1, attempt=1, **told)  # type: ignore[arg-type]
 
 
 class Served:
     """Doors over a source, in a thread with an event loop of its own."""
 
-    def __init__(self, permits: Permits | None = None, *, most_bytes: int = 1 << 20, **listening: Any) -> None:
+    def __init__(
+        self,
+        permits: Permits | None = None,
+        *,
+        most_bytes: int = 1 << 20,
+        accounts: Accounts | None = None,
+        **listening: Any,
+    ) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gateway", daemon=True)
         self._thread.start()
         self.echo = Echo()
-        self.serving = Serving(self.echo)
+        self.serving = Serving(self.echo, accounts=accounts)
         doors = {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0", "permits": permits or Permits()}
         listen = Listen(**doors, most_bytes=most_bytes, **listening)
         self.doors = Doors(self.serving, Repository(self.serving), listen)
