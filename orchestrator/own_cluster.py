@@ -16,6 +16,7 @@ from orchestrator.artifacts import build, model_inputs, tensor_specs
 from orchestrator.batching import Batching
 from orchestrator.fleet import Fleet
 from orchestrator.own_host import own_fleet
+from orchestrator.plan_json import plan_id
 from orchestrator.router import Router
 from orchestrator.routes import EpochRoutes
 from orchestrator.waymarks import rows_taken
@@ -83,6 +84,7 @@ class OwnCluster:
             outputs=model.graph.outputs,
             shaped=shaped,
             paths=paths,
+            plan=plan_id(plan),
             made=tensor_specs(model, model.graph.outputs, free_rows=rows > 1),
             rows=rows,
             preferred=queueing.preferred,
