@@ -168,6 +168,7 @@ def test_a_worker_that_dies_is_seen_and_its_stages_come_back(door: Door, shared_
     [
         ((), "nothing runs on this machine; start with: isthmus deploy SPEC, or give --address HOST:PORT"),
         (("--repository", "absent"), "--repository absent: no such folder"),
+        (("--otlp", "collector"), "--otlp 'collector' is not HOST:PORT"),
     ],
 )
 def test_what_can_not_be_opened_is_said(isthmus: Isthmus, arguments: tuple[str, ...], said: str) -> None:

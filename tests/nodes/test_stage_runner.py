@@ -194,6 +194,7 @@ def test_requests_that_wait_share_a_run_up_to_max_batch() -> None:
         answers = [await post.answered.get() for _ in range(6)]
         assert [len(unpack(frame)["y"]) for frame in answers] == [1, 2, 1, 2, 1, 2]
         assert program.batches == [1, 3, 3, 2]  # rows of the runs: the first began before the others came
+        assert post.runs == [1, 2, 2, 1]  # their requests
 
     with_stage(scenario, program, max_batch=4)
 

@@ -1,5 +1,6 @@
 """What a router tells of deployments and links: the plan in use, switches, where time went; and what it forgets."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,13 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from nodes.framing import HopTiming
+from orchestrator.errors import RequestTimeout
 from orchestrator.plan_json import plan_id
 from orchestrator.routed import Routed
 from orchestrator.router import Router
 from orchestrator.router_figures import RouterFigures
 from orchestrator.routes import EpochRoutes, Reach
+from orchestrator.trace_ids import TRACE
 from tests.builders import plan_on
 from tests.eventually import eventually_here
 from tests.orchestrator.small_site import WIDE
@@ -141,5 +144,22 @@ def test_a_router_tells_of_its_links_and_its_answers(workers: WorkerSite, router
         assert value("router_stage_seconds_count", **about, stage=first, part="compute") == 1
         assert 0 < value("router_transfer_seconds_sum", **about) < answer.latency_s
         assert value("plan_info", **about, plan=held.plan, version="0") == 1
+
+    workers.do(story())
+
+
+@pytest.mark.slow
+def test_a_stage_that_fails_logs_the_request_and_its_trace(workers: WorkerSite, router: Router) -> None:
+    async def story() -> None:
+        await router.switch(await workers.load("late", 1))
+        TRACE.set("4bf9")
+        with pytest.raises(RequestTimeout):
+            await router.infer("late", {"x": np.zeros((1, WIDE), np.float32)}, budget_s=1e-9)
+        logged: list[dict[str, object]] = []
+        async with asyncio.timeout(20):
+            while not logged:
+                every = await workers.fleet.call("camera", "logs", deployment="late")
+                logged = [line for line in every if line.get("kind") == "BudgetExpired"]
+        assert logged[0]["trace"] == "4bf9" and str(logged[0]["request"]) in str(logged[0]["message"])
 
     workers.do(story())
