@@ -19,13 +19,14 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 ROW = {"name": "x", "shape": [1, 8], "datatype": "FP32", "data": [0.0] * 8}
 
 
-def asked(home: Path, otlp: str) -> list[str]:
-    """Ask a gateway once, under a trace of ours; what it has logged when it has ended."""
+def asked(home: Path, otlp: str) -> tuple[list[str], str]:
+    """Ask a gateway once, under a trace of ours; what it has logged when it has ended, and the metrics before that."""
     doors = [part for name in ("grpc", "http", "metrics") for part in (f"--{name}", "127.0.0.1:0")]
     command = Foreground(home, "gateway", *doors, "--otlp", otlp, "--json")
     try:
         command.until_says("}")
-        base = f"http://127.0.0.1:{json.loads(command.said.read_text())['http']}/v2/models/classify"
+        ports = json.loads(command.said.read_text())
+        base = f"http://127.0.0.1:{ports['http']}/v2/models/classify"
 
         def is_ready() -> bool:
             try:
@@ -39,8 +40,10 @@ def asked(home: Path, otlp: str) -> list[str]:
         headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
         body = json.dumps({"id": "mine", "inputs": [ROW]}).encode()
         urllib.request.urlopen(urllib.request.Request(f"{base}/infer", body, headers), timeout=60).close()
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports['metrics']}/metrics", timeout=20) as answer:
+            figures = answer.read().decode()
         assert command.end(signal.SIGTERM) == 0, command.complained.read_text()
-        return command.complained.read_text().splitlines()
+        return command.complained.read_text().splitlines(), figures
     finally:
         command.kill_all()
 
@@ -52,10 +55,14 @@ def test_a_trace_goes_through_gateway_and_stages_into_the_log(
     status = shared_client.deploy(spec_file(tmp_path, model_file(tmp_path), topology_file(tmp_path)))
     try:
         with collecting() as collector:
-            lines = [json.loads(line) for line in asked(cluster_home, collector.address)]
+            written, figures = asked(cluster_home, collector.address)
+            plan = shared_client.status()["deployments"]["classify"]["plan"]["id"]
             spans: list[Kept] = collector.wait_for(2)
     finally:
         shared_client.delete("classify")
+    epoch = status["epoch"]
+    assert f'isthmus_plan_info{{deployment="classify",epoch="{epoch}",plan="{plan}",version="1"}} 1.0' in figures
+    lines = map(json.loads, written)
     (told,) = [line for line in lines if line["logger"] == "isthmus.gateway.access"]
     assert (told["trace"], told["id"], told["deployment"], told["status"]) == (TRACE, "mine", "classify", "OK")
     request, *stages = spans

@@ -199,6 +199,18 @@ def test_requests_that_wait_share_a_run_up_to_max_batch() -> None:
     with_stage(scenario, program, max_batch=4)
 
 
+def test_every_run_is_told_also_of_requests_that_run_at_once() -> None:
+    program = Doubler()
+
+    async def scenario(runner: StageRunner, post: Post, streams: Pair) -> None:
+        for number in range(50):  # quick ones need no thread after a while
+            runner.accept(request_frame(f"r{number}"), streams.b)
+            await post.answered.get()
+        assert post.runs == [1] * 50
+
+    with_stage(scenario, program)
+
+
 def test_one_bad_request_of_a_batch_does_not_spoil_the_others() -> None:
     program = Gated()
 

@@ -6,13 +6,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 import pytest
 
 from nodes.json_log import JsonLines
 from orchestrator.errors import RequestFailed
-from orchestrator.gateway.accounts import ACCESS, MOST
+from orchestrator.gateway.accounts import ACCESS, CAME_WITH, MOST, Accounts
+from orchestrator.trace_ids import TRACE as known
 from tests.orchestrator.gateway.served import Served
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -72,6 +74,18 @@ def test_a_refusal_says_why(served: Served, lines: Lines) -> None:
 def test_what_a_client_calls_itself_is_one_short_line(served: Served, lines: Lines) -> None:
     ask(served, id="a\n" * MOST)
     assert len(lines.kept[0]["id"]) == MOST
+
+
+def test_a_trace_ends_with_its_request() -> None:
+    def one() -> tuple[str, str]:
+        CAME_WITH.set(f"00-{TRACE}-00f067aa0ba902b7-01")
+        accounts = Accounts()
+        assert accounts.are_kept
+        with accounts.open("m"):
+            within = known.get()
+        return within, known.get()
+
+    assert copy_context().run(one) == (TRACE, "")
 
 
 def test_nobody_is_told_unless_they_ask(served: Served, caplog: pytest.LogCaptureFixture) -> None:
