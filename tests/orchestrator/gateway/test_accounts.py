@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from nodes.json_log import JsonLines
+from orchestrator import trace_ids
 from orchestrator.errors import RequestFailed
 from orchestrator.gateway.accounts import ACCESS, CAME_WITH, MOST, Accounts
-from orchestrator.trace_ids import TRACE as known
 from tests.orchestrator.gateway.served import Served
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -82,8 +82,8 @@ def test_a_trace_ends_with_its_request() -> None:
         accounts = Accounts()
         assert accounts.are_kept
         with accounts.open("m"):
-            within = known.get()
-        return within, known.get()
+            within = trace_ids.TRACE.get()
+        return within, trace_ids.TRACE.get()
 
     assert copy_context().run(one) == (TRACE, "")
 
