@@ -14,6 +14,9 @@ from collections.abc import Callable
 from statistics import median
 from typing import TypeVar
 
+from nodes import json_log
+from nodes.log_ring import LOGGER
+
 LEAST_S = 3.0  # whatever runs took before: a busy machine stops for a moment
 FIRST_S = 30.0  # for the first run: engines do much lazily
 MEDIANS, LONGEST = 20.0, 3.0
@@ -111,6 +114,10 @@ class Watchdog:
 
 def end_process(line: str) -> None:
     """Say why on stderr and end this process at once; a hung thread would keep an orderly end waiting for ever."""
-    sys.stderr.write(f"isthmus worker: {line}\n")
+    if json_log.is_asked_for():
+        line = json_log.line(time.time(), "critical", LOGGER, line, {})
+    else:
+        line = f"isthmus worker: {line}"
+    sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
     os._exit(EXIT_HUNG)

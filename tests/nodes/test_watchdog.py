@@ -1,5 +1,6 @@
 """A run that never comes back is noticed, and a slow one is not taken for it."""
 
+import json
 import queue
 import subprocess
 import sys
@@ -101,7 +102,11 @@ def test_what_a_job_raises_is_raised_and_its_time_counts(kennel: Kennel) -> None
 
 
 @pytest.mark.slow
-def test_a_run_that_hangs_in_the_process_s_only_thread_ends_it_with_a_clear_line() -> None:
+@pytest.mark.parametrize("asked", ["", "json"])
+def test_a_run_that_hangs_in_the_process_s_only_thread_ends_it_with_a_clear_line(
+    asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISTHMUS_LOG", asked)
     code = (
         "import threading; from nodes.watchdog import *\n"
         "dog = Watchdog('stage s1', lambda line: None, patience=Patience(least_s=0.2, first_s=0.2), end=end_process)\n"
@@ -109,4 +114,5 @@ def test_a_run_that_hangs_in_the_process_s_only_thread_ends_it_with_a_clear_line
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == EXIT_HUNG
-    assert done.stderr.startswith("isthmus worker: stage s1 is hung: a run has taken")
+    said = f"isthmus worker: {json.loads(done.stderr)['message']}" if asked else done.stderr
+    assert said.startswith("isthmus worker: stage s1 is hung: a run has taken")
