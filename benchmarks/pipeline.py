@@ -25,9 +25,9 @@ from kit.serve_pipeline import serve_pipeline
 from isthmus import zoo
 from nodes.backend import Array
 from nodes.profiler import profile_model
+from orchestrator.answers import Answer
 from orchestrator.blueprint import pose
 from orchestrator.own_cluster import OwnCluster, open_cluster
-from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.load import Model, load
 from partitioner.plan import Plan

@@ -19,6 +19,7 @@ from ray.exceptions import RayActorError
 from nodes.backend import Array, TensorSpec
 from nodes.memory import keep_memory
 from orchestrator import local_cluster
+from orchestrator.answers import Answer
 from orchestrator.bond import tie
 from orchestrator.errors import ClusterError, JournalError, UnknownDeployment
 from orchestrator.following import Following
@@ -27,7 +28,6 @@ from orchestrator.loops import end_tasks
 from orchestrator.recording import copy_journal
 from orchestrator.request_log import JOURNAL, REQUESTS, Ended
 from orchestrator.rollout_terms import RolloutTerms
-from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, load_spec
 from orchestrator.telling import tell_links
 from orchestrator.terms import Terms

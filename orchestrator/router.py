@@ -39,8 +39,6 @@ from orchestrator.stream_watch import look_after
 from orchestrator.terms import USUAL, Terms
 from orchestrator.trial_watch import COPY, TrialWatch
 
-__all__ = ["Answer", "Router"]
-
 REOPEN_PAUSE_S = 0.25
 SEEN_S = 0.05  # how long a look at the links counts when requests are steered
 OnSuspect = Callable[[str, int, str, str, str], None]
@@ -229,8 +227,7 @@ class Router:
         now_s = time.monotonic()
         held.waiting[request] = Waiting(feeds, future, now_s, trace, deployment, terms.priority, self.log)
         self._steer(held, now_s)
-        begun = held.core.submit(request, now_s, budget_s, key=key, trial=trial, wait=terms.wait)
-        self._carry_out(deployment, begun)
+        self._carry_out(deployment, held.core.submit(request, now_s, budget_s, key, trial, terms.wait))
         self._copy(held, request, key, feeds, now_s)
         try:
             return await future

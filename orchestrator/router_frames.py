@@ -11,7 +11,7 @@ from orchestrator.routes import EpochRoutes
 
 
 class Sent(NamedTuple):
-    """What goes along with the inputs: the router that gets the answer, whether hops tell their times, whose turn it is.
+    """What goes along with the inputs: the router that gets the answer, whether hops tell their times, whose turn.
 
     `trace`: the id of the trace that the request belongs to, for logs.
     """

@@ -17,12 +17,12 @@ from isthmus.verbs.profile import refuse_early
 from nodes.errors import NotAuthorised
 from nodes.tls import own_identity
 from orchestrator import local_cluster
+from orchestrator.answers import Answer
 from orchestrator.client import Client
 from orchestrator.errors import ClusterError, UnknownDeployment
 from orchestrator.model_file import prepare
 from orchestrator.plan_json import plan_to_json
 from orchestrator.profile_file import profile_of
-from orchestrator.router import Answer
 from orchestrator.samples import load_inputs
 from orchestrator.spec import DeploymentSpec, load_spec
 from orchestrator.topology_spec import topology_to_plain

@@ -20,11 +20,11 @@ import numpy as np
 import onnxruntime
 
 from nodes.backend import Array
+from orchestrator.answers import Answer
 from orchestrator.blueprint import Blueprint
 from orchestrator.client import Client
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.model_file import prepare
-from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, load_spec
 from partitioner.load import load
 from partitioner.plan import Plan

@@ -19,11 +19,11 @@ import pytest
 from nodes.backend import Array
 from nodes.code_version import code_version
 from nodes.headers import VERSION
+from orchestrator.answers import Answer
 from orchestrator.client import Client
 from orchestrator.errors import ClusterError
 from orchestrator.model_file import prepare
 from orchestrator.recording import read_recording
-from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.load import load
 from partitioner.profile import EngineKey, EngineProfile, Profile

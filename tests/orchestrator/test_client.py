@@ -19,10 +19,10 @@ from isthmus.zoo import build
 from isthmus.zoo.errors import ZooError
 from nodes.backend import Array, load_backend
 from nodes.errors import BadInput, NodesError
+from orchestrator.answers import Answer
 from orchestrator.client import Client
 from orchestrator.errors import DeploymentFailed, JournalError, OrchestratorError, UnknownDeployment
 from orchestrator.model_file import prepare
-from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.errors import InvalidModel
 from partitioner.load import load

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.answers import Answer
 from orchestrator.artifacts import build
 from orchestrator.replicas import crew_of, manned
-from orchestrator.router import Answer, Router
+from orchestrator.router import Router
 from orchestrator.routes import EpochRoutes
 from orchestrator.waymarks import routes_of
 from partitioner.plan import Plan

@@ -13,8 +13,9 @@ import pytest
 
 from nodes.errors import BadInput, StreamClosed
 from nodes.stream import DialledConnection
+from orchestrator.answers import Answer
 from orchestrator.errors import RequestFailed, RequestTimeout, UnknownDeployment
-from orchestrator.router import Answer, Router
+from orchestrator.router import Router
 from orchestrator.routes import Reach
 from partitioner.topology import Topology
 from tests.eventually import eventually, eventually_here

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from nodes.backend import Array
 from nodes.errors import BadInput
 from nodes.normalise import normalise
+from orchestrator.answers import Answer
 from orchestrator.blueprint import pose
 from orchestrator.own_cluster import open_cluster
-from orchestrator.router import Answer
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.cost import evaluate
 from partitioner.load import Model, load
