@@ -9,18 +9,17 @@ from typing import Any
 
 import grpc
 import uvicorn
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from nodes.errors import NodesError
 from nodes.metrics_endpoint import Endpoint
 from nodes.stream import bind, check_listen
 from nodes.tls import Identity, server_context
-from orchestrator.gateway.faults import Refused
-from orchestrator.gateway.grpc_service import GrpcService, refuse
+from orchestrator.gateway.grpc_service import GrpcService
+from orchestrator.gateway.health import Health
 from orchestrator.gateway.http_protocol import Patient
 from orchestrator.gateway.limits import MOST_UNDER_WAY_BYTES, Gate, Limits
-from orchestrator.gateway.messages import SERVICE
 from orchestrator.gateway.metrics import LimitMetrics, registry_of
 from orchestrator.gateway.permits import Permits
 from orchestrator.gateway.repository import Repository
@@ -58,30 +57,6 @@ class Listen:
                 check_listen(listen, asked, option=option, way_out="--tokens FILE")
         if self.metrics is not None:
             check_listen(self.metrics, "none is needed for figures", option="--metrics")
-
-
-class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
-    """grpc.health.v1: the whole server under "", each model under its name."""
-
-    def __init__(self, serving: Serving, permits: Permits) -> None:
-        self._serving, self._permits = serving, permits
-
-    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
-        """Whether it serves; NOT_FOUND for a name that nobody has."""
-        source = self._serving.source
-        if request.service not in ("", SERVICE):
-            try:
-                self._permits.of(dict(context.invocation_metadata() or ()).get("authorization")).check(request.service)
-            except Refused as refused:
-                await refuse(context, refused)
-        if request.service in ("", SERVICE):
-            is_serving = self._serving.all_ready()
-        elif request.service in source.models():
-            is_serving = source.is_ready(request.service)
-        else:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r}")
-        status = health_pb2.HealthCheckResponse
-        return status(status=status.SERVING if is_serving else status.NOT_SERVING)
 
 
 class _Server(uvicorn.Server):
@@ -140,7 +115,7 @@ class Doors:
         server.add_generic_rpc_handlers(
             (GrpcService(self._serving, self._repository, self._memory, self._listen.permits, self.gate),)
         )
-        health_pb2_grpc.add_HealthServicer_to_server(_Health(self._serving, self._listen.permits), server)
+        health_pb2_grpc.add_HealthServicer_to_server(Health(self._serving, self._listen.permits), server)
         port = bind(server, listen, self._listen.tls)
         await server.start()
         self._grpc_server, self.grpc = server, port

@@ -180,7 +180,7 @@ class Gathering:
 
     def _note(self, queue: _Queue, took_s: float, rows: int, epoch: int) -> None:
         """Learn from an answer how much may be under way, and how long those that wait will."""
-        queue.window.answered(took_s, rows, epoch)
+        queue.window.answered(took_s, rows, epoch, is_full=rows >= queue.batcher.rules.max_batch)
         queue.answered_s.append(time.monotonic())
         if len(queue.batcher) == 0:
             queue.answered_s.clear()  # what comes of an idle pipeline tells nothing of its speed

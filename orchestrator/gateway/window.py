@@ -34,8 +34,11 @@ class Window:
         known = [found[rows] for found in (self._least_s, self._before_s) if rows in found]
         return min(known, default=0.0)
 
-    def answered(self, took_s: float, rows: int, epoch: int) -> None:
-        """A run of so many rows came back from this epoch; `inside` still counts it."""
+    def answered(self, took_s: float, rows: int, epoch: int, *, is_full: bool = True) -> None:
+        """A run of so many rows came back from this epoch; `inside` still counts it.
+
+        One that is not full lets no more in: rather than beside each other, requests go together.
+        """
         if epoch != self._epoch:
             self._epoch = epoch
             self._least_s, self._before_s, self._answers = {}, {}, 0
@@ -47,5 +50,5 @@ class Window:
         waiting = self.inside * (1 - self.alone_s(rows) / took_s) if took_s > 0 else 0.0
         if waiting > MOST_WAITING:
             self.limit -= 1 / self.limit
-        elif waiting < LEAST_WAITING and self.inside >= int(self.limit):
+        elif waiting < LEAST_WAITING and self.inside >= int(self.limit) and is_full:
             self.limit = min(self.limit + 1, MOST)

@@ -157,6 +157,22 @@ def test_readiness_tells_the_truth(served: Served, channel: grpc.Channel) -> Non
     assert call(channel, "ServerLive").live
 
 
+def test_the_health_service_tells_those_who_watch_of_each_change(served: Served, channel: grpc.Channel) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    status = health_pb2.HealthCheckResponse
+    watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="pair"), timeout=20)
+    seen = [next(watching).status]
+    for is_up in (False, True):
+        served.echo.is_up = is_up
+        seen.append(next(watching).status)
+    watching.cancel()
+    assert seen == [status.SERVING, status.NOT_SERVING, status.SERVING]
+    nobody = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=20)
+    assert next(nobody).status == status.SERVICE_UNKNOWN
+    nobody.cancel()
+
+
 def test_the_health_service_speaks_for_the_server_and_each_model(served: Served, channel: grpc.Channel) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 

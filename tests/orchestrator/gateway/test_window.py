@@ -50,6 +50,14 @@ def test_never_fewer_than_the_least_however_slow_it_becomes() -> None:
     assert not window.has_room
 
 
+def test_where_requests_could_share_a_run_no_more_runs_are_let_in_beside_it() -> None:
+    window = Window(least=2)
+    for is_full, limit in ((False, 2), (True, 3)):
+        window.inside = 2
+        window.answered(0.01, 1, 1, is_full=is_full)
+        assert window.limit == limit
+
+
 def test_another_epoch_is_learned_anew() -> None:
     window = Window()
     window.answered(0.01, 1, 1)

@@ -1,0 +1,59 @@
+"""grpc.health.v1: the whole server under "" and under the protocol's name, each model under its own."""
+
+import asyncio
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from orchestrator.gateway.faults import Refused
+from orchestrator.gateway.grpc_service import refuse
+from orchestrator.gateway.messages import SERVICE
+from orchestrator.gateway.permits import Permits
+from orchestrator.gateway.serving import Serving
+
+LOOK_S = 0.2  # between looks for whoever watches
+STATUS = health_pb2.HealthCheckResponse
+
+
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """Says what readiness says. A model is told of to those who may ask it."""
+
+    def __init__(self, serving: Serving, permits: Permits) -> None:
+        self._serving, self._permits = serving, permits
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        """Whether it serves; NOT_FOUND for a name that nobody has."""
+        await self._admit(request.service, context)
+        found = self._status(request.service)
+        if found == STATUS.SERVICE_UNKNOWN:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r}")
+        return STATUS(status=found)
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - gRPC's name
+        """The status now, and each time that it has changed; SERVICE_UNKNOWN while nobody has the name."""
+        await self._admit(request.service, context)
+        told = None
+        while True:
+            if (found := self._status(request.service)) != told:
+                await context.write(STATUS(status=found))
+                told = found
+            await asyncio.sleep(LOOK_S)
+
+    async def _admit(self, service: str, context: Any) -> None:
+        if service in ("", SERVICE):
+            return
+        try:
+            self._permits.of(dict(context.invocation_metadata() or ()).get("authorization")).check(service)
+        except Refused as refused:
+            await refuse(context, refused)
+
+    def _status(self, service: str) -> int:
+        source = self._serving.source
+        if service in ("", SERVICE):
+            is_serving = self._serving.all_ready()
+        elif service in source.models():
+            is_serving = source.is_ready(service)
+        else:
+            return int(STATUS.SERVICE_UNKNOWN)
+        return int(STATUS.SERVING if is_serving else STATUS.NOT_SERVING)
