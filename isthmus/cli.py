@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from isthmus.jobs_command import jobs
 from isthmus.options import AsJson, MaxError, Samples, Shapes, Topology, Trust
 from isthmus.plan_command import plan
 from isthmus.select_command import select
@@ -353,6 +354,9 @@ def gateway(
         otlp=otlp,
         as_json=as_json,
     )
+
+
+app.add_typer(jobs)
 
 
 @app.command()

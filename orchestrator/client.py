@@ -24,6 +24,8 @@ from orchestrator.bond import tie
 from orchestrator.errors import ClusterError, JournalError, UnknownDeployment
 from orchestrator.following import Following
 from orchestrator.handing_over import handed_over
+from orchestrator.jobs.client import Jobs
+from orchestrator.jobs.on_ray import end_desk
 from orchestrator.loops import end_tasks
 from orchestrator.recording import copy_journal
 from orchestrator.request_log import JOURNAL, REQUESTS, Ended
@@ -246,6 +248,11 @@ class Client:
             self._following.joined.remove(name)
 
     @property
+    def jobs(self) -> Jobs:
+        """The cluster's jobs: datasets through deployments, and scripts."""
+        return Jobs(self._bond)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What the controller is and where."""
         return self._bond.facts
@@ -341,6 +348,7 @@ class Client:
 
     def shutdown(self) -> None:
         """End the cluster's workers and controller, and Ray itself if it is this machine's own."""
+        end_desk()
         self._ask("shutdown")
         ray.kill(self._controller)
         cluster = local_cluster.remembered()

@@ -1,4 +1,4 @@
-"""The legal transitions of a deployment, an epoch, a stage and a request: one table each.
+"""The legal transitions of a deployment, an epoch, a stage, a request and a job: one table each.
 
 A `Story` is where an entity stands and how it came there. What its table lacks raises IllegalTransition
 with the whole story. It decides nothing.
@@ -75,7 +75,24 @@ REQUEST: Table = {
     ("sent", "cancel"): "cancelled",
 }
 
-TABLES: Mapping[str, Table] = {"deployment": DEPLOYMENT, "epoch": EPOCH, "stage": STAGE, "request": REQUEST}
+JOB: Table = {  # its states are those of Ray Jobs
+    ("PENDING", "start"): "RUNNING",
+    ("PENDING", "stop"): "STOPPED",
+    ("PENDING", "fail"): "FAILED",
+    ("RUNNING", "start"): "RUNNING",  # by a driver that goes on where one before it died
+    ("RUNNING", "succeed"): "SUCCEEDED",
+    ("RUNNING", "stop"): "STOPPED",
+    ("RUNNING", "fail"): "FAILED",
+}
+JOB_ENDS = ("STOPPED", "SUCCEEDED", "FAILED")
+
+TABLES: Mapping[str, Table] = {
+    "deployment": DEPLOYMENT,
+    "epoch": EPOCH,
+    "stage": STAGE,
+    "request": REQUEST,
+    "job": JOB,
+}
 
 
 @dataclass(slots=True, unsafe_hash=True)

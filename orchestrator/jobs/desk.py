@@ -1,0 +1,208 @@
+"""The desk: where jobs are submitted, listed, stopped and deleted, and where drivers that died are replaced.
+
+All it knows lies in folders, a job each, so a desk that dies loses nothing. It runs no job itself. `tend` is called
+again and again by whoever keeps it (on_ray.py).
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from orchestrator.jobs import lock
+from orchestrator.jobs.dataset import open_dataset
+from orchestrator.jobs.errors import JobError, UnknownJob
+from orchestrator.jobs.ledger import FILE, STOP, Ledger
+from orchestrator.jobs.output import check_output
+from orchestrator.jobs.standing import status_of
+from orchestrator.jobs.terms import JobStatus, JobTerms
+from orchestrator.spec import load_spec
+from orchestrator.topology_spec import NAME
+
+LOG = "log.txt"
+AT_ONCE = 4  # drivers; jobs beyond are PENDING
+DEATHS = 5  # of drivers in a row without an item more
+TAIL_BYTES = 1 << 20
+START_S = 20.0  # in which a driver that was started takes the lock
+KEPT = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED")
+
+
+@dataclass(slots=True)
+class _Driven:
+    """Drivers of a job: the last one's process, when it was started, and how many died since `done` items were over."""
+
+    pid: int
+    started_s: float
+    done: int = 0
+    deaths: int = 0
+
+
+class Desk:
+    """Jobs below `root`; their drivers get `arguments` beside their folder. Use it from one thread at a time."""
+
+    def __init__(self, root: Path, arguments: Sequence[str]) -> None:
+        self._root, self._arguments = root, tuple(arguments)
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._driven: dict[str, _Driven] = {}
+        for left in root.glob(".*"):
+            shutil.rmtree(left, ignore_errors=True)  # half submitted, or half deleted
+
+    def submit(self, terms: JobTerms) -> JobStatus:
+        """Take a job in that was checked; it begins soon. JobError where its name is in use."""
+        folder = self._root / terms.name
+        if folder.exists():
+            raise JobError(
+                f"a job {terms.name!r} is there already; give another name, or: isthmus jobs delete {terms.name}"
+            )
+        new = self._root / f".{terms.name}.{uuid4().hex[:8]}"
+        new.mkdir(mode=0o700)
+        with Ledger(new, make=True) as ledger:
+            ledger.begin(terms)
+        new.rename(folder)
+        return self.status(terms.name)
+
+    def check(self, terms: JobTerms) -> None:
+        """JobError or SpecError for what cannot be done. From any thread: it changes nothing, and may take long."""
+        if not re.match(NAME, terms.name):
+            raise JobError(f"job name {terms.name!r}: letters, digits, '.', '_' and '-' alone, 63 at most")
+        if terms.kind == "script":
+            if not Path(terms.script).is_file():
+                raise JobError(f"no script {terms.script}; give a Python file")
+            return
+        if terms.in_flight < 1 or terms.timeout_s <= 0:
+            raise JobError(f"{terms.in_flight} items at once, {terms.timeout_s:g} s each: both must be above 0")
+        if terms.spec:
+            load_spec(Path(terms.spec))
+        open_dataset(Path(terms.data))
+        check_output(Path(terms.output))
+        for other in self.list():
+            if not other.is_over and other.terms.output == terms.output:
+                raise JobError(f"{terms.output} is what job {other.name!r} will write; give another output")
+
+    def names(self) -> list[str]:
+        """Every job's."""
+        return sorted(path.parent.name for path in self._root.glob(f"[!.]*/{FILE}"))
+
+    def list(self) -> "list[JobStatus]":
+        """Every job, in the order in which they were submitted; one whose ledger is broken as FAILED."""
+        return sorted((self._standing(name) for name in self.names()), key=lambda one: one.submitted_s)
+
+    def _standing(self, name: str) -> JobStatus:
+        try:
+            return self.status(name, failures=0)
+        except JobError as error:
+            return JobStatus(name=name, state="FAILED", why=str(error), terms=JobTerms(name=name), submitted_s=0.0)
+
+    def status(self, name: str, *, failures: int = 100) -> JobStatus:
+        """How a job stands, with the first so many of its failures. UnknownJob."""
+        with self._opened(name) as ledger:
+            return status_of(ledger, time.time(), failures=failures)
+
+    def logs(self, name: str) -> str:
+        """What its drivers and its script said; the end of it, where that is long. UnknownJob."""
+        with self._opened(name) as ledger:
+            path = ledger.folder / LOG
+        if not path.exists():
+            return ""
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            return file.read().decode(errors="replace")
+
+    def stop(self, name: str) -> JobStatus:
+        """Wish that a job stops: it does soon, and keeps no deployment. JobError for one that is over."""
+        with self._opened(name) as ledger:
+            if ledger.is_over:
+                raise JobError(f"job {name!r} has {ledger.state} already; there is nothing to stop")
+            ledger.note(STOP, f"{time.time()}")
+            if ledger.state == "PENDING" and lock.holder(ledger.folder) is None and name not in self._driven:
+                ledger.step("stop", "as it was asked to, before it began")
+        return self.status(name)
+
+    def delete(self, name: str) -> None:
+        """Forget a job that is over; what it has written to its output stays. JobError for one that is not over."""
+        with self._opened(name) as ledger:
+            if not ledger.is_over:
+                raise JobError(f"job {name!r} is {ledger.state}; stop it first: isthmus jobs stop {name}")
+            folder = ledger.folder
+        gone = self._root / f".{name}.{uuid4().hex[:8]}"
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+        self._driven.pop(name, None)
+
+    def tend(self) -> None:
+        """Have a driver for each job that is not over, AT_ONCE at most, the oldest first."""
+        open_jobs = [one for one in self.list() if not one.is_over]
+        at_work = sum(self._is_driven(one) for one in open_jobs)
+        for job in open_jobs:
+            if at_work < AT_ONCE and not self._is_driven(job):
+                at_work += self._drive(job)
+        for name in [name for name in self._driven if name not in {one.name for one in open_jobs}]:
+            del self._driven[name]
+
+    def end(self, kill: Callable[[int], None]) -> None:
+        """Stop every job at once, and what drives it: the cluster is shut down."""
+        for job in self.list():
+            if not job.is_over:
+                folder = self._root / job.name
+                if (pid := lock.holder(folder) or None) is not None:
+                    kill(pid)
+                with Ledger(folder) as ledger:
+                    if not ledger.is_over:
+                        ledger.step("stop", "the cluster was shut down")
+
+    def _is_driven(self, job: JobStatus) -> bool:
+        if lock.holder(self._root / job.name) is not None:
+            return True
+        driven = self._driven.get(job.name)
+        return driven is not None and time.monotonic() - driven.started_s < START_S and _is_alive(driven.pid)
+
+    def _drive(self, job: JobStatus) -> bool:
+        """Start a driver, unless too many died: whether it was."""
+        driven = self._driven.setdefault(job.name, _Driven(0, 0.0))
+        died = driven.pid != 0
+        driven.deaths = driven.deaths + 1 if died and driven.done == job.done else int(died)
+        driven.done = job.done
+        if driven.deaths >= DEATHS:
+            with self._opened(job.name) as ledger:
+                if not ledger.is_over:
+                    why = f"{DEATHS} drivers in a row died without an item more; see: isthmus jobs logs {job.name}"
+                    ledger.step("fail", why)
+            return False
+        folder = self._root / job.name
+        command = [sys.executable, "-P", "-m", "orchestrator.jobs.driver", f"--state={folder}", *self._arguments]
+        driven.pid, driven.started_s = _daemonised(command, folder / LOG), time.monotonic()
+        return True
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[Ledger]:
+        folder = self._root / name
+        if not re.match(NAME, name) or not (folder / FILE).exists():
+            raise UnknownJob(name, tuple(self.names()))
+        with Ledger(folder) as ledger:
+            yield ledger
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _daemonised(command: Sequence[str], log: Path) -> int:
+    """Start a process that is nobody's child, and says what it says at the end of `log`. Its process id.
+
+    Ray kills the children of an actor with it. Of Ray's settings it gets what it needs to be let in.
+    """
+    line = f"setsid {shlex.join(command)} </dev/null >>{shlex.quote(str(log))} 2>&1 & echo $!"
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_") or name in KEPT}
+    return int(subprocess.run(["/bin/sh", "-c", line], check=True, env=environ, stdout=subprocess.PIPE).stdout)

@@ -1,0 +1,94 @@
+"""The desk as an actor beside the controller: Ray restarts it, it restarts drivers, and no driver is its child."""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.jobs.desk import Desk
+from orchestrator.ray_shell import NAMESPACE
+
+_log = logging.getLogger(__name__)
+DESK = "isthmus-jobs"
+TEND_S = 0.5
+
+
+class DeskActor:
+    """The cluster's desk. `call` is what clients call; one thread tends the jobs."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        address = str(ray.get_runtime_context().gcs_address)
+        if settings["emulated"]:  # this machine's own, whose network may change under it
+            address = f"127.0.0.1:{address.rpartition(':')[2]}"
+        arguments = [f"--address={address}", f"--folder={settings['folder']}"]
+        arguments += ["--emulated"] if settings["emulated"] else []
+        self._desk = Desk(Path(settings["folder"]) / "jobs", arguments)
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._tend, name="jobs", daemon=True)
+        self._thread.start()
+
+    def _tend(self) -> None:
+        while not self._over.wait(TEND_S):
+            with self._lock:
+                if not self._over.is_set():
+                    self._look()
+
+    def _look(self) -> None:
+        try:
+            self._desk.tend()
+        except (OrchestratorError, OSError, subprocess.SubprocessError):  # a full disk, a ledger that was removed
+            _log.exception("jobs are not tended for a moment")
+
+    def call(self, method: str, *args: Any) -> Any:
+        """A method of the desk by name; errors travel as themselves."""
+        if method == "submit":
+            self._desk.check(*args)
+        with self._lock:
+            return getattr(self._desk, method)(*args)
+
+    def end(self) -> None:
+        """Stop every job, and tend no more: the cluster is shut down."""
+        self._over.set()
+        with self._lock:
+            self._desk.end(_kill)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def desk(settings: Mapping[str, Any]) -> Any:
+    """The cluster's desk, made if there is none, beside the Ray head; `settings` are the controller's facts."""
+    return (
+        ray.remote(DeskActor)
+        .options(
+            name=DESK,
+            namespace=NAMESPACE,
+            get_if_exists=True,
+            lifetime="detached",
+            max_restarts=-1,
+            num_cpus=0,
+            resources={"node:__internal_head__": 0.001},
+            max_concurrency=8,
+        )
+        .remote({"folder": settings["folder"], "emulated": settings["emulated"]})
+    )
+
+
+def end_desk() -> None:
+    """End the cluster's desk with all that it drives, if there is one."""
+    try:
+        actor = ray.get_actor(DESK, NAMESPACE)
+    except ValueError:
+        return
+    ray.get(actor.end.remote())
+    ray.kill(actor)
