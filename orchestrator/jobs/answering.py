@@ -18,8 +18,7 @@ from orchestrator.bond import AWAY, Bond
 from orchestrator.errors import RequestFailed, UnknownDeployment
 from orchestrator.following import Following
 from orchestrator.jobs.dataset import Dataset
-from orchestrator.jobs.driver import Stopped
-from orchestrator.jobs.errors import JobError
+from orchestrator.jobs.errors import JobError, Stopped
 from orchestrator.jobs.ledger import STOP, End, Ledger, LedgerFull
 from orchestrator.jobs.packing import packed
 from orchestrator.jobs.terms import JobTerms

@@ -83,7 +83,7 @@ class Folder:
         takes = ", ".join(f"{spec.name}: {spec.dtype}{list(spec.shape)}" for spec in inputs)
         raise JobError(
             f"{self._path}: the deployment takes {takes}, and what files of a folder become there is not known: "
-            "pictures go to one uint8 input, recordings to one float32 input of samples; give a .npz, .jsonl or .parquet"
+            "pictures go to one uint8 input, recordings to one float32 input; give a .npz, .jsonl or .parquet file"
         )
 
     def feeds(self, item: str, inputs: Sequence[TensorSpec]) -> dict[str, Array]:

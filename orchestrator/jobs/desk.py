@@ -46,10 +46,10 @@ class _Driven:
 
 
 class Desk:
-    """Jobs below `root`; their drivers get `arguments` beside their folder. Use it from one thread at a time."""
+    """Jobs below `root`. `start` has a driver begin for a job's folder, and gives its process id. For one thread."""
 
-    def __init__(self, root: Path, arguments: Sequence[str]) -> None:
-        self._root, self._arguments = root, tuple(arguments)
+    def __init__(self, root: Path, start: Callable[[Path], int]) -> None:
+        self._root, self._start = root, start
         self._root.mkdir(parents=True, exist_ok=True)
         self._driven: dict[str, _Driven] = {}
         for left in root.glob(".*"):
@@ -168,7 +168,7 @@ class Desk:
         """Start a driver, unless too many died: whether it was."""
         driven = self._driven.setdefault(job.name, _Driven(0, 0.0))
         died = driven.pid != 0
-        driven.deaths = driven.deaths + 1 if died and driven.done == job.done else int(died)
+        driven.deaths = driven.deaths + 1 if died and driven.done == job.done else 0
         driven.done = job.done
         if driven.deaths >= DEATHS:
             with self._opened(job.name) as ledger:
@@ -177,8 +177,7 @@ class Desk:
                     ledger.step("fail", why)
             return False
         folder = self._root / job.name
-        command = [sys.executable, "-P", "-m", "orchestrator.jobs.driver", f"--state={folder}", *self._arguments]
-        driven.pid, driven.started_s = _daemonised(command, folder / LOG), time.monotonic()
+        driven.pid, driven.started_s = self._start(folder), time.monotonic()
         return True
 
     @contextmanager
@@ -198,11 +197,12 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _daemonised(command: Sequence[str], log: Path) -> int:
-    """Start a process that is nobody's child, and says what it says at the end of `log`. Its process id.
+def start_driver(folder: Path, arguments: Sequence[str]) -> int:
+    """Start a job's driver as nobody's child, which says what it says at the end of the job's log. Its process id.
 
     Ray kills the children of an actor with it. Of Ray's settings it gets what it needs to be let in.
     """
-    line = f"setsid {shlex.join(command)} </dev/null >>{shlex.quote(str(log))} 2>&1 & echo $!"
+    command = [sys.executable, "-P", "-m", "orchestrator.jobs.driver", f"--state={folder}", *arguments]
+    line = f"setsid {shlex.join(command)} </dev/null >>{shlex.quote(str(folder / LOG))} 2>&1 & echo $!"
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_") or name in KEPT}
     return int(subprocess.run(["/bin/sh", "-c", line], check=True, env=environ, stdout=subprocess.PIPE).stdout)

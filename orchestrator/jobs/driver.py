@@ -9,29 +9,16 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.jobs import lock
+from orchestrator.jobs.errors import Stopped
 from orchestrator.jobs.ledger import Ledger
-from orchestrator.jobs.terms import JobTerms
+from orchestrator.jobs.terms import Cluster, JobTerms
 
 LOCK_S = 2.0  # somebody may look at the lock at this very moment
 _log = logging.getLogger("isthmus.job")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """Where the driver's cluster is, as a Bond wants it."""
-
-    address: str
-    folder: str
-    emulated: bool
-
-
-class Stopped(Exception):
-    """Somebody wishes the job to stop."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,10 @@ class JobError(OrchestratorError):
     """A job that cannot be submitted, stopped or deleted as asked, or that cannot go on."""
 
 
+class Stopped(Exception):
+    """Somebody wishes the job to stop: how it ends, not a fault."""
+
+
 class UnknownJob(JobError):
     """No job of that name; `known` holds those that there are."""
 

@@ -7,13 +7,14 @@ import subprocess
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.jobs.desk import Desk
+from orchestrator.jobs.desk import Desk, start_driver
 from orchestrator.ray_shell import NAMESPACE
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class DeskActor:
             address = f"127.0.0.1:{address.rpartition(':')[2]}"
         arguments = [f"--address={address}", f"--folder={settings['folder']}"]
         arguments += ["--emulated"] if settings["emulated"] else []
-        self._desk = Desk(Path(settings["folder"]) / "jobs", arguments)
+        self._desk = Desk(Path(settings["folder"]) / "jobs", partial(start_driver, arguments=arguments))
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._tend, name="jobs", daemon=True)
         self._thread.start()

@@ -84,21 +84,22 @@ class JsonLines(Table):
                 if line.strip():
                     self._starts.append(start)
                 start += len(line)
-        self._file = self._path.open("rb")
-        if self._starts:
-            self._file.seek(self._starts[0])
-            if not self._file.readline().lstrip().startswith(b"{"):
-                raise ValueError("its first line is no JSON object")
+        if self._starts and not self._line(0).lstrip().startswith(b"{"):
+            raise ValueError("its first line is no JSON object")
         return len(self._starts)
 
     def names(self) -> Sequence[str] | None:
         """As Table."""
         return None
 
+    def _line(self, number: int) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(self._starts[number])
+            return file.readline()
+
     def _row(self, number: int) -> dict[str, Any]:
-        self._file.seek(self._starts[number])
         try:
-            row = json.loads(self._file.readline())
+            row = json.loads(self._line(number))
         except ValueError as error:
             raise BadInput(f"line {number + 1} is no JSON: {error}") from None
         if not isinstance(row, dict):
@@ -162,9 +163,12 @@ def fitted(row: dict[str, Any], spec: TensorSpec) -> Array:
 
 def _listed(value: Any, wanted: np.dtype[Any]) -> Array:
     """Nested lists as an array; numbers that the dtype can't hold are refused rather than wrapped or cut off."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError("lists of different lengths") from None
     if array.dtype == object or array.dtype.kind in "US":
-        raise ValueError("rows of different lengths, or text")
+        raise ValueError("it holds text, or nothing where a number should be")
     if wanted.kind in "iu" and array.dtype.kind in "iu":
         limits = np.iinfo(wanted)
         if array.size and (array.min() < limits.min or array.max() > limits.max):

@@ -13,11 +13,10 @@ from orchestrator.errors import ClusterError, DeploymentFailed, OrchestratorErro
 from orchestrator.handing_over import handed_over
 from orchestrator.jobs.answering import answer_items
 from orchestrator.jobs.dataset import Dataset, open_dataset
-from orchestrator.jobs.driver import Cluster, Stopped
-from orchestrator.jobs.errors import JobError
+from orchestrator.jobs.errors import JobError, Stopped
 from orchestrator.jobs.ledger import STOP, Ledger
 from orchestrator.jobs.output import discard, publish
-from orchestrator.jobs.terms import JobTerms
+from orchestrator.jobs.terms import Cluster, JobTerms
 from orchestrator.spec import load_spec
 
 PAUSE_S = 1.0  # between attempts to reach a controller that is away
@@ -34,6 +33,8 @@ def run_dataset(ledger: Ledger, terms: JobTerms, cluster: Cluster) -> str:
     keep_memory()
     output, bond = Path(terms.output), None
     try:
+        if ledger.fact(STOP) is not None:
+            raise Stopped
         dataset = _listed(ledger, terms)
         if ledger.left():
             bond = _tied(ledger, cluster)

@@ -17,10 +17,9 @@ from typing import Any
 import ray
 
 from orchestrator import ray_shell
-from orchestrator.jobs.driver import Cluster, Stopped
-from orchestrator.jobs.errors import JobError
+from orchestrator.jobs.errors import JobError, Stopped
 from orchestrator.jobs.ledger import STOP, Ledger
-from orchestrator.jobs.terms import JobTerms
+from orchestrator.jobs.terms import Cluster, JobTerms
 
 LOOK_S = 0.25
 PATIENCE_S = 3.0  # from asking a script to end to killing it, as Ray Jobs has it

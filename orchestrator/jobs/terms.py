@@ -13,6 +13,15 @@ Kind = Literal["dataset", "script"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Where a driver's cluster is, as a Bond wants it."""
+
+    address: str
+    folder: str
+    emulated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobTerms:
     """What is to be done. Paths are absolute and lie where the cluster's head is.
 

@@ -1,0 +1,141 @@
+"""What a job writes: whole or not at all, once, and never over anything."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyarrow.parquet import read_table
+
+from orchestrator.jobs.errors import JobError
+from orchestrator.jobs.ledger import End, Ledger
+from orchestrator.jobs.output import check_output, discard, publish
+from orchestrator.jobs.packing import packed
+from tests.orchestrator.jobs.ledgers import answered, begun
+
+ROOT = Path(__file__).parents[3]
+DYING = """
+import os, sys
+from pathlib import Path
+from orchestrator.jobs import output
+from orchestrator.jobs.ledger import Ledger
+step, folder, out = sys.argv[1:]
+steps = []
+def dying(what, real):
+    def call(*args, **options):
+        steps.append(what)
+        if len(steps) == int(step):
+            os._exit(9)
+        return real(*args, **options)
+    return call
+output._to_disk, output._inode = dying("to disk", output._to_disk), dying("inode", output._inode)
+os.link, Path.unlink = dying("link", os.link), dying("unlink", Path.unlink)
+Path.rename = dying("rename", Path.rename)
+with Ledger(Path(folder)) as ledger:
+    output.publish(ledger, Path(out), "sort")
+"""
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """Four items: answers of 0, 2 and 3, and a failure."""
+    with begun(tmp_path / "job", 4) as found:
+        found.end([answered(0), End(1, None, "no picture"), answered(2), answered(3)])
+        yield found
+
+
+def test_an_npz_holds_an_array_an_output_and_what_failed(ledger: Ledger, tmp_path: Path) -> None:
+    publish(ledger, tmp_path / "out.npz", "sort")
+    with np.load(tmp_path / "out.npz") as held:
+        assert held["item"].tolist() == ["0000", "0002", "0003"]
+        np.testing.assert_array_equal(held["y"], np.array([[0, 1], [2, 3], [3, 4]], np.float32), strict=True)
+        assert (held["failed"].tolist(), held["reason"].tolist()) == (["0001"], ["no picture"])
+
+
+def test_outputs_of_different_shapes_have_an_entry_each(tmp_path: Path) -> None:
+    with begun(tmp_path / "job", 2) as ledger:
+        ledger.end([End(at, packed({"y": np.arange(at + 1)}), None) for at in range(2)])
+        publish(ledger, tmp_path / "out.npz", "sort")
+    with np.load(tmp_path / "out.npz") as held:
+        assert [held["y/0000"].tolist(), held["y/0001"].tolist()] == [[0], [0, 1]]
+
+
+def test_a_jsonl_holds_a_line_an_item(ledger: Ledger, tmp_path: Path) -> None:
+    publish(ledger, tmp_path / "out.jsonl", "sort")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert lines[1] == {"item": "0002", "outputs": {"y": [2.0, 3.0]}}
+    assert lines[3:] == [{"item": "0001", "error": "no picture"}]
+
+
+def test_a_parquet_file_holds_a_row_an_item(ledger: Ledger, tmp_path: Path) -> None:
+    publish(ledger, tmp_path / "out.parquet", "sort")
+    rows = read_table(tmp_path / "out.parquet").to_pylist()
+    assert rows[0] == {"item": "0000", "error": None, "y": [0.0, 1.0], "y.shape": [2]}
+    assert rows[3] == {"item": "0001", "error": "no picture", "y": None, "y.shape": None}
+    assert len(rows) == 4
+
+
+def test_a_folder_holds_a_file_an_item(ledger: Ledger, tmp_path: Path) -> None:
+    publish(ledger, tmp_path / "out", "sort")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *(f"{item:04}.npz" for item in (0, 2, 3)),
+        "failed.jsonl",
+    ]
+    with np.load(tmp_path / "out" / "0002.npz") as held:
+        assert held["y"].tolist() == [2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["out.npz", "out"])
+def test_a_writer_that_dies_between_any_two_steps_leaves_nothing_or_all(
+    ledger: Ledger, tmp_path: Path, name: str
+) -> None:
+    out, died = tmp_path / name, 0
+    for step in range(1, 20):
+        command = [sys.executable, "-c", DYING, str(step), str(ledger.folder), str(out)]
+        status = subprocess.run(command, cwd=ROOT, check=False).returncode
+        assert status in (0, 9)
+        died += status == 9
+        was_there = out.exists()
+        publish(ledger, out, "sort")
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["job", name])  # no part is left
+        items = out / "0003.npz" if out.is_dir() else out
+        with np.load(items) as held:
+            assert len(held["y"]) == (2 if out.is_dir() else 3)
+        publish(ledger, out, "sort")
+        assert was_there or died
+        subprocess.run(["rm", "-r", str(out)], check=True)
+        if status == 0:
+            break
+    assert died >= 5
+
+
+def test_what_is_there_is_not_written_over(ledger: Ledger, tmp_path: Path) -> None:
+    for name in ("out.npz", "out"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(JobError, match="exists"):
+            publish(ledger, tmp_path / name, "sort")
+        assert (tmp_path / name).read_text() == "mine"
+
+
+def test_what_a_dead_driver_had_made_is_discarded(tmp_path: Path) -> None:
+    (tmp_path / ".out.npz.sort.part").write_text("half")
+    discard(tmp_path / "out.npz", "sort")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_is_refused_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for path, why in {
+        tmp_path / "there": "exists; give another output",
+        tmp_path / "out.csv": r"no writer for '\.csv' files",
+        tmp_path / "none" / "out.npz": "no folder .*none; make it first",
+        Path("/proc/out.npz"): "cannot be written",
+    }.items():
+        with pytest.raises(JobError, match=why):
+            check_output(path)
+    check_output(tmp_path / "out.npz")
+    assert not (tmp_path / "out.npz").exists()
