@@ -20,6 +20,7 @@ from orchestrator.following import Following
 from orchestrator.jobs.dataset import Dataset
 from orchestrator.jobs.errors import JobError, Stopped
 from orchestrator.jobs.ledger import STOP, End, Ledger, LedgerFull
+from orchestrator.jobs.on_ray import desk
 from orchestrator.jobs.packing import packed
 from orchestrator.jobs.terms import JobTerms
 from orchestrator.loops import end_tasks
@@ -99,9 +100,9 @@ class _Answering:
                 tries += self._is_whole()
                 if error.caller_fault or tries == TRIES:
                     raise
+                await asyncio.sleep(PAUSE_S)
             except UnknownDeployment:
-                pass  # looked after by `_look`
-            await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(PAUSE_S)  # whether it is gone for good is what `_look` finds out
 
     def _is_whole(self) -> bool:
         held = self._router.deployments.get(self._name)
@@ -124,9 +125,13 @@ class _Answering:
 
     async def _look(self) -> None:
         """For ever: Stopped once that is wished, JobError once the deployment is no more."""
-        asked_s = time.monotonic()
+        asked_s, controller = time.monotonic(), None
         while True:
             await asyncio.sleep(LOOK_S)
+            with suppress(*AWAY):
+                if self._bond.is_tied and controller is not self._bond.actor:  # of a new Ray head, perhaps
+                    controller = self._bond.actor
+                    await asyncio.to_thread(desk, self._bond.facts)
             async with self._disk:
                 wish = await asyncio.to_thread(self._ledger.fact, STOP)
             if wish is not None:
