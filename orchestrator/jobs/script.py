@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import ray
 
@@ -40,10 +41,11 @@ def run_script(ledger: Ledger, terms: JobTerms, cluster: Cluster, *, is_again: b
     if by_ray is None:
         command = shlex.join([sys.executable, terms.script, *terms.arguments])
         command = f"cd {shlex.quote(terms.folder)} && {command}"
-        ledger.note("ray job", terms.name)
-        _log.info("Ray Jobs runs it: %s", command)
-        client.submit_job(entrypoint=command, submission_id=f"isthmus-{terms.name}")
-    return _follow(ledger, terms, client)
+        by_ray = f"isthmus-{terms.name}-{uuid4().hex[:8]}"  # a job of that name may have been there before
+        ledger.note("ray job", by_ray)
+        _log.info("Ray Jobs run it as %s: %s", by_ray, command)
+        client.submit_job(entrypoint=command, submission_id=by_ray)
+    return _follow(ledger, terms, client, by_ray)
 
 
 def ray_jobs(cluster: Cluster) -> Any:
@@ -62,8 +64,8 @@ def ray_jobs(cluster: Cluster) -> Any:
         return None
 
 
-def _follow(ledger: Ledger, terms: JobTerms, client: Any) -> str:
-    name, shown, heard_s = f"isthmus-{terms.name}", 0, time.monotonic()
+def _follow(ledger: Ledger, terms: JobTerms, client: Any, name: str) -> str:
+    shown, heard_s = 0, time.monotonic()
     while True:
         is_wished = ledger.fact(STOP) is not None
         try:
