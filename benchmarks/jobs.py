@@ -10,8 +10,10 @@ the whole model's, by ONNX Runtime.
 import argparse
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,7 +51,8 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         photographs(folder / "photographs", count)
-        figures = survived(folder, count)
+        with redirect_stdout(sys.stderr):  # Ray tells there of each actor that is killed
+            figures = survived(folder, count)
     report("jobs", figures, json=options.json)
 
 

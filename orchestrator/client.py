@@ -25,7 +25,7 @@ from orchestrator.errors import ClusterError, JournalError, UnknownDeployment
 from orchestrator.following import Following
 from orchestrator.handing_over import handed_over
 from orchestrator.jobs.client import Jobs
-from orchestrator.jobs.on_ray import end_desk
+from orchestrator.jobs.on_ray import end_desk, renew_desk
 from orchestrator.loops import end_tasks
 from orchestrator.recording import copy_journal
 from orchestrator.request_log import JOURNAL, REQUESTS, Ended
@@ -140,7 +140,10 @@ class Client:
         ClusterError if one can't be replaced: those after it stay as they were, everything serves, and it may be asked
         again.
         """
-        return upgrade(self._bond, every=every, say=say)
+        done = upgrade(self._bond, every=every, say=say)
+        if done.controller:
+            renew_desk(self._bond.facts)
+        return done
 
     def rollback(self, name: str, *, version: int | None = None) -> dict[str, Any]:
         """End the trial or, without one, have the version before (or this one) come back; the status once it has.

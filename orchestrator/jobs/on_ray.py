@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -12,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import ClusterError, OrchestratorError
 from orchestrator.jobs.desk import Desk, start_driver
 from orchestrator.ray_shell import NAMESPACE
 
 _log = logging.getLogger(__name__)
 DESK = "isthmus-jobs"
 TEND_S = 0.5
+END_S = 30.0
 
 
 class DeskActor:
@@ -89,7 +92,30 @@ def end_desk() -> None:
     """End the cluster's desk with all that it drives, if there is one."""
     try:
         actor = ray.get_actor(DESK, NAMESPACE)
+        ray.get(actor.end.remote(), timeout=END_S)
     except ValueError:
         return
-    ray.get(actor.end.remote())
+    except RayError as error:  # it is gone, or hangs
+        _log.warning("jobs may be left running: %s", " ".join(str(error).split())[:200])
     ray.kill(actor)
+
+
+def renew_desk(settings: Mapping[str, Any]) -> None:
+    """Have a desk of the code installed now take over, where there is one; drivers go on as they are. ClusterError."""
+    if not _is_there():
+        return
+    ray.kill(ray.get_actor(DESK, NAMESPACE))
+    until_s = time.monotonic() + END_S
+    while _is_there():
+        if time.monotonic() > until_s:
+            raise ClusterError(f"the jobs' desk does not end within {END_S:g} s")
+        time.sleep(0.05)
+    desk(settings)
+
+
+def _is_there() -> bool:
+    try:
+        ray.get_actor(DESK, NAMESPACE)
+    except ValueError:
+        return False
+    return True

@@ -97,3 +97,22 @@ def test_a_deployment_that_fails_leaves_the_cluster_and_what_runs_alone(terminal
     assert refused.returncode == 1
     assert refused.stderr.startswith("isthmus: tight: no plan fits: memory: ")
     assert terminal.json("status")["deployments"]["classify"]["state"] == "running"
+
+
+def test_a_job_is_submitted_told_of_and_deleted(terminal: Terminal) -> None:
+    data, out = terminal.input(x=np.zeros((3, 8), np.float32)), terminal.folder / "answers.jsonl"
+    words = ("jobs", "submit", data, "--deployment", "classify", "--output", out, "--name", "three")
+    ended = terminal.json(*words, "--wait")
+    assert (ended["state"], ended["done"], ended["failures"]) == ("SUCCEEDED", 3, [])
+    assert [json.loads(line)["outputs"]["y"] for line in out.read_text().splitlines()] == [[[0.0] * 4]] * 3
+    assert [job["name"] for job in terminal.json("jobs", "list")] == ["three"]
+    assert "three SUCCEEDED" in terminal.type("jobs", "list").stdout.replace("  ", " ")
+    assert "job three: SUCCEEDED, 3 of 3 items" in terminal.type("jobs", "status", "three").stdout
+    assert "job three: SUCCEEDED 3 items" in terminal.type("jobs", "logs", "three").stdout
+    again = terminal.type(*words)
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert "answers.jsonl exists; give another output" in again.stderr
+    stopped = terminal.type("jobs", "stop", "three")
+    assert stopped.stderr == "isthmus: job 'three' has SUCCEEDED already; there is nothing to stop\n"
+    assert terminal.json("jobs", "delete", "three") == {"deleted": "three"}
+    assert terminal.type("jobs", "status", "three").stderr == "isthmus: no job 'three'; there are none\n"

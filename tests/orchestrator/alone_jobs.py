@@ -17,12 +17,13 @@ from nodes.backend import Array
 from orchestrator.client import Client
 from orchestrator.errors import UnknownDeployment
 from orchestrator.jobs.errors import JobError
+from orchestrator.jobs.on_ray import renew_desk
 from orchestrator.jobs.terms import JobStatus
 from orchestrator.model_file import prepare
 from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.load import load
 from partitioner.profile import EngineKey, EngineProfile, Profile
-from tests.eventually import eventually
+from tests.eventually import eventually, processes_naming
 from tests.nodes.onnx_models import FLOAT, UINT8, info, model_of, node, random_weight, weight
 from tests.orchestrator.small_site import site
 
@@ -218,3 +219,25 @@ def test_a_script_that_dies_with_its_driver_has_failed_and_does_not_run_twice(he
     )
     assert not Path(f"/proc/{said.split()[1]}").exists()
     assert jobs.logs(name).count("pid") == 1
+
+
+def test_a_desk_that_was_renewed_leaves_drivers_at_work(here: Site, tmp_path: Path) -> None:
+    pictures(tmp_path / "data", 60)
+    name = here.client.jobs.submit(tmp_path / "data", tmp_path / "out.npz", deployment="sort", in_flight=1)
+    driver = seen(here.client, name, 5).driver_pid
+    renew_desk(here.client.facts)
+    assert here.client.jobs.status(name).driver_pid == driver
+    status = here.client.jobs.wait(name, timeout_s=60)
+    assert (status.state, status.restarts) == ("SUCCEEDED", 0)
+
+
+def test_a_cluster_that_ends_takes_its_drivers_and_scripts_along(here: Site, tmp_path: Path) -> None:
+    cluster, script = here.client._own, tmp_path / "script.py"
+    assert cluster is not None
+    script.write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)\n")
+    name = here.client.jobs.submit_script(script, folder=tmp_path)
+    eventually(lambda: "begun" in here.client.jobs.logs(name), what="the script has begun", within_s=60)
+    assert processes_naming(str(script))
+    here.client.close()
+    eventually(lambda: not processes_naming(cluster.folder), what="no driver is left")
+    eventually(lambda: not processes_naming(str(script)), what="no script is left")
