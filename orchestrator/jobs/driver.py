@@ -6,6 +6,7 @@ not forget is in the ledger, so it may die at any instant. The desk (desk.py) st
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", required=True)
     parser.add_argument("--emulated", action="store_true")
     given = parser.parse_args(arguments)
+    # Ray takes a process whose parent is init for one whose raylet died, and ends it as it lets go of a lost head,
+    # unless it is told which process to look at: itself.
+    os.environ["RAY_RAYLET_PID"] = str(os.getpid())
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr)
     until_s = time.monotonic() + LOCK_S
     while time.monotonic() < until_s:

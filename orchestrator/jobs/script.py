@@ -94,7 +94,8 @@ def _follow(ledger: Ledger, terms: JobTerms, client: Any, name: str) -> str:
 
 def _run_here(ledger: Ledger, terms: JobTerms, cluster: Cluster) -> str:
     ledger.note("script", terms.script)
-    environ = os.environ | {"RAY_ADDRESS": cluster.address, "ISTHMUS_JOB": terms.name, "PYTHONUNBUFFERED": "1"}
+    inherited = {key: value for key, value in os.environ.items() if key != "RAY_RAYLET_PID"}  # driver.py's own
+    environ = inherited | {"RAY_ADDRESS": cluster.address, "ISTHMUS_JOB": terms.name, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-c", _TIED, sys.executable, terms.script, *terms.arguments]
     if not Path(terms.folder).is_dir():
         raise JobError(f"{terms.folder}: no such folder to run {terms.script} in")

@@ -4,64 +4,19 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import yaml
-from PIL import Image
 
-from nodes.backend import Array
-from orchestrator.client import Client
 from orchestrator.errors import UnknownDeployment
 from orchestrator.jobs.errors import JobError
 from orchestrator.jobs.on_ray import renew_desk
-from orchestrator.jobs.terms import JobStatus
-from orchestrator.model_file import prepare
-from orchestrator.spec import DeploymentSpec, InputSpec
-from partitioner.load import load
-from partitioner.profile import EngineKey, EngineProfile, Profile
 from tests.eventually import eventually, processes_naming
-from tests.nodes.onnx_models import FLOAT, UINT8, info, model_of, node, random_weight, weight
-from tests.orchestrator.small_site import site
+from tests.orchestrator.sorting import Site, pictures, seen, sorted_as, sorting
 
 pytestmark = pytest.mark.slow
-SIDE, WIDE, CLASSES = 16, 16 * 16 * 3, 8
-
-
-def sorter(folder: Path) -> Path:
-    """uint8 frame [16, 16, 3] → y [1, 8]: operators `float`, `row`, `sort`."""
-    nodes = [
-        node("Cast", ["frame"], ["floats"], "float", to=FLOAT),
-        node("Reshape", ["floats", "wide"], ["row"], "row"),
-        node("MatMul", ["row", "w"], ["y"], "sort"),
-    ]
-    weights = [weight("wide", [1, WIDE], np.int64), random_weight("w", WIDE, CLASSES)]
-    model = model_of(nodes, [info("frame", SIDE, SIDE, 3, dtype=UINT8)], [info("y", 1, CLASSES)], weights)
-    onnx.save(model, folder / "sorter.onnx")
-    return folder / "sorter.onnx"
-
-
-def sorted_as(frame: Array) -> Array:
-    matrix = (np.random.default_rng(0).normal(size=(WIDE, CLASSES)) / np.sqrt(WIDE)).astype(np.float32)
-    return np.asarray(frame.reshape(1, WIDE).astype(np.float32) @ matrix)
-
-
-def pictures(folder: Path, count: int) -> dict[str, Array]:
-    folder.mkdir()
-    frames = np.random.default_rng(1).integers(0, 255, (count, SIDE, SIDE, 3), np.uint8)
-    for number, frame in enumerate(frames):
-        Image.fromarray(frame).save(folder / f"{number:04}.png")
-    return {f"{number:04}.png": frame for number, frame in enumerate(frames)}
-
-
-@dataclass(frozen=True)
-class Site:
-    client: Client
-    folder: Path
-    model: Path
 
 
 @pytest.fixture(scope="module")
@@ -69,28 +24,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("jobs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
-        path = sorter(folder)
-        inputs = (InputSpec(name="frame", at="camera"),)
-        where = site(mbps=8, slowdown=20)  # slow enough for a job to be met at work
-        spec = DeploymentSpec(name="sort", model=path, topology=where, source="camera", inputs=inputs, digest="d")
-        model = load(prepare(spec).path)
-        times = dict.fromkeys((operator.name for operator in model.graph.operators), 1e-4) | {"sort": 2e-2}
-        engine = EngineKey(node_class="here", backend="onnxruntime")
-        with Client() as client:
-            profile = Profile(model=model.sha256, engines={engine: EngineProfile(operator_s=times)}, message_s=1e-4)
-            client.deploy(spec, profile=profile)
-            yield Site(client, folder, path)
-
-
-def seen(client: Client, name: str, done: int) -> JobStatus:
-    """The job at work, once so many items are done."""
-    status = eventually(
-        lambda: found if (found := client.jobs.status(name)).done >= done and found.driver_pid else None,
-        what=f"{done} items are done by a driver that lives",
-        within_s=90,
-    )
-    assert status.state == "RUNNING", status
-    return status
+        with sorting(folder) as found:
+            yield found
 
 
 def test_a_job_whose_worker_controller_and_driver_are_killed_has_every_result_once(here: Site, tmp_path: Path) -> None:
@@ -222,13 +157,13 @@ def test_a_script_that_dies_with_its_driver_has_failed_and_does_not_run_twice(he
 
 
 def test_a_desk_that_was_renewed_leaves_drivers_at_work(here: Site, tmp_path: Path) -> None:
-    pictures(tmp_path / "data", 60)
+    pictures(tmp_path / "data", 1000)
     name = here.client.jobs.submit(tmp_path / "data", tmp_path / "out.npz", deployment="sort", in_flight=1)
     driver = seen(here.client, name, 5).driver_pid
     renew_desk(here.client.facts)
-    assert here.client.jobs.status(name).driver_pid == driver
-    status = here.client.jobs.wait(name, timeout_s=60)
-    assert (status.state, status.restarts) == ("SUCCEEDED", 0)
+    status = seen(here.client, name, 6)
+    assert (status.driver_pid, status.restarts) == (driver, 0)
+    assert here.client.jobs.stop(name).state == "STOPPED"
 
 
 def test_a_cluster_that_ends_takes_its_drivers_and_scripts_along(here: Site, tmp_path: Path) -> None:
