@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,7 @@ def _folder(ledger: Ledger, part: Path) -> None:
     _to_disk(part / "failed.jsonl")
 
 
-WRITERS: Mapping[str, Callable[[Ledger, Path], None]] = {
+WRITERS: dict[str, Callable[[Ledger, Path], None]] = {
     ".npz": _npz,
     ".jsonl": _jsonl,
     ".parquet": _parquet,

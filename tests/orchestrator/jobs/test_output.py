@@ -12,7 +12,7 @@ from pyarrow.parquet import read_table
 
 from orchestrator.jobs.errors import JobError
 from orchestrator.jobs.ledger import End, Ledger
-from orchestrator.jobs.output import check_output, discard, publish
+from orchestrator.jobs.output import WRITERS, check_output, discard, publish
 from orchestrator.jobs.packing import packed
 from tests.orchestrator.jobs.ledgers import answered, begun
 
@@ -139,3 +139,19 @@ def test_an_output_that_cannot_be_is_refused_in_a_line(tmp_path: Path) -> None:
             check_output(path)
     check_output(tmp_path / "out.npz")
     assert not (tmp_path / "out.npz").exists()
+
+
+def test_what_appears_while_it_is_made_is_not_written_over(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, real = tmp_path / "out.npz", WRITERS[".npz"]
+
+    def meanwhile(made: Ledger, part: Path) -> None:
+        real(made, part)
+        out.write_text("mine")
+
+    monkeypatch.setitem(WRITERS, ".npz", meanwhile)
+    with pytest.raises(JobError, match=r"out\.npz cannot be written: File exists"):
+        publish(ledger, out, "sort")
+    assert out.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job", "out.npz"]
