@@ -105,7 +105,7 @@ def survived(folder: Path, count: int) -> list[Figure]:
         figure(f"results of {count} photographs", len(set(items)), "results", count, "higher"),
         figure("results that are there twice", len(items) - len(set(items)), "results", 0),
         figure("items that failed", status.failed, "items", 0),
-        figure("results unlike the whole model's", unlike(folder, items, logits), "results", 0),
+        figure("unlike the whole model's, of every tenth result", unlike(folder, items, logits), "results", 0),
         figure("drivers that took over", status.restarts, "drivers", 1),
         *(figure(f"{what} killed: until the next results", wait_s, "s") for what, wait_s in waits),
         figure("the job, in all", took_s, "s"),
