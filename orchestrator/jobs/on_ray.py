@@ -102,18 +102,19 @@ def end_desk() -> None:
 
 def renew_desk(settings: Mapping[str, Any]) -> None:
     """Have a desk of the code installed now take over, where there is one; drivers go on as they are. ClusterError."""
-    if not _is_there():
+    if not is_there():
         return
     ray.kill(ray.get_actor(DESK, NAMESPACE))
     until_s = time.monotonic() + END_S
-    while _is_there():
+    while is_there():
         if time.monotonic() > until_s:
             raise ClusterError(f"the jobs' desk does not end within {END_S:g} s")
         time.sleep(0.05)
     desk(settings)
 
 
-def _is_there() -> bool:
+def is_there() -> bool:
+    """Whether the cluster has a desk."""
     try:
         ray.get_actor(DESK, NAMESPACE)
     except ValueError:

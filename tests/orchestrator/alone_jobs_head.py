@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator import local_cluster
 from orchestrator.jobs.desk import Desk
+from orchestrator.jobs.on_ray import is_there
 from tests.eventually import eventually
 from tests.orchestrator.alone_recovery import answers_again, revived
 from tests.orchestrator.sorting import pictures, seen, sorted_as, sorting
@@ -39,6 +40,7 @@ def test_a_job_outlives_ray_s_head_and_is_looked_after_by_the_next_one(
         head = revived(cluster)
         try:
             eventually(lambda: answers_again(client), what="a new controller answers", within_s=90)
+            eventually(is_there, what="the driver has seen to it that there is a desk", within_s=60)
             assert looker.status(name).driver_pid == driver is not None
             os.kill(driver, signal.SIGKILL)
             again = eventually(lambda: looker.status(name).restarts, what="another driver took over", within_s=90)
