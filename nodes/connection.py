@@ -22,6 +22,8 @@ from nodes.parts import MAX_MESSAGE_BYTES, Assembler, split
 WINDOW_BYTES = 64 << 20  # tensor bytes a peer may send before it hears that some were used
 OUTBOX_BYTES = 64 << 20
 OUTBOX_FRAMES = 1024
+MOST_FRAMES = 16 * OUTBOX_FRAMES  # that wait for a peer which goes on sending and does not read
+SAID_CHARACTERS = 500  # of what was wrong with a frame, which may be as long as a header
 ACK_DELAY_S = 0.005  # time for an answer to carry the acknowledgement along
 HEADER_BYTES = 200  # typical; what an emulated link charges for a frame beside its tensors
 _EXPRESS = frozenset((Kind.ACK, Kind.CREDIT, Kind.CANCEL, Kind.PING))
@@ -235,6 +237,8 @@ class Connection:
         try:
             while (data := await self._wire.read()) is not None:
                 self._receive(data)
+                if max(self._queued_frames, len(self._acks)) > MOST_FRAMES:
+                    raise StreamClosed(f"{self.peer_node or 'the peer'} sends on and reads nothing")
         except StreamClosed as error:
             reason = str(error)
         finally:
@@ -262,6 +266,7 @@ class Connection:
             if not answer.done():
                 answer.set_exception(StreamClosed(reason))
         self._outbox.clear()
+        self._express.clear()
         self._tell_roomy()
         self._on_closed(self, reason)
 
@@ -446,7 +451,7 @@ class Connection:
         """Tell the peer what was wrong with its frame, under the request's name where it could be read."""
         about = header or Header()
         self._credit_bytes += about.part.nbytes if about.part else nbytes  # a sender never waits for what was dropped
-        fault = Fault("MalformedFrame", str(error), True)
+        fault = Fault("MalformedFrame", str(error)[:SAID_CHARACTERS], True)
         answer = Header(
             kind=Kind.ERROR,
             deployment=about.deployment,

@@ -12,6 +12,7 @@ dataclass of this size takes five times as long (5 µs), and msgpack packs tuple
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
+from math import isfinite, isnan
 from typing import Any, NamedTuple
 
 import msgpack
@@ -25,6 +26,8 @@ ALIGNMENT = 16
 LENGTH = struct.Struct("<I")
 MAX_FORMS = 256  # remembered, so that headers alike are neither packed nor checked field by field again
 MAX_FORM_BYTES = 4096
+MAX_NAME = 1024  # characters of a name: workers remember requests by theirs, and put them into what they tell
+MAX_DIMENSIONS = 64  # as many as numpy has
 
 _FILLER = "_"
 _FILLED = tuple(bytes((short,)) + bytes(short) for short in range(ALIGNMENT))  # the end of a bin8: length, zeros
@@ -226,7 +229,9 @@ def _with_differing(common: Header, packed: bytes) -> Header | None:
         request, budget_s, number, acks, credit_bytes, _ = map(fields.__getitem__, _DIFFERING)
         if (
             type(request) is not str
+            or len(request) > MAX_NAME
             or type(budget_s) not in _BUDGET_TYPES
+            or (budget_s is not None and isnan(budget_s))  # no deadline could be compared with it
             or type(number) is not int
             or type(acks) is not tuple
             or type(credit_bytes) is not int
@@ -234,8 +239,8 @@ def _with_differing(common: Header, packed: bytes) -> Header | None:
         ):
             return None
         if acks:
-            acks = tuple([(int(acknowledged), float(held_s)) for acknowledged, held_s in acks])
-    except (LookupError, TypeError, ValueError, msgpack.UnpackException):
+            acks = _acks(acks)
+    except (LookupError, TypeError, ValueError, OverflowError, msgpack.UnpackException):
         return None
     about = (*common[:_REQUEST], request, *common[_REQUEST + 1 : _BUDGET], budget_s, *common[_BUDGET + 1 : _NUMBER])
     return _new(Header, (*about, number, acks, credit_bytes, common.version))
@@ -257,12 +262,15 @@ def _unpack_whole(packed: bytes) -> Header:
     kind = _KINDS.get(values[0])
     if kind is None or min(map(values.__getitem__, _COUNTS)) < 0:
         raise MalformedFrame(f"kind {values[0]!r} is unknown, or a count is below 0, in {values[:8]}")
+    budget_s = values[_BUDGET]
+    if max(map(len, map(values.__getitem__, _NAMES))) > MAX_NAME or (budget_s is not None and isnan(budget_s)):
+        raise MalformedFrame(f"a name is longer than {MAX_NAME} characters, or 'b' (budget_s) is NaN")
     values[0] = kind
     try:
         for place, read in _INNER:
             if values[place] is not None:
                 values[place] = read(values[place])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise MalformedFrame(f"request {fields.get('r')!r}: {error}") from None
     return _new(Header, values)
 
@@ -283,6 +291,11 @@ def _tensors(given: tuple[Any, ...]) -> tuple[TensorMeta, ...]:
     for meta in metas:
         if tuple(map(type, meta)) != _TENSOR_TYPES or meta.nbytes < 0:
             raise TypeError(f"tensor {str(meta.name)[:40]!r} is not [name, dtype, shape, codec, scales, nbytes]")
+        shape = meta.shape
+        if len(shape) > MAX_DIMENSIONS or any(type(extent) is not int or extent < 0 for extent in shape):
+            raise ValueError(f"tensor {meta.name[:40]!r}: the shape {str(shape)[:80]} is none")
+        if max(len(meta.name), len(meta.dtype), len(meta.codec)) > MAX_NAME:
+            raise ValueError(f"tensor {meta.name[:40]!r}: a name is longer than {MAX_NAME} characters")
     return metas
 
 
@@ -313,7 +326,10 @@ def _way(given: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def _acks(given: tuple[Any, ...]) -> tuple[tuple[int, float], ...]:
-    return tuple((int(number), float(held_s)) for number, held_s in given)
+    acks = tuple([(int(number), float(held_s)) for number, held_s in given])
+    if not all(isfinite(held_s) for _, held_s in acks):
+        raise ValueError("an acknowledgement was held for no number of seconds")
+    return acks
 
 
 _TIMES_END = HopTiming._fields.index("code")
@@ -351,6 +367,7 @@ _MAP_OF_DIFFERING = bytes((_FIXMAP + len(_DIFFERING),))
 _FIRST_DIFFERING = bytes(_PACKER.pack(_DIFFERING[0]))
 _new = tuple.__new__  # a named tuple from values, without its keyword handling
 _REQUEST, _BUDGET, _TENSORS, _NUMBER = map(Header._fields.index, ("request", "budget_s", "tensors", "number"))
+_NAMES = tuple(map(Header._fields.index, ("deployment", "stage", "request", "sequence", "trace", "origin")))
 _COUNTS = tuple(map(Header._fields.index, ("epoch", "attempt", "position", "priority", "credit_bytes")))
 _READERS = {"way": _way, "tensors": _tensors, "timings": _timings, "fault": _fault, "part": _part, "acks": _acks}
 _INNER: tuple[tuple[int, Callable[[Any], Any]], ...] = tuple(

@@ -108,9 +108,9 @@ class LinkEstimator:
         """The peer held message `number` for `held_s` before answering; the round trip, None if never sent."""
         parted = number in self._parts
         sent = self._forget(number)
-        if sent is None or held_s < 0:
-            return None
         through_s = now_s - held_s
+        if sent is None or held_s < 0 or through_s < sent.sent_s:  # not held so long
+            return None
         self._heard_s = now_s
         if sent.message:
             self._parts_told = True

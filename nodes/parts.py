@@ -59,14 +59,16 @@ class _Open:
     """A message whose parts are still coming."""
 
     part: PartOf
-    data: bytearray
-    filled: int = 0
+    data: bytearray = field(default_factory=bytearray)  # grows as parts come: a promise alone takes no memory
     next_index: int = 0
 
 
 @dataclass(slots=True)
 class Assembler:
-    """Joins the parts of one stream's messages; parts of one message come in order, messages may interleave."""
+    """Joins the parts of one stream's messages; parts of one message come in order, messages may interleave.
+
+    All that is held at once is no more than one message may have.
+    """
 
     max_message_bytes: int = MAX_MESSAGE_BYTES
     max_open_messages: int = MAX_OPEN_MESSAGES
@@ -99,12 +101,16 @@ class Assembler:
                 f"message {part.message}: part {part.place} of {part.parts} ({part.nbytes} bytes) after "
                 f"{held.next_index} parts of {held.part.parts} ({held.part.nbytes} bytes)"
             )
-        end = held.filled + frame.nbytes
+        end = len(held.data) + frame.nbytes
         if end > part.nbytes:
             raise MalformedFrame(f"message {part.message}: parts hold {end} bytes, promised were {part.nbytes}")
+        if sum(len(each.data) for each in self._open.values()) + frame.nbytes > self.max_message_bytes:
+            raise MalformedFrame(
+                f"message {part.message}: {len(self._open)} messages in parts hold more than "
+                f"{self.max_message_bytes} bytes together"
+            )
         for data in frame.buffers:
-            held.data[held.filled : held.filled + len(data)] = data
-            held.filled += len(data)
+            held.data += data
         held.next_index = part.place + 1
         if held.next_index < part.parts:
             return None
@@ -122,6 +128,6 @@ class Assembler:
             )
         if len(self._open) >= self.max_open_messages:
             raise MalformedFrame(f"{len(self._open)} messages are open in parts already; the limit is that")
-        held = _Open(part, bytearray(part.nbytes))
+        held = _Open(part)
         self._open[part.message] = held
         return held

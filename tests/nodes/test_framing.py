@@ -136,6 +136,14 @@ def test_this_version_and_the_one_before_are_understood(version: int) -> None:
         (raw_frame({"v": 1, "k": 1, "t": [["x", "uint8", [9], "raw", b"", -9]]}), "'x' is not"),
         (raw_frame({"v": 1, "k": 1}, b"surplus"), "its tensors end at"),
         (b"\x01\x00\x00\x00\xc1", "not msgpack"),
+        (raw_frame({"v": 1, "k": 3, "c": [[float("inf"), 0.1]]}), "infinity"),
+        (raw_frame({"v": 1, "k": 3, "c": [[1, float("nan")]]}), "no number of seconds"),
+        (raw_frame({"v": 1, "k": 2, "j": [1, 0, float("inf"), 9]}), "infinity"),
+        (raw_frame({"v": 1, "k": 1, "b": float("nan")}), "is NaN"),
+        (raw_frame({"v": 1, "k": 1, "r": "r" * 1025}), "longer than 1024"),
+        (raw_frame({"v": 1, "k": 1, "t": [["x", "uint8", ["9"], "raw", b"", 0]]}), "'x': the shape"),
+        (raw_frame({"v": 1, "k": 1, "t": [["x", "uint8", [-1], "raw", b"", 0]]}), "'x': the shape"),
+        (raw_frame({"v": 1, "k": 1, "t": [["x", "uint8" * 999, [0], "raw", b"", 0]]}), "longer than 1024"),
     ],
 )
 def test_malformed_frames_are_refused_by_name(data: bytes, fault: str) -> None:
@@ -182,6 +190,38 @@ def test_messages_in_parts_may_interleave() -> None:
     first, second = (list(split(pack(Header(request=name), arrays(), {}), i, 40)) for i, name in enumerate("ab"))
     joined = [assembler.add(part) for both in zip(first, second, strict=True) for part in both]
     assert [frame.header.request for frame in joined if frame] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("key", "value", "fault"), [("r", "r" * 1025, "longer"), ("b", float("nan"), "is NaN")])
+def test_what_differs_is_checked_though_the_rest_was_seen_before(key: str, value: object, fault: str) -> None:
+    fields = {"v": VERSION, "k": 1, "s": "seen-before", "r": "r", "b": None, "n": 1, "c": [], "g": 0, "_": b""}
+    begin = msgpack.packb({"v": VERSION, "k": 1, "s": "seen-before"})[1:]
+    differing = [msgpack.packb({name: fields[name]})[1:] for name in "rbncg_"]
+    changed = [msgpack.packb({name: (fields | {key: value})[name]})[1:] for name in "rbncg_"]
+    good, bad = (b"\xde\x00\x09" + begin + b"".join(tail) for tail in (differing, changed))
+    assert decode(len(good).to_bytes(4, "little") + good).header.number == 1
+    with pytest.raises(MalformedFrame, match=fault):
+        decode(len(bad).to_bytes(4, "little") + bad)
+
+
+def test_a_promise_of_a_large_message_takes_no_memory() -> None:
+    assembler = Assembler()
+    tracemalloc.start()
+    for message in range(60):
+        assembler.add(Frame(Header(kind=Kind.PART, part=framing.PartOf(message, 0, 9, 1 << 30)), (b"x",)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_open_messages_hold_no_more_together_than_one_may() -> None:
+    assembler = Assembler(max_message_bytes=700)
+    begun = [
+        Frame(Header(kind=Kind.PART, part=framing.PartOf(message, 0, 2, 600)), (bytes(300),)) for message in range(3)
+    ]
+    assert [assembler.add(part) for part in begun[:2]] == [None, None]
+    with pytest.raises(MalformedFrame, match="more than 700 bytes together"):
+        assembler.add(begun[2])
 
 
 def test_a_message_over_the_limit_is_refused_once_and_harms_no_other() -> None:

@@ -109,6 +109,13 @@ def test_an_acknowledgement_of_nothing_sent_is_ignored() -> None:
     assert link.estimate.samples == 0
 
 
+def test_a_message_that_was_held_for_longer_than_it_was_there_tells_nothing() -> None:
+    link = LinkEstimator()
+    link.sent(1, 10, 100.0)
+    assert link.acknowledged(1, held_s=1e300, now_s=100.1) is None
+    assert link.estimate.rtt_s is None
+
+
 def test_a_part_is_as_much_as_the_link_takes_in_a_hundredth_of_a_second() -> None:
     assert part_bytes(10e6) == 100_000
     assert [part_bytes(rate) for rate in (1e3, 1e12)] == [LEAST_PART_BYTES, MOST_PART_BYTES]

@@ -2,8 +2,10 @@
 
 import asyncio
 
+import msgpack
 import pytest
 
+from nodes import connection as nodes_connection
 from nodes import stream
 from nodes.connection import Connection, Ends
 from nodes.errors import NodesError, NotAuthorised, StreamClosed
@@ -139,3 +141,40 @@ def test_versions_more_than_one_apart_do_not_talk_and_say_who_is_to_change(their
 @pytest.mark.parametrize(("theirs", "spoken"), [(VERSION - 1, VERSION - 1), (VERSION, VERSION), (VERSION + 1, VERSION)])
 def test_neighbouring_versions_settle_on_the_lesser(theirs: int, spoken: int) -> None:
     assert check_version(str(theirs), "peer") == spoken
+
+
+def test_a_peer_that_sends_on_and_reads_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes_connection, "MOST_FRAMES", 8)
+
+    class Deaf(SlowWire):
+        """Takes one message, and has nonsense to be read without end."""
+
+        async def read(self) -> bytes | None:
+            await asyncio.sleep(0)
+            return b"nonsense"
+
+    async def scenario() -> None:
+        inbox, wire = Inbox(), Deaf()
+        await Connection(wire, Ends(peer_node="deaf"), **inbox.settings()).run()
+        assert inbox.closed == ["deaf sends on and reads nothing"]
+        assert len(wire.written) == 1
+
+    run(scenario)
+
+
+def test_what_is_said_of_a_frame_is_not_as_long_as_the_frame() -> None:
+    async def scenario() -> None:
+        made = pair()
+        made.wire.other.incoming.put_nowait(raw_kind("k" * 60_000))
+        fault = (await made.at_a.frames.get()).header.fault
+        assert fault is not None
+        assert len(fault.message) <= 500
+        await made.close()
+
+    run(scenario)
+
+
+def raw_kind(version: str) -> bytes:
+    """A frame of that version."""
+    packed = bytes(msgpack.packb({"v": version}))
+    return len(packed).to_bytes(4, "little") + packed
