@@ -176,7 +176,15 @@ class ControlService(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _health(self, _: Map) -> Map:
         stages = [
-            {"deployment": key[0], "epoch": key[1], "stage": key[2], "idle": run.idle, "draining": run.draining}
+            {
+                "deployment": key[0],
+                "epoch": key[1],
+                "stage": key[2],
+                "idle": run.idle,
+                "draining": run.draining,
+                "in_hand": run.in_hand,
+                "served": run.served,
+            }
             for key, run in self._host.stages.items()
         ]
         claimed_by = self._host.claim.controller

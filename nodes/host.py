@@ -7,6 +7,7 @@ starting and stopping the process worker.py's.
 import asyncio
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from nodes.watchdog import Patience
 StageKey = tuple[str, int, str]
 TICK_S = 0.5
 WATCH_LIMIT = 1024
+GONE_REMEMBERED = 1024
 PROBE_BYTES = 16 << 10
 LINK_NEWS_S = 1.0  # at least, from one steady word on a link to the next; a change is told at once
 
@@ -65,6 +67,7 @@ class Host:
         self._started_s = self._touched_s = time.monotonic()
         self._inbound: set[Connection] = set()
         self._routers: dict[str, Connection] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()  # routers whose streams ended; what still comes is in vain
         self._watchers: set[asyncio.Queue[dict[str, Any]]] = set()
         self._loads = StageLoads()
         self._told: dict[tuple[str, str], float] = {}  # when the newest measurement that was told was made
@@ -107,12 +110,18 @@ class Host:
         self._inbound.add(connection)
         if connection.origin:
             self._routers[connection.origin] = connection
+            self._gone.pop(connection.origin, None)
 
     def closed(self, connection: Connection, reason: str) -> None:
         """A stream that a peer dialled is over."""
         self._inbound.discard(connection)
         if self._routers.get(connection.origin) is connection:
             del self._routers[connection.origin]
+            self._gone[connection.origin] = None
+            if len(self._gone) > GONE_REMEMBERED:
+                self._gone.popitem(last=False)
+            for runner in self.stages.values():
+                runner.cancel_all_of(connection.origin)  # who comes again asks again
             self.log.write("router gone", router=connection.origin, reason=reason)
 
     def received(self, connection: Connection, frame: Frame) -> None:
@@ -130,6 +139,9 @@ class Host:
         elif header.kind is Kind.CANCEL:
             runner.cancel(header)
             connection.consumed(frame)
+        elif header.kind is Kind.TENSORS and header.origin in self._gone:
+            connection.consumed(frame)
+            self.answer(_error(header, self._unanswerable(header)), connection)
         else:
             runner.accept(frame, connection)
 
@@ -146,15 +158,17 @@ class Host:
         """To the router, over its own stream; an error may also go back by the stream the request came by."""
         router = self._routers.get(frame.header.origin)
         if router is None and frame.header.kind is not Kind.ERROR:
-            error = StreamClosed(
-                f"worker on {self.settings.node!r} has no stream from router {frame.header.origin!r} to answer over"
-            )
-            self.answer(_error(frame.header, error), via)
+            self.answer(_error(frame.header, self._unanswerable(frame.header)), via)
             return
         try:
             (router or via).post(frame)
         except StreamClosed as error:
             self.log.write(f"answer lost: {error}", level="warning", request=frame.header.request)
+
+    def _unanswerable(self, header: Header) -> StreamClosed:
+        return StreamClosed(
+            f"worker on {self.settings.node!r} has no stream from router {header.origin!r} to answer over"
+        )
 
     def forward(self, successor: Successor, frame: Frame) -> None:
         """To the next stage's worker."""

@@ -109,6 +109,7 @@ class StageRunner:
         self._tickets = itertools.count()
         self._seen: OrderedDict[Key, Connection] = OrderedDict()
         self._cancelled: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._running: tuple[int, ...] = ()  # tickets of the job that the lane began last
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._pumping = self._stalled = False
@@ -169,10 +170,20 @@ class StageRunner:
 
     def cancel(self, header: Header) -> None:
         """Forget a request, waiting or running, and tell the stage after this one."""
+        self._cancel(header, tuple(self._requests.items()))
+
+    def cancel_all_of(self, origin: str) -> None:
+        """Forget every request of a router that is gone."""
+        for ticket, request in tuple(self._requests.items()):
+            if request.frame.header.origin == origin:
+                self._cancel(request.frame.header, ((ticket, request),))
+
+    def _cancel(self, header: Header, among: Sequence[tuple[int, _Request]]) -> None:
         _remember(self._cancelled, (header.request, header.attempt), None)
-        for ticket, request in list(self._requests.items()):
+        for ticket, request in among:
             about = request.frame.header
-            if (about.request, about.attempt) == (header.request, header.attempt) and self._batcher.remove(ticket):
+            if (about.request, about.attempt) == (header.request, header.attempt) and ticket not in self._running:
+                self._batcher.remove(ticket)  # or it waits for the lane, which will find that it is gone
                 self._forget(ticket)
         if (successor := self.spec.next_on(header.way)) is not None:
             self._outlet.forward(successor, Frame(header._replace(stage=successor.stage, way=header.way[1:])))
@@ -242,7 +253,7 @@ class StageRunner:
         if self.spec.max_batch == 1:
             return 1
         shape = frame.header.tensors[0].shape if frame.header.tensors else ()
-        return max(1, shape[0]) if shape else 1
+        return min(max(1, shape[0]), self.spec.max_batch) if shape else 1  # one that is larger runs alone
 
     def _way_is_free(self) -> bool:
         """Back-pressure: nothing runs whose result would only pile up before a slow successor, or all its replicas."""
@@ -263,20 +274,22 @@ class StageRunner:
 
     def _start(self, tickets: tuple[int, ...]) -> None:
         held = [(ticket, self._requests[ticket]) for ticket in tickets]
-        frames = [request.frame for _, request in held]
         began_s = time.monotonic()
 
         def job() -> list[Worked]:
-            nonlocal began_s
+            nonlocal began_s, held
             began_s = time.monotonic()  # another job may be in the lane, and until it is through this one waits
-            return self._work(frames)
+            self._running = tickets
+            held = [(ticket, request) for ticket, request in held if ticket in self._requests]
+            return self._work([request.frame for _, request in held]) if held else []
 
         def done(results: list[Worked]) -> None:
             if self._hung is not None:
                 return  # too late: all have been told
             for (ticket, request), worked in zip(held, results, strict=True):
-                self._emit(request, worked, began_s - request.arrived_s)
-                self._forget(ticket)
+                if ticket in self._requests:  # not cancelled in the very moment in which its run began
+                    self._emit(request, worked, began_s - request.arrived_s)
+                    self._forget(ticket)
             self._observer.ran(self.spec, frames)
             self._pump()
 

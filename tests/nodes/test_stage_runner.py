@@ -260,6 +260,7 @@ def test_a_cancelled_request_is_dropped_and_the_next_stage_told() -> None:
     async def scenario(runner: StageRunner, post: Post, streams: Pair) -> None:
         for name in ("runs", "queued", "waits"):
             runner.accept(request_frame(name), streams.b)
+        await asyncio.to_thread(program.entered.wait, 5)
         for name in ("runs", "waits"):
             runner.cancel(Header(kind=Kind.CANCEL, request=name))
         program.gate.set()

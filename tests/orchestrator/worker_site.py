@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,9 +63,17 @@ class WorkerSite:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     async def load(
-        self, name: str, epoch: int, topology: Topology | None = None, batching: Batching | None = None
+        self,
+        name: str,
+        epoch: int,
+        topology: Topology | None = None,
+        batching: Batching | None = None,
+        slowed: Mapping[str, float] | None = None,
     ) -> EpochRoutes:
-        """Plan, build and load an epoch of a deployment; the routes that lead into it."""
+        """Plan, build and load an epoch of a deployment; the routes that lead into it.
+
+        `slowed`: nodes whose stages are slower by so much than the plan was made for.
+        """
         blueprint = blueprint_of(self.folder, topology or site(slowdown=2))
         await self.fleet.bring_up(blueprint.spec.topology)
         plan = blueprint.find()
@@ -76,8 +85,10 @@ class WorkerSite:
         )  # fmt: skip
         for stage in plan.stages:
             await self.fleet.give(stage.node, built[stage.name].folder, built[stage.name].spec.artifact)
-            await self.fleet.call(stage.node, "load_stage", built[stage.name].spec)
-            self.fleet.note_loaded(built[stage.name].spec)
+            planned = built[stage.name].spec
+            spec = replace(planned, slowdown=(slowed or {}).get(stage.node, planned.slowdown))
+            await self.fleet.call(stage.node, "load_stage", spec)
+            self.fleet.note_loaded(spec)
         rows, queueing = rows_taken(self.fleet, plan, name, epoch), batching or Batching()
         inputs, codecs = model_inputs(plan, blueprint.model, free_rows=rows > 1)
         shaped, paths = self.fleet.emulation()
