@@ -24,6 +24,7 @@ from orchestrator.gateway.accounts import CAME_WITH
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
 from orchestrator.gateway.limits import Gate
 from orchestrator.gateway.models import MOST_DIGITS, Model
+from orchestrator.gateway.openapi import BINARY, HEADER_LENGTH, JSON, document, operations
 from orchestrator.gateway.permits import ANYBODY, Permit, Permits
 from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.rest_body import Asked, parsed
@@ -32,10 +33,9 @@ from orchestrator.gateway.shared_memory import SharedMemory
 
 BODY_S = 30.0
 MOST_BYTES = 256 << 20
-JSON, BINARY = "application/json", "application/octet-stream"
-HEADER_LENGTH = "Inference-Header-Content-Length"
 MODEL, VERSIONED = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
-OPEN = ("/v2", "/v2/health/live", "/v2/health/ready")  # to whoever looks whether it is there
+DOCUMENT = "/v2/openapi.json"
+OPEN = ("/v2", "/v2/health/live", "/v2/health/ready", DOCUMENT)  # to whoever looks whether it is there
 Answering = Callable[[Request], Awaitable[Response]]
 
 
@@ -75,9 +75,14 @@ class Rest:
     ) -> None:
         self._serving, self._repository, self._memory, self._most_bytes = serving, repository, memory, most_bytes
         self._permits, self._gate = permits, gate or Gate()
+        self._document = b""
 
     def app(self) -> Starlette:
         """What an ASGI server runs."""
+        return Starlette(routes=self.routes(), exception_handlers={HTTPException: _no_such, Exception: _broken})
+
+    def routes(self) -> list[Route]:
+        """All paths; the document among them tells of each."""
         of_models: dict[str, tuple[str, Answering]] = {
             "": ("GET", self._metadata),
             "/ready": ("GET", self._ready),
@@ -86,6 +91,7 @@ class Rest:
             "/infer": ("POST", self._infer),
         }
         others: list[tuple[str, str, Answering]] = [
+            ("GET", DOCUMENT, self._openapi),
             ("GET", "/v2", self._server),
             ("GET", "/v2/health/live", self._live),
             ("GET", "/v2/health/ready", self._all_ready),
@@ -107,7 +113,8 @@ class Rest:
         routes = [self._route(method, path, answer) for method, path, answer in others]
         for path in (MODEL, VERSIONED):
             routes += [self._route(method, path + tail, answer) for tail, (method, answer) in of_models.items()]
-        return Starlette(routes=routes, exception_handlers={HTTPException: _no_such, Exception: _broken})
+        self._document = to_json(document(routes, operations(IndexBody, LoadBody, RegionBody)))
+        return routes
 
     def _route(self, method: str, path: str, answer: Answering) -> Route:
         async def told(request: Request) -> Response:
@@ -126,7 +133,7 @@ class Rest:
             except Exception as error:
                 return _refused(refusal_of(error))
 
-        return Route(path, told, methods=[method])
+        return Route(path, told, methods=[method], name=answer.__name__.removeprefix("_"))
 
     async def _counting(self, answer: Answering, request: Request) -> Response:
         """Its answer, with room for as much as its body turns out to take."""
@@ -142,6 +149,9 @@ class Rest:
 
     def _model(self, request: Request) -> Model:
         return self._serving.model(*_which(request), _permit(request))
+
+    async def _openapi(self, _request: Request) -> Response:
+        return Response(self._document, media_type=JSON)
 
     async def _server(self, _request: Request) -> Response:
         return _json(describing.server())
@@ -245,6 +255,9 @@ class Rest:
 
     async def _received(self, request: Request) -> bytes:
         parts, nbytes = list[bytes](), 0
+        told = request.headers.get("content-length", "0")
+        if told.isdecimal() and int(told[:MOST_DIGITS]) > self._most_bytes:
+            raise _too_long(self._most_bytes, f"{int(told[:MOST_DIGITS]):,} bytes are")
         async for part in request.stream():
             if not part:
                 continue
@@ -308,8 +321,8 @@ def _unpacked(packed: bytes, encoding: str, most_bytes: int) -> bytes:
     return found
 
 
-def _too_long(most_bytes: int) -> Refused:
-    return Refused(Fault.TOO_LARGE, f"the body is longer than {most_bytes:,} bytes, which is the most here")
+def _too_long(most_bytes: int, how_long: str = "it is") -> Refused:
+    return Refused(Fault.TOO_LARGE, f"the body is too long: {how_long} more than {most_bytes:,}, the most here")
 
 
 def _packing(accepted: str, *, is_binary: bool) -> str:

@@ -143,7 +143,11 @@ def test_failures_have_their_codes_and_unavailable_says_when_to_come_again(
 
 
 def test_a_message_beyond_the_limit_is_refused(channel: grpc.Channel) -> None:
-    assert refused(channel, "ModelInfer", asking(raw_input_contents=[bytes(1 << 20)]))[0] == "RESOURCE_EXHAUSTED"
+    long = asking(raw_input_contents=[bytes(1 << 20)])
+    code, said = refused(channel, "ModelInfer", long)
+    assert code == "RESOURCE_EXHAUSTED"
+    assert f"larger than max ({long.ByteSize()} vs. {1 << 20})" in said
+    assert refused(channel, "ModelInfer", asking(raw_input_contents=[bytes(8), bytes(8)]))[0] == "INVALID_ARGUMENT"
 
 
 def test_readiness_tells_the_truth(served: Served, channel: grpc.Channel) -> None:

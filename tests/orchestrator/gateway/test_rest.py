@@ -201,10 +201,39 @@ def test_failures_have_their_codes(served: Served, error: Exception, status: int
     assert headers.get("retry-after") == ("1" if status == 503 else None)
 
 
-def test_a_body_beyond_the_limit_is_refused_packed_or_not(served: Served) -> None:
+def test_a_body_beyond_the_limit_is_refused_packed_or_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "LINGER_S", 0.05)
     long = b" " * ((1 << 20) + 1)
-    assert infer(served, long)[0] == 413
+    status, told, _ = infer(served, long)
+    assert (status, told["error"]) == (
+        413,
+        "the body is too long: 1,048,577 bytes are more than 1,048,576, the most here",
+    )
     assert infer(served, gzip.compress(long), headers={"Content-Encoding": "gzip"})[0] == 413
+    server = served.doors._http_server
+    assert server is not None
+    eventually(lambda: not server.server_state.connections, what="the connections are gone")
+
+
+def test_a_body_in_chunks_is_read_no_further_than_the_limit(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "LINGER_S", 0.05)
+    chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    with raw(served) as connection:
+        connection.sendall(b"POST /v2/models/float32/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(17):
+            connection.sendall(chunk)
+        assert b" 413 " in connection.recv(1 << 16).splitlines()[0]
+        assert ended(connection)
+
+
+def test_a_body_that_is_told_to_be_too_long_is_refused_before_it_comes(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "LINGER_S", 0.05)
+    with raw(served) as connection:
+        connection.sendall(b"POST /v2/models/float32/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+        assert b" 413 " in connection.recv(1 << 16).splitlines()[0]
+        assert ended(connection)
 
 
 def test_nobody_works_for_a_client_that_has_gone(served: Served) -> None:
