@@ -6,7 +6,6 @@ not forget is in the ledger, so it may die at any instant. The desk (desk.py) st
 
 import argparse
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from orchestrator.jobs import lock
 from orchestrator.jobs.errors import Stopped
 from orchestrator.jobs.ledger import Ledger
 from orchestrator.jobs.terms import Cluster, JobTerms
+from orchestrator.ray_shell import outlive_parents
 
 LOCK_S = 2.0  # somebody may look at the lock at this very moment
 _log = logging.getLogger("isthmus.job")
@@ -30,9 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", required=True)
     parser.add_argument("--emulated", action="store_true")
     given = parser.parse_args(arguments)
-    # Ray takes a process whose parent is init for one whose raylet died, and ends it as it lets go of a lost head,
-    # unless it is told which process to look at: itself.
-    os.environ["RAY_RAYLET_PID"] = str(os.getpid())
+    outlive_parents()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr)
     until_s = time.monotonic() + LOCK_S
     while time.monotonic() < until_s:
