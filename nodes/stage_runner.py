@@ -290,7 +290,8 @@ class StageRunner:
                 if ticket in self._requests:  # not cancelled in the very moment in which its run began
                     self._emit(request, worked, began_s - request.arrived_s)
                     self._forget(ticket)
-            self._observer.ran(self.spec, frames)
+            if held:
+                self._observer.ran(self.spec, [request.frame for _, request in held])
             self._pump()
 
         self._lane.submit(job, done)
