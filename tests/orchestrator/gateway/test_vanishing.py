@@ -1,6 +1,6 @@
 """Clients that vanish while their requests wait: nobody works for them any more, in the gateway or in any stage.
 
-A stage's runs take tens of milliseconds here, and more than a second's worth of requests waits for them. That is what
+A stage's runs take a tenth of a second here, and seconds' worth of requests waits for them. That is what
 cancelling is held against; how soon it comes is measured by benchmarks/cancel.py.
 """
 
@@ -28,7 +28,7 @@ from tests.orchestrator.small_site import WIDE, site
 from tests.orchestrator.worker_site import WorkerSite
 
 pytestmark = pytest.mark.slow
-MANY, SLOWDOWN = 40, 400.0
+MANY, SLOWDOWN = 40, 1500.0
 X = np.ones((1, WIDE), np.float32)
 STAGES = ("camera", "cloud")  # the first and the second
 Vanish = Callable[[], None]
@@ -153,7 +153,7 @@ def test_nobody_works_for_a_client_that_vanished(front: Front, begin: Begin, slo
     eventually(lambda: not any(front.stage(name, node)["in_hand"] for node in STAGES), what="all gone")
     assert front.serving.gathering.waiting(name) == 0
     assert front.router.in_hand(name) == 0
-    assert front.stage(name, slow)["served"] - served <= 4  # of some forty: what ran, and ended while we looked
+    assert front.stage(name, slow)["served"] - served <= 2  # what ran, and one that ended while we looked
 
 
 def test_the_next_client_is_answered(front: Front) -> None:
