@@ -1,7 +1,6 @@
 """What a router tells of deployments and links: the plan in use, switches, where time went; and what it forgets."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,16 +111,6 @@ def test_a_plan_s_id_is_that_of_what_it_does() -> None:
     dearer = replace(plan, predicted=replace(plan.predicted, latency_s=9.0))
     assert plan_id(plan) == plan_id(dearer) != plan_id(plan_on("camera", "camera"))
     assert len(plan_id(plan)) == 12
-
-
-@pytest.fixture
-def router(workers: WorkerSite) -> Iterator[Router]:
-    async def made() -> Router:
-        return Router(on_drained=lambda _name, _epoch: None)
-
-    held = workers.do(made())
-    yield held
-    workers.do(held.close())
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -22,16 +21,6 @@ from tests.orchestrator.worker_site import WorkerSite
 pytestmark = pytest.mark.slow
 QUICK = site(mbps=8000, slowdown=1)
 SLOW = replace(QUICK, nodes=tuple(replace(node, slowdown=400.0) for node in QUICK.nodes))  # tens of ms a run
-
-
-@pytest.fixture
-def router(workers: WorkerSite) -> Iterator[Router]:
-    async def made() -> Router:
-        return Router(on_drained=lambda _name, _epoch: None)
-
-    held = workers.do(made())
-    yield held
-    workers.do(held.close())
 
 
 def some(seed: int, rows: int = 1) -> Array:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,16 +23,6 @@ from tests.orchestrator.worker_site import WorkerSite
 pytestmark = pytest.mark.slow
 X = np.linspace(-1, 1, WIDE, dtype=np.float32)[None]
 ASKED = Given(name="x", datatype="FP32", shape=X.shape, read=lambda: X)
-
-
-@pytest.fixture
-def router(workers: WorkerSite) -> Iterator[Router]:
-    async def made() -> Router:
-        return Router(on_drained=lambda _name, _epoch: None)
-
-    held = workers.do(made())
-    yield held
-    workers.do(held.close())
 
 
 async def ask(serving: Serving, name: str, version: str = "", **more: object) -> Reply:
