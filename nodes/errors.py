@@ -66,6 +66,10 @@ class UnknownEpoch(NodesError):
     """A frame for a deployment, epoch or stage that this worker doesn't hold."""
 
 
+class SequenceLost(NodesError):
+    """A step of a sequence whose state is not here as of the step before; the router brings it again."""
+
+
 class BudgetExpired(NodesError):
     """A request whose time was up before it could run."""
 

@@ -95,8 +95,8 @@ class Header(NamedTuple):
     `budget_s` is what remains of the request's time, reduced at each hop (clocks are never compared).
     `timings` is None unless the request is traced. `way` names the nodes of the stages that follow, where they have
     replicas; who doesn't know it sends to each stage's first. `priority` 1 is the highest; 0, none, is the normal one
-    (batching.py). `number`, `acks` (number, seconds held) and
-    `credit_bytes` belong to one connection: they are read here, and written by it as Carried.
+    (batching.py). `snapshot`: stages also return the state that they keep of the sequence. `number`, `acks` (number,
+    seconds held) and `credit_bytes` belong to one connection: they are read here, and written by it as Carried.
     """
 
     kind: Kind = Kind.TENSORS
@@ -117,6 +117,7 @@ class Header(NamedTuple):
     part: PartOf | None = None
     way: tuple[str, ...] = ()
     priority: int = 0
+    snapshot: bool = False
     number: int = 0
     acks: tuple[tuple[int, float], ...] = ()
     credit_bytes: int = 0
@@ -137,7 +138,7 @@ class Header(NamedTuple):
         """The header of what a stage makes of this one's frame; a sixth of what `_replace` takes."""
         kind, deployment, epoch, _, request, attempt, sequence, position, last, _, _, trace, origin, *_ = self
         about = (kind, deployment, epoch, stage, request, attempt, sequence, position, last)
-        return Header(*about, budget_s, tensors, trace, origin, timings, None, None, way, self.priority)
+        return Header(*about, budget_s, tensors, trace, origin, timings, None, None, way, self.priority, self.snapshot)
 
 
 class Carried(NamedTuple):
@@ -186,7 +187,7 @@ def _pack_common(header: Header, form: tuple[Any, ...], version: int) -> bytes:
 
 def _recurs(header: Header) -> bool:
     """Whether more headers like this are to be expected: places in a sequence, times and scales differ each time."""
-    once = header.position or header.trace or header.timings is not None or header.fault or header.part
+    once = header.sequence or header.trace or header.timings is not None or header.fault or header.part
     return not once and not any(meta.scales for meta in header.tensors)
 
 
@@ -356,6 +357,7 @@ _FIELDS: Mapping[str, tuple[str, tuple[type, ...]]] = {  # in the order of Heade
     "j": ("part", (tuple, _NONE)),
     "w": ("way", (tuple,)),
     "y": ("priority", (int,)),
+    "z": ("snapshot", (bool,)),
     "n": ("number", (int,)),
     "c": ("acks", (tuple,)),
     "g": ("credit_bytes", (int,)),

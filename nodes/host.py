@@ -30,6 +30,7 @@ from nodes.stage_work import Runs, fault_of
 from nodes.store import Store
 from nodes.watchdog import Patience
 
+NO_FAULT_OF_THE_STAGE = ("BudgetExpired", "Overloaded", "BadOutput", "SequenceLost")  # the router mends these
 StageKey = tuple[str, int, str]
 TICK_S = 0.5
 WATCH_LIMIT = 1024
@@ -223,7 +224,7 @@ class Host:
         if header.trace:
             about["trace"] = header.trace
         self.log.write(fault.message, level="error", **about)
-        if not fault.caller_fault and fault.kind not in ("BudgetExpired", "Overloaded", "BadOutput"):
+        if not fault.caller_fault and fault.kind not in NO_FAULT_OF_THE_STAGE:
             self.tell({"event": "stage_failed", "message": fault.message, **about})
 
     def tell(self, event: Mapping[str, Any]) -> None:
@@ -261,6 +262,8 @@ class Host:
             connections = [*self._inbound, *self.peers.connections()]
             now_s = time.monotonic()
             self.metrics.links.count(connections, now_s)
+            for runner in self.stages.values():
+                runner.forget_idle(now_s)
             for told in self._loads.news(self.stages.values(), now_s):
                 self.tell(told)
             for connection in connections:

@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 from nodes.batching import NORMAL, Batcher, BatchRules, Refuse, Run
@@ -19,8 +20,9 @@ from nodes.connection import Connection
 from nodes.errors import BudgetExpired, NodesError, Overloaded, StageHung
 from nodes.framing import Frame, Header, HopTiming, Kind
 from nodes.lane import Lane
+from nodes.sequences import Sequences
 from nodes.stage_spec import StageSpec, Successor
-from nodes.stage_work import Runs, Worked, fault_of, work
+from nodes.stage_work import Runs, Worked, fault_of, rows_of, work
 from nodes.watchdog import Patience, Watchdog, end_process
 
 REMEMBERED = 8192
@@ -93,6 +95,7 @@ class StageRunner:
         self.draining = False
         self.served, self.busy_s = 0, 0.0  # requests run, well or not, and what that took; batches counted once
         self._unbounded = frozenset(unbounded)
+        self._sequences = Sequences(spec, program.inputs) if spec.state or spec.kept else None
         self._hung: StageHung | None = None
         self._outlet, self._observer = outlet, observer
         self._batcher = Batcher(
@@ -161,7 +164,7 @@ class StageRunner:
             deadline_s=request.deadline_s,
             group=group,
             priority=header.priority or NORMAL,
-            rows=self._rows(request.frame),
+            rows=min(rows_of(request.frame), self.spec.max_batch),  # one that is larger runs alone
         )
         if refused:
             self._refuse(refused)
@@ -191,6 +194,11 @@ class StageRunner:
     def came_by(self, header: Header) -> Connection | None:
         """The stream by which a request that this stage has seen arrived."""
         return self._seen.get((header.request, header.attempt, header.sequence, header.position))
+
+    def forget_idle(self, now_s: float) -> None:
+        """Let go of sequences that have been silent for too long."""
+        if self._sequences is not None:
+            self._sequences.forget_idle(now_s)
 
     @property
     def in_hand(self) -> int:
@@ -249,12 +257,6 @@ class StageRunner:
         """Whether the lane takes a further batch: one that isn't full is better joined while another runs."""
         return self._lane.pending < (AHEAD if self._batcher.rows >= self.spec.max_batch else 1)
 
-    def _rows(self, frame: Frame) -> int:
-        if self.spec.max_batch == 1:
-            return 1
-        shape = frame.header.tensors[0].shape if frame.header.tensors else ()
-        return min(max(1, shape[0]), self.spec.max_batch) if shape else 1  # one that is larger runs alone
-
     def _way_is_free(self) -> bool:
         """Back-pressure: nothing runs whose result would only pile up before a slow successor, or all its replicas."""
         following = self.spec.following
@@ -299,7 +301,8 @@ class StageRunner:
     def _work(self, frames: Sequence[Frame]) -> list[Worked]:
         started_s = time.monotonic()
         try:
-            return self._watchdog.watched(lambda: work(self.spec, self.program, frames, self._unbounded))
+            run = partial(work, self.spec, self.program, frames, self._unbounded, self._sequences)
+            return self._watchdog.watched(run)
         finally:
             took_s = time.monotonic() - started_s
             self.served, self.busy_s = self.served + len(frames), self.busy_s + took_s
@@ -332,7 +335,7 @@ class StageRunner:
         if timings is not None:
             spent_s = (queue_s, worked.decode_s, worked.compute_s, worked.encode_s)
             timings = (*timings, HopTiming(spec.stage, *spent_s, code_version()))
-        if spec.returns:
+        if worked.returns:
             metas, buffers = zip(*worked.returns, strict=True)
             self._outlet.answer(Frame(header.passed_on(spec.stage, budget_s, metas, timings), buffers), request.via)
         successor = spec.next_on(header.way)

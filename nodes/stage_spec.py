@@ -8,6 +8,8 @@ from nodes.backend import Option
 from nodes.codec import CODECS
 from nodes.errors import NodesError
 
+_TUPLES = ("sends", "returns", "unbounded", "preferred", "kept", "carries")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Successor:
@@ -27,7 +29,10 @@ class StageSpec:
     model outputs that go straight back to the router. `codecs` names the codec of each output that is encoded
     here (raw if absent). `options` are the engine's own. `slowdown` multiplies the stage's busy time by sleeping;
     one-machine use only. Up to `max_batch` rows share a run, as batching.py says. `unbounded` outputs may hold NaN and
-    infinities; a run is planned to take `expected_s`.
+    infinities; a run is planned to take `expected_s`. `state` maps outputs to the inputs that they are one step later;
+    they, and the inputs in `kept`, are held for each sequence (sequences.py), for `most_sequences` and
+    `sequence_bytes` at the most, and forgotten after `idle_s` of silence. `carries`: state and kept inputs of later
+    stages, passed on where a frame holds them.
     """
 
     deployment: str
@@ -51,6 +56,12 @@ class StageSpec:
     preferred: tuple[int, ...] = ()
     unbounded: tuple[str, ...] = ()
     expected_s: float | None = None
+    state: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+    carries: tuple[str, ...] = ()
+    idle_s: float = 60.0
+    most_sequences: int = 1024
+    sequence_bytes: int = 1 << 29
 
     def __post_init__(self) -> None:
         where = f"stage {self.stage!r} of {self.deployment!r}"
@@ -84,9 +95,7 @@ class StageSpec:
             if known.get("successor") is not None:
                 known["successor"] = Successor(**known["successor"])
             known["others"] = tuple(Successor(**other) for other in known.get("others", ()))
-            known |= {
-                name: tuple(known[name]) for name in ("sends", "returns", "unbounded", "preferred") if name in known
-            }
+            known |= {name: tuple(known[name]) for name in _TUPLES if name in known}
             return cls(**known)
         except TypeError as error:
             raise NodesError(f"stage spec {given.get('stage')!r} is malformed: {error}") from None

@@ -14,6 +14,7 @@ from nodes.codec import decode, encode_named
 from nodes.errors import BadInput, MalformedFrame, NodesError, RunError
 from nodes.framing import Buffer, Fault, Frame, TensorMeta
 from nodes.held import HELD
+from nodes.sequences import Sequences
 from nodes.soundness import check_outputs
 from nodes.stage_spec import StageSpec
 
@@ -46,22 +47,33 @@ class Worked(NamedTuple):
     encode_s: float = 0.0
 
 
-def work(spec: StageSpec, program: Runs, frames: Sequence[Frame], unbounded: Collection[str] = ()) -> list[Worked]:
+def work(
+    spec: StageSpec,
+    program: Runs,
+    frames: Sequence[Frame],
+    unbounded: Collection[str] = (),
+    sequences: Sequences | None = None,
+) -> list[Worked]:
     """The results of one run over `frames`, in their order; shared seconds are counted to each of them.
 
-    Outputs are checked (soundness.py); those named in `unbounded` may overflow.
+    Outputs are checked (soundness.py); those named in `unbounded` may overflow. `sequences`: what a stage with state
+    keeps between steps; it is changed only once a run has succeeded.
     """
     started_s = time.perf_counter()
     try:
-        feeds = [_feeds(spec, program, frame) for frame in frames]
+        feeds = [_feeds(spec, program, frame, sequences) for frame in frames]
         decoded_s = time.perf_counter()
         outputs = _run(program, feeds)
         for fed, made in zip(feeds, outputs, strict=True):
             check_outputs(program.outputs, made, fed, unbounded)
         computed_s = time.perf_counter()
         tensors = [_encode(spec, program, made, frame) for made, frame in zip(outputs, frames, strict=True)]
+        if sequences is not None:
+            _keep(sequences, frames, feeds, outputs)
     except Exception as error:  # whatever an engine throws must end the request, not the worker
-        return _faults(spec, program, frames, error, unbounded)
+        if len(frames) > 1:  # each its own result, where one of a batch spoiled it
+            return [work(spec, program, [frame], unbounded, sequences)[0] for frame in frames]
+        return [Worked(fault=fault_of(error))]
     encoded_s = time.perf_counter()
     decode_s, compute_s, encode_s = decoded_s - started_s, computed_s - decoded_s, encoded_s - computed_s
     if spec.slowdown > 1:
@@ -77,22 +89,36 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(kind, " ".join(text.split()), isinstance(error, BadInput | MalformedFrame))
 
 
-def _faults(
-    spec: StageSpec, program: Runs, frames: Sequence[Frame], error: Exception, unbounded: Collection[str]
-) -> list[Worked]:
-    """Each request's own result where one of a batch spoiled it; a request alone gets the fault."""
-    if len(frames) > 1:
-        return [work(spec, program, [frame], unbounded)[0] for frame in frames]
-    return [Worked(fault=fault_of(error))]
-
-
-def _feeds(spec: StageSpec, program: Runs, frame: Frame) -> dict[str, Array]:
+def _feeds(spec: StageSpec, program: Runs, frame: Frame, sequences: Sequences | None) -> dict[str, Array]:
     held = _by_name(frame)
     feeds = {tensor.name: decode(*held[tensor.name]) for tensor in program.inputs if tensor.name in held}
+    if sequences is not None:
+        header = frame.header
+        feeds |= sequences.recall(header.sequence, header.position, feeds, rows_of(frame))
     if len(feeds) < len(program.inputs):
         missing = next(tensor.name for tensor in program.inputs if tensor.name not in held)
         raise BadInput(f"stage {spec.stage!r} needs tensor {missing!r}; the frame holds {', '.join(held) or 'none'}")
     return feeds
+
+
+def _keep(
+    sequences: Sequences,
+    frames: Sequence[Frame],
+    feeds: Sequence[Mapping[str, Array]],
+    outputs: Sequence[Mapping[str, Array]],
+) -> None:
+    for frame, fed, made in zip(frames, feeds, outputs, strict=True):
+        header = frame.header
+        if header.last:
+            sequences.end(header.sequence)
+        else:
+            sequences.keep(header.sequence, header.position, fed, made, time.monotonic())
+
+
+def rows_of(frame: Frame) -> int:
+    """The rows of a request that may share a run."""
+    shape = frame.header.tensors[0].shape if frame.header.tensors else ()
+    return max(1, shape[0]) if shape else 1
 
 
 def _by_name(frame: Frame) -> dict[str, Encoded]:
@@ -119,7 +145,12 @@ def _encode(
     spec: StageSpec, program: Runs, made: Mapping[str, Array], frame: Frame
 ) -> tuple[tuple[Encoded, ...], tuple[Encoded, ...]]:
     """Tensors for the successor and for the router; each is encoded once, those passed on not at all."""
-    codecs, wanted = spec.codecs, {*spec.sends, *spec.returns}
+    sends, returns = spec.sends, spec.returns
+    if spec.carries or frame.header.snapshot:
+        came = {meta.name for meta in frame.header.tensors}
+        sends += tuple(name for name in spec.carries if name in came and name not in sends)
+        returns += tuple(name for name in spec.state if frame.header.snapshot and name not in returns)
+    codecs, wanted = spec.codecs, {*sends, *returns}
     dtypes = {tensor.name: tensor.dtype for tensor in program.outputs if tensor.dtype in HELD}
     done = {
         name: encode_named(name, array, codecs.get(name, "raw"), dtypes.get(name))
@@ -129,6 +160,6 @@ def _encode(
     if len(done) < len(wanted):
         done = _by_name(frame) | done
     try:
-        return tuple([done[name] for name in spec.sends]), tuple([done[name] for name in spec.returns])
+        return tuple([done[name] for name in sends]), tuple([done[name] for name in returns])
     except KeyError as missing:
         raise RunError(f"stage {spec.stage!r} was to pass on {missing}, which it neither makes nor received") from None
