@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -19,11 +19,13 @@ from orchestrator.batching import Batching
 from orchestrator.errors import ClusterError
 from orchestrator.replicas import crew_of
 from orchestrator.routes import Reach, entry, onward, returned
+from orchestrator.sequence_terms import SequenceTerms, Stateful
 from orchestrator.tuning.batches import rows_of
 from partitioner.errors import InvalidModel
 from partitioner.extract import extract, save_onnx
 from partitioner.load import Model
 from partitioner.plan import Plan, Stage
+from partitioner.stateful import beside
 from partitioner.topology import Node, NodeId, Topology
 
 _log = logging.getLogger(__name__)
@@ -53,11 +55,12 @@ def build(
     reaches: Mapping[NodeId, Reach],
     allow_nan: bool = False,
     batching: Batching | None = None,
+    sequence: SequenceTerms | None = None,
 ) -> dict[str, Built]:
     """Artifacts and specs of every stage, by stage name; what the store holds already is not made again.
 
     With `allow_nan` no stage minds NaN or infinities in what it makes. Stages share runs as `batching` says, where
-    engine and operators take free rows.
+    engine and operators take free rows. Those of a model with state keep it as `sequence` says.
     """
     codecs = {name: codec for c in plan.crossings for name, codec in zip(c.tensors, c.codecs, strict=True)}
     built = {}
@@ -81,11 +84,29 @@ def build(
             unbounded=stage.outputs if allow_nan else (),
             expected_s=stage.seconds,
         )
+        if sequence is not None:
+            spec = _keeping(spec, model, plan.stages[index:], sequence)
         if batching is not None:
             spec = replace(spec, max_delay_s=batching.max_delay_s, queue_limit=batching.queue_limit)
         on = {name: _built(model, stage, store, topology.node(name), spec, batching) for name in crew_of(stage)}
         built[stage.name] = replace(on.pop(stage.node), replicas=on)
     return built
+
+
+def _keeping(spec: StageSpec, model: Model, onward: Sequence[Stage], sequence: SequenceTerms) -> StageSpec:
+    """The spec of the first of these stages, with what it keeps of a sequence and what it hands on for later ones."""
+    (state, kept), *later = (beside(model, stage.operators) for stage in onward)
+    carries = dict.fromkeys(name for theirs, also in later for name in (*theirs.values(), *also))
+    return replace(
+        spec,
+        state=state,
+        kept=kept,
+        carries=tuple(carries),
+        unbounded=(*spec.unbounded, *(name for name in state if spec.unbounded)),
+        idle_s=sequence.idle_s,
+        most_sequences=sequence.most,
+        sequence_bytes=sequence.most_bytes,
+    )
 
 
 def _built(model: Model, stage: Stage, store: Store, node: Node, spec: StageSpec, batching: Batching | None) -> Built:
@@ -148,10 +169,14 @@ def stage_artifact(
 ) -> str:
     """The id of the artifact that runs these operators; it lies in the store afterwards.
 
-    InvalidModel where it should have `free_rows`, for several requests in a run, and its operators mix them.
+    What they carry on in a sequence is among its inputs and outputs, beside those given. InvalidModel where it should
+    have `free_rows`, for several requests in a run, and its operators mix them.
     """
     with tempfile.TemporaryDirectory(prefix=".building-", dir=store.root) as scratch:
         folder = Path(scratch)
+        state, kept = beside(model, operators)
+        inputs += (*state.values(), *kept)
+        outputs += tuple(made for made in state if made not in outputs)
         steps: list[Step] = []
         for number, piece in enumerate(extract(model, operators, inputs, outputs)):
             if piece.model is None and free_rows:
@@ -180,7 +205,7 @@ def tensor_specs(model: Model, names: tuple[str, ...], *, free_rows: bool = Fals
     """Name, dtype and shape of activations; a dynamic one's dimensions are free, and any's first with `free_rows`."""
     specs = []
     for name in names:
-        activation = model.graph.activations[name]
+        activation = model.whole.activations[name]
         shape: tuple[int | None, ...] = (None,) * len(activation.shape) if activation.dynamic else activation.shape
         if free_rows:
             shape = (None, *shape[1:])
@@ -192,3 +217,17 @@ def model_inputs(plan: Plan, model: Model, *, free_rows: bool = False) -> tuple[
     """What the router takes in, and the codec of each input."""
     first, inputs = entry(plan), tensor_specs(model, model.graph.inputs, free_rows=free_rows)
     return inputs, dict(zip(first.tensors, first.codecs, strict=True))
+
+
+def stateful_of(model: Model, terms: SequenceTerms | None, *, free_rows: bool = False) -> Stateful | None:
+    """What a router must know of a model's sequences; None for one without."""
+    if terms is None:
+        return None
+    given = tensor_specs(model, tuple(name for _, name in terms.state), free_rows=free_rows)
+    return Stateful(
+        state=tuple((made, spec) for (made, _), spec in zip(terms.state, given, strict=True)),
+        kept=tensor_specs(model, terms.kept, free_rows=free_rows),
+        idle_s=terms.idle_s,
+        checkpoint=terms.checkpoint,
+        most=terms.most,
+    )

@@ -22,6 +22,7 @@ from partitioner.problem import Problem, Site
 from partitioner.profile import EngineKey, Profile
 from partitioner.repricing import repriced
 from partitioner.search.answer import answer
+from partitioner.stateful import together
 from partitioner.tables import price_list
 from partitioner.topology import Link, Node, NodeId, Tier, Topology
 
@@ -119,7 +120,7 @@ def pose(
         objective=spec.objective,
         limits=spec.limits,
         pinned=dict(spec.pinned),
-        together=spec.together,
+        together=(*spec.together, *together(model)),
         forward_only=spec.forward_only,
         cost_model="additive, corrected by measured segments",
         most_replicas=spec.most_replicas if spec.objective == "throughput" else 1,
@@ -130,9 +131,13 @@ def check_names(spec: DeploymentSpec, model: Model) -> None:
     """SpecError if the spec names an input, output or operator that the model lacks, or leaves out an input."""
     graph = model.graph
     for entry in spec.inputs:
-        if entry.name not in graph.inputs:
+        if entry.name not in model.whole.inputs:
             raise SpecError(
-                f"inputs.{entry.name}: {spec.model.name} has no such input; it has {', '.join(graph.inputs)}"
+                f"inputs.{entry.name}: {spec.model.name} has no such input; it has {', '.join(model.whole.inputs)}"
+            )
+        if entry.private and entry.name not in graph.inputs:
+            raise SpecError(
+                f"inputs.{entry.name}.private: what a sequence carries on is kept at the stages; leave it out"
             )
         activation = graph.activations[entry.name]
         why = None if entry.pad is None else misfit(activation.dtype, activation.shape, *entry.pad)
@@ -147,12 +152,14 @@ def check_names(spec: DeploymentSpec, model: Model) -> None:
             raise SpecError(
                 f"{where}: {spec.model.name} has no such operator as {name}; isthmus plan --json names them"
             )
-    missing = [name for name in graph.inputs if name not in {entry.name for entry in spec.inputs}]
+    missing = [name for name in (*graph.inputs, *model.kept) if name not in {entry.name for entry in spec.inputs}]
     if missing:
         raise SpecError(
             f"inputs.{missing[0]}: is missing; say at which node {spec.model.name}'s input appears (at: NODE)"
         )
     for name, _ in spec.outputs:
+        if name in model.state:
+            raise SpecError(f"outputs.{name}: is the state that {model.state[name]} is next; a state is not given out")
         if name not in graph.outputs:
             raise SpecError(f"outputs.{name}: {spec.model.name} has no such output; it has {', '.join(graph.outputs)}")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from orchestrator.blueprint import Blueprint
 from orchestrator.errors import JournalError
+from orchestrator.model_file import read_model
 from orchestrator.plain import read_as, to_plain
 from orchestrator.profile_file import profile_from_json, profile_to_json
 from orchestrator.spec import DeploymentSpec
-from partitioner.load import load
 from partitioner.plan import Plan
 from partitioner.profile import EngineKey
 
@@ -71,10 +71,10 @@ class BlueprintFiles:
             path = only  # of an earlier isthmus, which kept the newest alone
         try:
             plain = json.loads(path.read_text())
-            model = load(Path(plain["model"]))
+            spec: DeploymentSpec = read_as(DeploymentSpec, plain["spec"])
+            model = read_model(spec, Path(plain["model"]))
         except Exception as error:
             raise JournalError(f"{path}: {type(error).__name__}: {error}; deploy {name} again") from None
-        spec: DeploymentSpec = read_as(DeploymentSpec, plain["spec"])
         engines = {node: tuple(read_as(EngineKey, key) for key in keys) for node, keys in plain["engines"].items()}
         fixed: Plan | None = None if plain["fixed"] is None else read_as(Plan, plain["fixed"])
         profile = profile_from_json(plain["profile"])

@@ -100,4 +100,5 @@ class Loader:
             reaches=reaches,
             allow_nan=blueprint.spec.allow_nan,
             batching=blueprint.spec.batching,
+            sequence=blueprint.spec.sequence,
         )

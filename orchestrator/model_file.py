@@ -16,6 +16,7 @@ from orchestrator.signing import check_trusted
 from orchestrator.spec import DeploymentSpec
 from partitioner.errors import InvalidModel
 from partitioner.load import DTYPE_OF, Model, load
+from partitioner.stateful import stateful
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +48,17 @@ def prepare(spec: DeploymentSpec) -> ReadyModel:
         declared = declared_inputs(spec.model) if given else ()
         samples = load_samples(given, declared)
         normalise(spec.model, shapes=shapes, samples=samples[0] if samples else None).save(path)
-    model = load(path)
+    model = read_model(spec, path)
     _check(spec, model)
-    return ReadyModel(path=path, inputs=tensor_specs(model, model.graph.inputs), sha256=model.sha256)
+    return ReadyModel(path=path, inputs=tensor_specs(model, model.whole.inputs), sha256=model.sha256)
+
+
+def read_model(spec: DeploymentSpec, path: Path) -> Model:
+    """The normalised model in the file as the spec has it planned: without what its sequences carry on."""
+    model = load(path)
+    if spec.sequence is None:
+        return model
+    return stateful(model, dict(spec.sequence.state), spec.sequence.kept)
 
 
 def files_of(path: Path) -> dict[str, Path]:
@@ -66,7 +75,7 @@ def _check(spec: DeploymentSpec, model: Model) -> None:
     check_names(spec, model)
     private_tensors(spec, model)
     for entry in spec.inputs:
-        has = model.graph.activations[entry.name].dtype
+        has = model.whole.activations[entry.name].dtype
         if entry.dtype not in (None, has):
             raise SpecError(f"inputs.{entry.name}.dtype: {entry.dtype}, but {spec.model.name} takes {has}; give that")
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from nodes.memory import keep_memory
 from nodes.store import Store
-from orchestrator.artifacts import build, model_inputs, tensor_specs
+from orchestrator.artifacts import build, model_inputs, stateful_of, tensor_specs
 from orchestrator.batching import Batching
 from orchestrator.fleet import Fleet
 from orchestrator.own_host import own_fleet
 from orchestrator.plan_json import plan_id
 from orchestrator.router import Router
 from orchestrator.routes import EpochRoutes
+from orchestrator.sequence_terms import SequenceTerms
 from orchestrator.waymarks import rows_taken
 from orchestrator.workshop import Workshop
 from partitioner.load import Model
@@ -47,6 +48,7 @@ class OwnCluster:
         *,
         slowdown: float | None = None,
         batching: Batching | None = None,
+        sequence: SequenceTerms | None = None,
     ) -> None:
         """Have the workers hold the plan's stages and the router send requests of that name to them.
 
@@ -64,6 +66,7 @@ class OwnCluster:
             topology=self.topology,
             reaches=reaches,
             batching=batching,
+            sequence=sequence,
         )
         for stage in plan.stages:
             spec = built[stage.name].spec
@@ -90,6 +93,7 @@ class OwnCluster:
             preferred=queueing.preferred,
             max_delay_s=queueing.max_delay_s,
             queue_limit=queueing.queue_limit,
+            sequence=stateful_of(model, sequence, free_rows=rows > 1),
         )
         await self.router.switch(self._routes[name])
 

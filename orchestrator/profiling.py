@@ -276,7 +276,7 @@ def feeds_for(model: Model, inputs: Iterable[str], samples: Mapping[str, Array])
         if name in samples:
             feeds[name] = samples[name]
             continue
-        activation = model.graph.activations[name]
+        activation = model.whole.activations[name]
         dtype = held_as(activation.dtype)
         noise = random.standard_normal(activation.shape)
         feeds[name] = noise.astype(dtype) if dtype.kind == "f" else zeros(activation.shape, activation.dtype)

@@ -8,6 +8,7 @@ from nodes.backend import TensorSpec
 from nodes.emulation import ShapedLink
 from orchestrator.detour import Pace
 from orchestrator.replicas_routing import Crew, Routes
+from orchestrator.sequence_terms import Stateful
 from partitioner.plan import ROUTER, Crossing, Plan, Stage
 from partitioner.topology import NodeId
 
@@ -52,6 +53,7 @@ class EpochRoutes:
     max_delay_s: float = 0.0
     queue_limit: int = 1024
     pads: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # inputs that may be shorter (padding.py)
+    sequence: Stateful | None = None  # of a model that keeps state from one request to the next
 
     def __setstate__(self, state: list[Any]) -> None:
         """As pickled by this version or one before, which told less: what it did not know stays at its default."""

@@ -17,6 +17,7 @@ from nodes.codec import CODECS
 from orchestrator.batching import Batching, BatchingModel
 from orchestrator.errors import SpecError
 from orchestrator.padding import PadModel
+from orchestrator.sequence_terms import SequenceModel, SequenceTerms
 from orchestrator.topology_spec import NAME, load_topology, parse_topology
 from orchestrator.yaml_file import StrictModel, check, read_yaml
 from partitioner.graph import DTYPE_BYTES
@@ -25,6 +26,7 @@ from partitioner.topology import NodeId, Tier, Topology
 
 FRACTION = Field(ge=0, le=1)
 MOST_REPLICAS = 16
+LATER = ("replicas", "batching", "sequence")  # keys that specs of before could not have
 STANDBY_MB = 256.0  # of each node's memory, for plans that are kept loaded in case they are needed
 Positive = Annotated[float, Field(gt=0)]
 
@@ -112,6 +114,7 @@ class DeploymentModel(StrictModel):
     allow_nan: bool = False
     replicas: ReplicasModel | None = None
     batching: BatchingModel | None = None
+    sequence: SequenceModel | None = None
     inputs: Annotated[dict[str, InputModel], Field(min_length=1)]
     outputs: dict[str, OutputModel] = Field(default_factory=dict)
 
@@ -150,6 +153,7 @@ class DeploymentSpec:
     `standby_bytes` of weights may stand by on each node, in case they are needed. `allow_nan`: NaN and infinities are
     no fault of a stage that makes them. A stage may run on up to `most_replicas` nodes: as many as the best plan has
     for the objective throughput, else as its load wants. `batching`: how requests share runs.
+    `sequence`: what goes on from one request to the next.
 
     `digest` is the SHA-256 of the file's meaning with its topology, not of the model.
     """
@@ -171,6 +175,7 @@ class DeploymentSpec:
     allow_nan: bool = False
     most_replicas: int = 1
     batching: Batching | None = None
+    sequence: SequenceTerms | None = None
     digest: str = ""
 
 
@@ -204,6 +209,7 @@ def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentS
         allow_nan=model.allow_nan,
         most_replicas=_most_replicas(model, topology, source, where),
         batching=None if model.batching is None else model.batching.batching(),
+        sequence=None if model.sequence is None else model.sequence.terms(),
         digest=_digest(model, topology),
     )
 
@@ -316,7 +322,9 @@ def _existing(folder: Path, given: str, where: str) -> Path:
 
 
 def _digest(model: DeploymentModel, topology: Topology) -> str:
-    later = {"replicas": model.replicas, "batching": model.batching}  # keys that specs of before could not have
+    later = {
+        name: getattr(model, name) for name in ("replicas", "batching", "sequence")
+    }  # keys that specs of before could not have
     given = model.model_dump(mode="json", exclude={name for name, value in later.items() if value is None})
     for entry in given["inputs"].values():
         if entry["pad"] is None:

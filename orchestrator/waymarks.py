@@ -1,6 +1,6 @@
 """From a plan and the workers that run it to what routers must know of the epoch."""
 
-from orchestrator.artifacts import model_inputs, tensor_specs
+from orchestrator.artifacts import model_inputs, stateful_of, tensor_specs
 from orchestrator.batching import Batching
 from orchestrator.blueprint import Blueprint
 from orchestrator.detour import Pace
@@ -52,6 +52,7 @@ def routes_of(
         max_delay_s=batching.max_delay_s,
         queue_limit=batching.queue_limit,
         pads={entry.name: entry.pad for entry in blueprint.spec.inputs if entry.pad is not None},
+        sequence=stateful_of(blueprint.model, blueprint.spec.sequence, free_rows=rows > 1),
     )
 
 

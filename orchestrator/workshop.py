@@ -14,6 +14,7 @@ from orchestrator.batching import CURVE
 from orchestrator.blueprint import Blueprint
 from orchestrator.calibration import message_costs
 from orchestrator.fleet import Fleet
+from orchestrator.model_file import read_model
 from orchestrator.profiling import Bench, Segment, feeds_for, learn, measure, time_batch
 from orchestrator.spec import DeploymentSpec
 from orchestrator.tuning.batches import middle, rows_of, with_batches
@@ -22,8 +23,9 @@ from orchestrator.tuning.on_nodes import tune_engines
 from orchestrator.tuning.tune import CONFIRMED
 from orchestrator.tuning.tuners import check_tuner
 from partitioner.errors import InvalidModel
-from partitioner.load import Model, load
+from partitioner.load import Model
 from partitioner.profile import EngineKey, Profile
+from partitioner.stateful import beside
 from partitioner.topology import NodeId
 
 TIMED_RUNS = 25
@@ -57,7 +59,7 @@ class Workshop:
         `tuner` is one of TUNERS; ClusterError, before anything is started, for one that lacks its package.
         """
         check_tuner(tuner)
-        model = await asyncio.to_thread(load, path)
+        model = await asyncio.to_thread(read_model, spec, path)
         await self._fleet.bring_up(spec.topology)
         engines = self._fleet.engines(spec.topology)
         if profile is None:
@@ -115,7 +117,7 @@ class Workshop:
     async def _bench_of(self, blueprint: Blueprint, path: Path, rows: int, scratch: Path) -> Bench:
         """The bench of the same model with so many rows."""
         larger = await asyncio.to_thread(rebatched, path, rows, scratch / f"model-{rows}.onnx")
-        model = await asyncio.to_thread(load, larger)
+        model = await asyncio.to_thread(read_model, blueprint.spec, larger)
         return self.bench(blueprint.spec, model, larger, ({},), _options(blueprint.profile))
 
     async def _profile(
@@ -210,7 +212,8 @@ class Workshop:
         key, operators, inputs, outputs = segment
         sha = await asyncio.to_thread(stage_artifact, model, operators, inputs, outputs, self._store)
         await self._fleet.give(node, self._store.path(sha), sha)
-        feeds = feeds_for(model, inputs, samples[0])
+        state, kept = beside(model, operators)
+        feeds = feeds_for(model, (*inputs, *state.values(), *kept), samples[0])
         tunes_s = options.get("budget_s", 0.0)
         measured = await self._fleet.call(
             node,

@@ -71,7 +71,7 @@ def extract(model: Model, operators: Sequence[str], inputs: Sequence[str], outpu
 
 def tensor_manifest(model: Model, names: Iterable[str]) -> list[dict[str, object]]:
     """Name, dtype and shape of these activations as an artifact's manifest lists them; null for a free dimension."""
-    found = [model.graph.activations[name] for name in names]
+    found = [model.whole.activations[name] for name in names]
     return [
         {"name": one.name, "dtype": one.dtype, "shape": [None if one.dynamic else dim for dim in one.shape]}
         for one in found
@@ -130,7 +130,7 @@ def _is_function(node: NodeProto) -> bool:
 
 
 def _activations(model: Model, node: NodeProto) -> list[str]:
-    return [name for name in outer_reads(node) if name in model.graph.activations]
+    return [name for name in outer_reads(node) if name in model.whole.activations]
 
 
 def _ready(model: Model, nodes: Sequence[NodeProto], available: set[str]) -> list[NodeProto]:
@@ -188,7 +188,7 @@ def _infos(graph: GraphProto) -> dict[str, ValueInfoProto]:
 def _info(model: Model, infos: Mapping[str, ValueInfoProto], name: str) -> ValueInfoProto:
     info = ValueInfoProto()
     info.CopyFrom(infos[name])
-    if model.graph.activations[name].dynamic:
+    if model.whole.activations[name].dynamic:
         for dim in info.type.tensor_type.shape.dim:
             dim.Clear()
     return info

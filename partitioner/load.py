@@ -5,7 +5,7 @@ normalise: shapes must be known, or a sample's shape given, before a model comes
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import heappop, heappush
 from math import prod
@@ -34,13 +34,22 @@ class Model:
     """A graph and the ONNX model it was read from, nodes in the graph's order and named as its operators.
 
     `directory` holds the external data, if any; `sha256` is of the model file's bytes (weights in external data
-    are named in it, not contained).
+    are named in it, not contained). Of one that keeps state (stateful.py) `graph` is what is planned: without `state`
+    (output → input of the next request) and `kept` inputs, which are in the `full` graph.
     """
 
     graph: Graph
     proto: ModelProto
     directory: Path | None
     sha256: str
+    full: Graph | None = None
+    state: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> Graph:
+        """The graph with all that the model takes and makes."""
+        return self.graph if self.full is None else self.full
 
 
 def load(source: Path | ModelProto, directory: Path | None = None) -> Model:

@@ -185,10 +185,9 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _from_file(spec: DeploymentSpec, path: Path) -> Problem:
     from isthmus.planning import engines_of
-    from orchestrator.model_file import prepare
-    from partitioner.load import load
+    from orchestrator.model_file import prepare, read_model
 
-    model = load(prepare(spec).path)
+    model = read_model(spec, prepare(spec).path)
     profile = profile_of(model.sha256, path, spec.model)
     if spec.max_error > 0 and not profile.tensors:
         warn(f"{path} knows nothing of codecs, so all goes raw; profile with --max-error {spec.max_error:g} for that")

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.batching import Batching
 from orchestrator.errors import SpecError
+from orchestrator.sequence_terms import SequenceTerms
 from orchestrator.spec import DeploymentSpec, load_spec
 from partitioner.problem import Limits
 from partitioner.topology import Tier
@@ -167,3 +168,29 @@ def test_a_spec_without_batching_has_the_digest_that_it_always_had(tmp_path: Pat
 def test_batching_that_makes_no_sense_is_refused(tmp_path: Path, given: str, told: str) -> None:
     line = fault(tmp_path, "objective: latency", f"objective: latency\nbatching: {given}")
     assert told in line
+
+
+SEQUENCE = "\nsequence: {state: {h_next: h}, kept: [keys], idle_s: 5, checkpoint: 8, most: 9, most_mb: 2}"
+
+
+def test_what_goes_on_from_request_to_request_is_read(tmp_path: Path) -> None:
+    assert read(tmp_path, SPEC + SEQUENCE).sequence == SequenceTerms(
+        state=(("h_next", "h"),), kept=("keys",), idle_s=5, checkpoint=8, most=9, most_bytes=2_000_000
+    )
+    assert read(tmp_path, SPEC).sequence is None
+    assert read(tmp_path, SPEC).digest != read(tmp_path, SPEC + SEQUENCE).digest
+    assert read(tmp_path, SPEC).digest == read(tmp_path, f"{SPEC}\nsequence: null").digest
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("{}", "sequence: says neither state nor kept"),
+        ("{state: {a: h, b: h}}", "'h' is told twice"),
+        ("{state: {a: h}, kept: [h]}", "'h' is told twice"),
+        ("{kept: [h], checkpoint: 0}", "sequence.checkpoint: should be greater than or equal to 1, is 0"),
+        ("{kept: [h], idle_s: 0}", "sequence.idle_s: should be greater than 0, is 0"),
+    ],
+)
+def test_a_sequence_that_makes_no_sense_is_refused(tmp_path: Path, given: str, told: str) -> None:
+    assert told in fault(tmp_path, "objective: latency", f"objective: latency\nsequence: {given}")

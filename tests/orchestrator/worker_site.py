@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from nodes.store import Store
 from orchestrator.agent import Agent
-from orchestrator.artifacts import build, model_inputs, tensor_specs
+from orchestrator.artifacts import build, model_inputs, stateful_of, tensor_specs
 from orchestrator.batching import Batching
+from orchestrator.blueprint import Blueprint
 from orchestrator.fleet import AgentHandle, Fleet
 from orchestrator.plan_json import plan_id
 from orchestrator.routes import EpochRoutes
@@ -69,19 +70,21 @@ class WorkerSite:
         topology: Topology | None = None,
         batching: Batching | None = None,
         slowed: Mapping[str, float] | None = None,
+        blueprint: Blueprint | None = None,
+        without: tuple[str, ...] = (),
     ) -> EpochRoutes:
-        """Plan, build and load an epoch of a deployment; the routes that lead into it.
+        """Plan, `without` some nodes, build and load an epoch of a deployment; the routes that lead into it.
 
         `slowed`: nodes whose stages are slower by so much than the plan was made for.
         """
-        blueprint = blueprint_of(self.folder, topology or site(slowdown=2))
+        blueprint = blueprint or blueprint_of(self.folder, topology or site(slowdown=2))
         await self.fleet.bring_up(blueprint.spec.topology)
-        plan = blueprint.find()
+        plan = blueprint.find((), without)
         assert isinstance(plan, Plan)
         where = {node: member.found.reach for node, member in self.fleet.members().items()}
         built = build(
             plan, blueprint.model, self.store, deployment=name, epoch=epoch, topology=blueprint.spec.topology,
-            reaches=where, batching=batching,
+            reaches=where, batching=batching, sequence=blueprint.spec.sequence,
         )  # fmt: skip
         for stage in plan.stages:
             await self.fleet.give(stage.node, built[stage.name].folder, built[stage.name].spec.artifact)
@@ -108,6 +111,7 @@ class WorkerSite:
             preferred=queueing.preferred,
             max_delay_s=queueing.max_delay_s,
             queue_limit=queueing.queue_limit,
+            sequence=stateful_of(blueprint.model, blueprint.spec.sequence, free_rows=rows > 1),
         )
 
     def close(self) -> None:
