@@ -50,13 +50,15 @@ class FailRequest:
     """Tell the caller that the request has failed.
 
     `kind`: "caller" (its inputs do not fit), "input" (stages make no sound output of it, here and there alike),
-    "worker" (every attempt failed), "quarantined" (workers died with it), "timeout", or "closed" (the deployment is
-    draining or gone: ask again later).
+    "worker" (every attempt failed), "quarantined" (workers died with it), "timeout", "closed" (the deployment is
+    draining or gone: ask again later), or "sequence" (a stage lacks the state that it continues). `alone`: workers that
+    died while it was alone with them.
     """
 
     request: str
     kind: str
     error: str
+    alone: int = 0
 
 
 @dataclass(slots=True, unsafe_hash=True)

@@ -9,7 +9,8 @@ from nodes.backend import Array
 from nodes.errors import BadInput
 from nodes.framing import HopTiming
 from orchestrator.actions import Deliver, FailRequest
-from orchestrator.errors import RequestFailed, RequestTimeout, Unavailable
+from orchestrator.errors import RequestFailed, RequestTimeout, StateLost, Unavailable
+from orchestrator.request import Part
 from orchestrator.request_log import Ended, RequestLog
 from orchestrator.trace_ids import TRACE
 
@@ -20,6 +21,7 @@ class Answer:
 
     `version` is that of the deployment which answered, as `isthmus rollout history` counts them; 0 where it is unknown.
     `request` is the id under which routers and workers knew it.
+    `way`: the node of each stage, where stages have replicas.
     """
 
     outputs: dict[str, Array]
@@ -29,6 +31,7 @@ class Answer:
     hops: tuple[HopTiming, ...] = ()
     version: int = 0
     request: str = ""
+    way: tuple[str, ...] = ()
 
     def of_rows(self, begin: int, end: int, rows: int) -> "Answer":
         """The part of these rows of an answer to so many. RequestFailed for an output that has not as many."""
@@ -45,6 +48,7 @@ class Waiting:
     """A request in hand: its inputs are kept until it ends, its outputs by attempt; its end is noted in the `log`.
 
     `trace` is the id of the trace that it belongs to, if whoever asks has said so (trace_ids.py).
+    `part`: its place in a sequence.
     """
 
     feeds: Mapping[str, Array]
@@ -53,6 +57,8 @@ class Waiting:
     traced: bool
     deployment: str = ""
     priority: int = 0
+    part: Part | None = None
+    way: tuple[str, ...] = ()  # of the attempt under way
     log: RequestLog = field(default_factory=RequestLog)
     outputs: dict[int, dict[str, Array]] = field(default_factory=dict)
     hops: dict[int, tuple[HopTiming, ...]] = field(default_factory=dict)
@@ -68,6 +74,7 @@ class Waiting:
             hops=self.hops.get(deliver.attempt, ()),
             version=version,
             request=deliver.request,
+            way=self.way,
         )
         self._note(answer.latency_s, answer.epoch, answer.attempt, "", answer.hops)
         if not self.future.done():
@@ -78,7 +85,7 @@ class Waiting:
         """Raise at the caller what says best whose fault it was, unless it has gone."""
         self._note(time.monotonic() - self.started_s, 0, 0, failed.kind, ())
         if not self.future.done():
-            self.future.set_exception(failure_of(failed.kind, failed.error))
+            self.future.set_exception(failure_of(failed.kind, failed.error, failed.alone))
 
     def _note(self, took_s: float, epoch: int, attempt: int, failed: str, hops: tuple[HopTiming, ...]) -> None:
         nbytes = sum(array.nbytes for array in self.feeds.values())
@@ -90,10 +97,12 @@ def weight(answer: Answer) -> int:
     return sum(array.nbytes for array in answer.outputs.values())
 
 
-def failure_of(kind: str, error: str) -> Exception:
+def failure_of(kind: str, error: str, alone: int = 0) -> Exception:
     """What a caller is raised for this kind of FailRequest."""
     if kind == "caller":
         return BadInput(error)
     if kind in ("input", "quarantined"):
         return RequestFailed(error, caller_fault=True)
+    if kind == "sequence":
+        return StateLost(error, alone=alone)
     return {"timeout": RequestTimeout, "closed": Unavailable, "overloaded": Unavailable}.get(kind, RequestFailed)(error)

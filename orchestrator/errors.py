@@ -54,6 +54,14 @@ class RequestTimeout(RequestFailed):
     """A request whose budget ran out."""
 
 
+class StateLost(RequestFailed):
+    """A step of a sequence found no state at a stage, to be made again; `alone`: workers that died with it alone."""
+
+    def __init__(self, message: str, *, alone: int = 0) -> None:
+        super().__init__(message)
+        self.alone = alone
+
+
 class VersionMismatch(OrchestratorError):
     """Ray or Python here and in the cluster differ in their minor version; both are named."""
 

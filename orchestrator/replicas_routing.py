@@ -95,17 +95,27 @@ class Replicas:
         """Whether each stage has a node left."""
         return all([self._able(routes.epoch, crew, lost) for crew in routes.crews])
 
-    def way(self, routes: Routes, lost: Collection[NodeId], now_s: float) -> tuple[NodeId, ...]:
+    def way(
+        self, routes: Routes, lost: Collection[NodeId], now_s: float, wanted: Sequence[NodeId] = ()
+    ) -> tuple[NodeId, ...]:
         """The node of each stage where one more request is predicted to be through first; () without replicas.
 
-        Of a stage whose nodes have all failed just now any may be taken. ValueError if none is left.
+        A node that is `wanted` for a stage is taken if it is able. Of a stage whose nodes have all failed just now any
+        may be taken. ValueError if none is left.
         """
-        return tuple([self._choice(routes.epoch, place, crew, lost, now_s) for place, crew in enumerate(routes.crews)])
+        if not wanted:
+            wanted = ("",) * len(routes.crews)
+        crews = enumerate(zip(routes.crews, wanted, strict=True))
+        return tuple([self._choice(routes.epoch, place, crew, lost, now_s, to) for place, (crew, to) in crews])
 
-    def _choice(self, epoch: int, place: int, crew: Crew, lost: Collection[NodeId], now_s: float) -> NodeId:
+    def _choice(
+        self, epoch: int, place: int, crew: Crew, lost: Collection[NodeId], now_s: float, wanted: NodeId
+    ) -> NodeId:
         able = self._able(epoch, crew, lost)
         if len(able) == 1:
             return able[0]
+        if wanted in able:
+            return wanted
         known = [(node, self._replica(epoch, place, node)) for node in able]
         trusted = [each for each in known if each[1].shunned_s <= now_s] or known
         return soonest_way(ways=[replica.way(node, crew.seconds, now_s) for node, replica in trusted]).name

@@ -7,11 +7,34 @@ from orchestrator.actions import Action, Cancel
 from orchestrator.errors import IllegalTransition
 from orchestrator.soundness import Where
 from orchestrator.states import REQUEST
-from orchestrator.suspicion import Loss
+from orchestrator.suspicion import Loss, alone
 from partitioner.topology import NodeId
 
 PAUSE_S, MOST_PAUSE_S = 0.05, 1.6  # before it is sent again after a broken stream or a full queue; doubles each time
 MOMENT_S = 2.0  # from the word that a stream to a replica broke to the word that its worker is lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Where a step of a sequence had better go, as its state is there, and which outputs it is to have besides."""
+
+    epoch: int | None = None
+    way: tuple[NodeId, ...] = ()
+    also: tuple[str, ...] = ()
+
+
+NO_WISH = Wish()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a step's frame says of its sequence, and what the core is to know of it."""
+
+    sequence: str
+    position: int
+    last: bool
+    snapshot: bool
+    wish: Wish
 
 
 @dataclass
@@ -26,6 +49,7 @@ class Request:
     submitted_s: float
     deadline_s: float
     waits: bool = True  # it waits for a full queue, and tries again
+    wish: Wish = NO_WISH
     state: str = field(default="waiting", init=False)
     path: tuple[tuple[float, str, str], ...] = field(default=(), init=False)  # when, by what, into which state
     attempt: int = field(default=0, init=False)
@@ -59,6 +83,11 @@ class Request:
         self.due_s = now_s + min(PAUSE_S * 2**self.pauses, MOST_PAUSE_S)
         self.pauses += 1
 
+    def why_quarantined(self) -> str:
+        """What its caller is told."""
+        lost = f"{alone(self.losses)} workers were lost with it alone"
+        return f"{lost} ({'; '.join(self.errors)}); it is not sent again"
+
     def told(self) -> tuple[str, ...]:
         """The steps as text, oldest first."""
         return tuple(f"{verb} at {at_s:.3f} s: {state}" for at_s, verb, state in self.path)
@@ -66,6 +95,12 @@ class Request:
     def is_due(self, now_s: float) -> bool:
         """Whether its pause is over and its budget is not."""
         return self.due_s <= now_s < self.deadline_s
+
+    def looked_at_s(self, overdue_s: float | None) -> float:
+        """When something is to be done about it at the latest; what goes its way is overdue after so long."""
+        if self.epoch is None:
+            return min(self.deadline_s, self.due_s) if self.due_s > self.sent_s else self.deadline_s
+        return self.deadline_s if overdue_s is None else min(self.deadline_s, self.sent_s + overdue_s)
 
     def goes_by(self, node: NodeId) -> bool:
         """Whether its way leads over this node; any node of its epoch may be on it where no stage has replicas."""

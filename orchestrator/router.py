@@ -27,16 +27,19 @@ from orchestrator.errors import RequestFailed, UnknownDeployment
 from orchestrator.links_seen import LinkEstimate as SeenLink
 from orchestrator.once import Once
 from orchestrator.remembered import Remembered
+from orchestrator.request import NO_WISH, Part
 from orchestrator.request_log import RequestLog
 from orchestrator.routed import Routed
+from orchestrator.router_copies import note_copy, send_copy
 from orchestrator.router_faults import Faulty, node_of
 from orchestrator.router_feeds import check_feeds, taken
 from orchestrator.router_frames import Sent, cancel_frame, inputs_frame
 from orchestrator.router_metrics import RouterMetrics
 from orchestrator.routes import EpochRoutes, Reach
+from orchestrator.sequences import Sequences
 from orchestrator.splitting import Split
 from orchestrator.stream_watch import look_after
-from orchestrator.terms import USUAL, Terms
+from orchestrator.terms import USUAL, Asked, Step, Terms
 from orchestrator.trial_watch import COPY, TrialWatch
 
 REOPEN_PAUSE_S = 0.25
@@ -64,6 +67,7 @@ class Router:
         self.metrics, self.log = RouterMetrics(self._deployments), RequestLog()
         self._on_drained, self._on_suspect = on_drained, on_suspect
         self._once = Once(Remembered[Answer]() if remembered is None else remembered, weight, self.metrics)
+        self.sequences = Sequences(self.metrics.note_replay)
         self._connections: dict[str, DialledConnection] = {}  # by address
         self._opening: dict[str, asyncio.Lock] = {}
         self._barred = Barred()
@@ -187,6 +191,7 @@ class Router:
         key: str = "",
         version: int | None = None,
         terms: Terms = USUAL,
+        step: Step | None = None,
     ) -> Answer:
         """Answer one request. BadInput for feeds that don't fit; Unavailable, RequestFailed, RequestTimeout otherwise.
 
@@ -195,40 +200,53 @@ class Router:
         goes away, until its own budget is used up. Failures are not kept. A caller without an id who loses this
         router before the answer cannot know whether it was computed, and has it computed again by asking again.
         A `version` other than the one in use is one on trial, or UnknownVersion; should it fail, the other one answers.
-        `terms` say whose turn it is where requests wait, and whether it waits where a queue is full.
+        `terms` say whose turn it is where requests wait, and whether it waits where a queue is full. A model that
+        keeps state is asked in steps of sequences, and no other model is; BadInput.
         """
-        begin = partial(self._answer, deployment, feeds, budget_s, trace, key, version, terms)
+        begin = partial(self._begin, deployment, feeds, budget_s, Asked(trace, key, version, terms, step))
         if request_id is None:
             return await begin()
         return await self._once.once((deployment, request_id), begin, budget_s)
 
-    async def _answer(
-        self,
-        deployment: str,
-        feeds: Mapping[str, Array],
-        budget_s: float,
-        trace: bool,
-        key: str,
-        version: int | None,
-        terms: Terms,
-    ) -> Answer:
+    async def _begin(self, deployment: str, feeds: Mapping[str, Array], budget_s: float, asked: Asked) -> Answer:
         held = self._deployments.get(deployment)
         if held is None or not held.epochs:
             self.metrics.note_end("unknown_deployment")
             raise UnknownDeployment(deployment, tuple(self._deployments))
         feeds = taken(held.newest, feeds)
+        ask = partial(self._answer, deployment, held, asked, held.concerns_trial(deployment, asked.version))
         try:
+            if asked.step is not None:
+                return await self.sequences.step(deployment, held.newest, feeds, asked.step, budget_s, ask)
+            if held.newest.sequence is not None:
+                raise BadInput(f"{deployment} keeps state between requests; tell which sequence this is a step of")
             check_feeds(deployment, held.newest, feeds)
         except BadInput:
             self.metrics.note_end("bad_input")
             raise
-        request, trial = uuid4().hex, held.concerns_trial(deployment, version)
+        return await ask(feeds, None, budget_s)
+
+    async def _answer(
+        self,
+        deployment: str,
+        held: Routed,
+        asked: Asked,
+        trial: bool | None,
+        feeds: Mapping[str, Array],
+        part: Part | None,
+        budget_s: float,
+    ) -> Answer:
+        """Have the core see to one request. A step of a sequence goes to the version in use unless told otherwise."""
+        request, (trace, key, _, terms, _) = uuid4().hex, asked
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         now_s = time.monotonic()
-        held.waiting[request] = Waiting(feeds, future, now_s, trace, deployment, terms.priority, self.log)
+        held.waiting[request] = Waiting(feeds, future, now_s, trace, deployment, terms.priority, part, log=self.log)
         self._steer(held, now_s)
-        self._carry_out(deployment, held.core.submit(request, now_s, budget_s, key, trial, terms.wait))
-        self._copy(held, request, key, feeds, now_s)
+        wish, trial = (NO_WISH, trial) if part is None else (part.wish, bool(trial))
+        begun = held.core.submit(request, now_s, budget_s, key=key, trial=trial, wait=terms.wait, wish=wish)
+        self._carry_out(deployment, begun)
+        if part is None:
+            send_copy(held, self._connections, self.name, request, key, feeds, now_s)
         try:
             return await future
         except asyncio.CancelledError:
@@ -335,12 +353,12 @@ class Router:
 
     def _send(self, deployment: str, held: Routed, send: Send) -> None:
         routes, waiting = held.epochs[send.epoch], held.waiting[send.request]
-        reach = routes.begin(send.way)
+        reach, waiting.way = routes.begin(send.way), send.way
         try:
             connection = self._connections.get(reach.address)
             if connection is None:
                 raise StreamClosed(f"no stream to {reach.node}")
-            sent = Sent(self.name, traced=waiting.traced, priority=waiting.priority, trace=waiting.trace)
+            sent = Sent(self.name, waiting.traced, waiting.priority, waiting.trace, waiting.part)
             connection.post(inputs_frame(routes, send, waiting.feeds, sent))
         except StreamClosed as closed:  # noted by the core at the next turn, never inside its own decision
             asyncio.get_running_loop().call_soon(self._unsent, deployment, send, reach.node, str(closed))
@@ -379,7 +397,7 @@ class Router:
             return
         now_s = time.monotonic()
         if header.request.startswith(COPY):
-            self._on_copy(held, frame, now_s)
+            note_copy(held, frame, now_s)
             return
         why = "waited"
         if header.kind is Kind.ERROR and header.fault is not None:
@@ -395,29 +413,6 @@ class Router:
         else:
             return
         self._carry_out(header.deployment, actions, why)
-
-    def _copy(self, held: Routed, request: str, key: str, feeds: Mapping[str, Array], now_s: float) -> None:
-        """Send the copy of a request, if the version on trial is to have one, or to be compared with one."""
-        outputs = {epoch: routes.outputs for epoch, routes in held.epochs.items()}
-        send = None if held.trial is None else held.trial.copy(request, key, held.current, outputs, now_s)
-        if send is None or held.trial is None:
-            return
-        routes = held.epochs[send.epoch]
-        connection = self._connections.get(routes.first[1].address)
-        try:
-            if connection is None:
-                raise StreamClosed(f"no stream to {routes.first[1].node}")
-            connection.post(inputs_frame(routes, send, feeds, Sent(origin=self.name)))
-        except StreamClosed as closed:
-            held.trial.failed(send.request, type(closed).__name__)
-
-    def _on_copy(self, held: Routed, frame: Frame, now_s: float) -> None:
-        if held.trial is None:
-            return
-        if frame.header.kind is Kind.ERROR and frame.header.fault is not None:
-            held.trial.failed(frame.header.request, frame.header.fault.kind)
-        elif frame.header.kind is Kind.TENSORS:
-            held.trial.came(frame.header.request, unpack(frame), now_s)
 
     def _on_closed(self, connection: Connection, reason: str) -> None:
         closed, needed = [a for a, held in self._connections.items() if held is connection], self._needed()
@@ -493,6 +488,7 @@ class Router:
         while True:
             await asyncio.sleep(0.05)
             self.metrics.figures.look(self._connections.values(), time.monotonic())
+            self.sequences.forget_idle(time.monotonic())
             for name, held in list(self._deployments.items()):
                 due_s = held.core.next_deadline_s
                 if due_s is not None and due_s <= time.monotonic():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from nodes.backend import Array
+from nodes.backend import Array, TensorSpec
 from nodes.errors import BadInput
 from nodes.held import as_held, holds
 from orchestrator.padding import padded
@@ -16,10 +16,16 @@ def taken(routes: EpochRoutes, feeds: Mapping[str, Array]) -> dict[str, Array]:
     return {name: as_held(array) for name, array in padded(routes.inputs, routes.pads, feeds).items()}
 
 
-def check_feeds(deployment: str, routes: EpochRoutes, feeds: Mapping[str, Array]) -> None:
-    """BadInput that names every missing, surplus, wrongly typed or wrongly shaped tensor at once."""
-    faults = [f"{spec.name} is missing" for spec in routes.inputs if spec.name not in feeds]
-    known = {spec.name: spec for spec in routes.inputs}
+def check_feeds(
+    deployment: str, routes: EpochRoutes, feeds: Mapping[str, Array], also: tuple[TensorSpec, ...] = ()
+) -> None:
+    """BadInput that names every missing, surplus, wrongly typed or wrongly shaped tensor at once.
+
+    `also` is wanted beside the epoch's inputs.
+    """
+    inputs = (*routes.inputs, *also)
+    faults = [f"{spec.name} is missing" for spec in inputs if spec.name not in feeds]
+    known = {spec.name: spec for spec in inputs}
     for name, array in feeds.items():
         spec = known.get(name)
         if spec is None:
@@ -32,7 +38,7 @@ def check_feeds(deployment: str, routes: EpochRoutes, feeds: Mapping[str, Array]
         if not fits:
             faults.append(f"{name} has shape {list(array.shape)}, wants {['?' if d is None else d for d in wanted]}")
     if faults:
-        takes = ", ".join(f"{s.name}: {s.dtype}{['?' if d is None else d for d in s.shape]}" for s in routes.inputs)
+        takes = ", ".join(f"{s.name}: {s.dtype}{['?' if d is None else d for d in s.shape]}" for s in inputs)
         raise BadInput(f"{deployment}: {'; '.join(faults)} (it takes {takes})")
 
 

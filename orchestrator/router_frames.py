@@ -7,19 +7,21 @@ from nodes.backend import Array
 from nodes.codec import pack
 from nodes.framing import Frame, Header, Kind
 from orchestrator.actions import Cancel, Send
+from orchestrator.request import Part
 from orchestrator.routes import EpochRoutes
 
 
 class Sent(NamedTuple):
     """What goes along with the inputs: the router that gets the answer, whether hops tell their times, whose turn.
 
-    `trace`: the id of the trace that the request belongs to, for logs.
+    `trace`: the id of the trace that the request belongs to, for logs. `part`: its place in a sequence.
     """
 
     origin: str
     traced: bool = False
     priority: int = 0
     trace: str = ""
+    part: Part | None = None
 
 
 def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], sent: Sent) -> Frame:
@@ -38,6 +40,8 @@ def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], se
         way=send.way[1:],
         priority=sent.priority,
     )
+    if (part := sent.part) is not None:
+        header = header._replace(sequence=part.sequence, position=part.position, last=part.last, snapshot=part.snapshot)
     return pack(header, feeds, routes.codecs, {spec.name: spec.dtype for spec in routes.inputs})
 
 

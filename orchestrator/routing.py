@@ -13,15 +13,15 @@ from orchestrator.actions import Action, Deliver, Drained, FailRequest, Release,
 from orchestrator.detour import Ways, soonest
 from orchestrator.errors import IllegalTransition
 from orchestrator.replicas_routing import Replicas, Routes, node_on
-from orchestrator.request import Request, held_up, recall, why_late
+from orchestrator.request import NO_WISH, Request, Wish, held_up, recall, why_late
 from orchestrator.soundness import Streaks, Where, contradicted, is_inputs_fault
 from orchestrator.splitting import Split, concerns
 from orchestrator.stragglers import Pace, moved
 from orchestrator.suspicion import Loss, alone, is_guilty, is_suspect
+from orchestrator.worker_faults import BAD_OUTPUT, BROKEN_STREAM, FULL, LATE, STATE_LOST
 from partitioner.topology import NodeId
 from policies.routing import Way
 
-BAD_OUTPUT, BROKEN_STREAM, FULL, LATE = "BadOutput", "StreamClosed", "Overloaded", "BudgetExpired"  # workers' faults
 MAX_MOVES = 2  # to a faster epoch: a request that is always moved is never answered
 CLOSED = "the deployment is draining or gone: unavailable, retry"
 
@@ -54,16 +54,23 @@ class Routing:
         self._is_closed = False
 
     def submit(
-        self, request: str, now_s: float, budget_s: float, key: str = "", trial: bool | None = None, wait: bool = True
+        self,
+        request: str,
+        now_s: float,
+        budget_s: float,
+        key: str = "",
+        trial: bool | None = None,
+        wait: bool = True,
+        wish: Wish = NO_WISH,
     ) -> tuple[Action, ...]:
         """Take in a new request, to be answered within `budget_s`. IllegalTransition for a name in use. During a trial
         `trial` tells whether it goes there first; if that is None, its name or, where keys stick, its `key` does. One
-        that may `wait` tries again where a queue is full, others fail.
+        that may `wait` tries again where a queue is full, others fail. It goes where `wish` says while that is healthy.
         """
         if request in self._requests:
             known = self._requests[request]
             raise IllegalTransition(f"request {request}", known.state, "submit", known.told())
-        taken = Request(request, now_s, now_s + budget_s, wait)
+        taken = Request(request, now_s, now_s + budget_s, wait, wish)
         split = self._split
         if split is not None and split.answers and (concerns(split, request, key) if trial is None else trial):
             taken.choice = split.epoch
@@ -104,8 +111,9 @@ class Routing:
         if found is None or found.epoch is None:
             return ()
         found.errors += (message,)
-        if caller_fault and (self._split is None or found.epoch != self._split.epoch):
-            return self._fail(found, "caller", message, now_s)  # on trial, the version may be at fault instead
+        is_callers = caller_fault and (self._split is None or found.epoch != self._split.epoch)
+        if is_callers or kind == STATE_LOST:  # on trial, the version may be at fault instead
+            return self._fail(found, "caller" if is_callers else "sequence", message, now_s)
         found.failures += kind != BROKEN_STREAM
         node = node_on(found.way, self._routes[found.epoch], stage)
         if kind == BROKEN_STREAM:
@@ -277,9 +285,7 @@ class Routing:
     def cancel(self, request: str, now_s: float) -> tuple[Action, ...]:
         """The caller no longer waits. Unknown requests are ignored: they may just have ended."""
         found = self._requests.get(request)
-        if found is None:
-            return ()
-        return (*recall(found), *self._end(found, "cancel", now_s))
+        return () if found is None else (*recall(found), *self._end(found, "cancel", now_s))
 
     def tick(self, now_s: float) -> tuple[Action, ...]:
         """Fail every request whose budget is used up, begin anew what was overtaken, send what has paused."""
@@ -311,11 +317,8 @@ class Routing:
         return epoch in self._routes and node in self._routes[epoch].nodes and request.goes_by(node)
 
     def _due_s(self, request: Request) -> float:
-        if request.epoch is None:
-            return min(request.deadline_s, request.due_s) if request.due_s > request.sent_s else request.deadline_s
-        pace = self._paces.get((request.epoch, request.way))
-        overdue_s = None if pace is None else pace.overdue_s()
-        return request.deadline_s if overdue_s is None else min(request.deadline_s, request.sent_s + overdue_s)
+        pace = None if request.epoch is None else self._paces.get((request.epoch, request.way))
+        return request.looked_at_s(None if pace is None else pace.overdue_s())
 
     def _is_overtaken(self, request: Request, now_s: float) -> bool:
         pace = None if request.epoch is None else self._paces.get((request.epoch, request.way))
@@ -332,15 +335,16 @@ class Routing:
             return ()  # one that ended or was sent meanwhile: the end of a suspect lets others go
         if request.losses and is_guilty(request.losses, self._max_losses):
             # Not before: a worker that is found again did not die.
-            return self._quarantine(request, now_s)
+            return self._fail(request, "quarantined", request.why_quarantined(), now_s)
         if self._suspects and not self._is_next(request, now_s):
             return ()
         request.step("send", now_s)
         request.attempt += 1
         self._serial += 1
         request.epoch, request.fled, request.sent_s, request.serial = routes.epoch, None, now_s, self._serial
-        request.missing = routes.outputs
-        request.way = self._replicas.way(routes, self._lost, now_s) if routes.crews else ()
+        request.missing = routes.outputs + request.wish.also
+        wanted = request.wish.way if request.wish.epoch == routes.epoch else ()
+        request.way = self._replicas.way(routes, self._lost, now_s, wanted) if routes.crews else ()
         self._replicas.sent(routes.epoch, request.way, now_s)
         return (Send(request.name, request.attempt, routes.epoch, request.deadline_s - now_s, request.way),)
 
@@ -359,6 +363,8 @@ class Routing:
             return routes if self._is_healthy(routes) else None
         if not (choices := self.choices()):
             return None
+        if request.wish.epoch in choices:
+            choices = [request.wish.epoch]
         if len(self._requests) == 1:  # so nothing is in hand anywhere
             return self._routes[self._ways.soonest_when_idle(choices)]
         return self._routes[soonest(choices, self._ways, self._replicas.there)]
@@ -428,11 +434,6 @@ class Routing:
             actions += self._replay(request, now_s)
         return (*actions, *self._send_waiting(now_s))
 
-    def _quarantine(self, request: Request, now_s: float) -> tuple[Action, ...]:
-        count = alone(request.losses)
-        error = f"{count} workers were lost with it alone ({'; '.join(request.errors)}); it is not sent again"
-        return self._fail(request, "quarantined", error, now_s)
-
     def _bad_output(self, request: Request, where: Where, now_s: float) -> tuple[Action, ...]:
         request.bad += (where,)
         if not is_inputs_fault(request.bad):
@@ -468,7 +469,8 @@ class Routing:
         return (delivery, *suspects, *self._end(request, "deliver", now_s))
 
     def _fail(self, request: Request, kind: str, error: str, now_s: float) -> tuple[Action, ...]:
-        failure = FailRequest(request=request.name, kind=kind, error=f"request {request.name}: {error}")
+        told = f"request {request.name}: {error}"
+        failure = FailRequest(request.name, kind, told, alone(request.losses) if request.losses else 0)
         return (*recall(request), failure, *self._end(request, "fail", now_s))
 
     def _end(self, request: Request, verb: str, now_s: float) -> tuple[Action, ...]:

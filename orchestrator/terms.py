@@ -1,6 +1,7 @@
 """How a caller wants a request treated, beside being answered in time."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nodes.batching import LOWEST
 from nodes.errors import BadInput
@@ -25,3 +26,26 @@ class Terms:
 
 
 USUAL = Terms()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Which sequence a request belongs to. `start`: it begins anew; `end`: this is its last step.
+
+    `owner` tells apart whose sequences have the same name.
+    """
+
+    sequence: str
+    start: bool = False
+    end: bool = False
+    owner: str = ""
+
+
+class Asked(NamedTuple):
+    """All that Router.infer is told of a request beside its tensors and its budget."""
+
+    trace: bool
+    key: str
+    version: int | None
+    terms: Terms
+    step: Step | None

@@ -14,7 +14,8 @@ from math import exp, log
 from orchestrator.actions import Action, Cancel, Deliver, FailRequest, Release, Send
 from orchestrator.detour import Pace, Ways, way
 from orchestrator.links_seen import LinkEstimate
-from orchestrator.routing import FULL, Routing
+from orchestrator.routing import Routing
+from orchestrator.worker_faults import FULL
 from partitioner.plan import Plan
 from partitioner.topology import NodeId
 from simulations.requests import Attempt, Fabric
