@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from nodes.memory import keep_memory
 from orchestrator import local_cluster
 from orchestrator.answers import Answer
 from orchestrator.bond import tie
+from orchestrator.client_sequence import Sequence
 from orchestrator.errors import ClusterError, JournalError, UnknownDeployment
 from orchestrator.following import Following
 from orchestrator.handing_over import handed_over
@@ -32,7 +34,7 @@ from orchestrator.request_log import JOURNAL, REQUESTS, Ended
 from orchestrator.rollout_terms import RolloutTerms
 from orchestrator.spec import DeploymentSpec, load_spec
 from orchestrator.telling import tell_links
-from orchestrator.terms import Terms
+from orchestrator.terms import Step, Terms
 from orchestrator.upgrade import Upgraded, upgrade
 from partitioner.plan import Infeasible, Plan
 from partitioner.profile import Profile
@@ -170,14 +172,15 @@ class Client:
         request_id: str | None = None,
         key: str = "",
         priority: int = 0,
+        sequence: Step | None = None,
     ) -> dict[str, Array]:
         """Outputs by name for one request. BadInput, RequestFailed, RequestTimeout or UnknownDeployment.
 
         Asked again under the same `request_id` within a minute of the answer, the same answer is given and nothing
         computed twice. While two versions are tried against each other, the same `key` always meets the same one. Where
-        requests wait, `priority` 1 goes first, 9 last; 0 stands for 5.
+        requests wait, `priority` 1 goes first, 9 last; 0 stands for 5. A model that keeps state is asked in steps of a `sequence`.
         """
-        about: dict[str, Any] = {"request_id": request_id, "key": key, "priority": priority}
+        about: dict[str, Any] = {"request_id": request_id, "key": key, "priority": priority, "sequence": sequence}
         return self.answer(name, inputs, timeout_s=timeout_s, **about).outputs
 
     def answer(
@@ -190,9 +193,10 @@ class Client:
         request_id: str | None = None,
         key: str = "",
         priority: int = 0,
+        sequence: Step | None = None,
     ) -> Answer:
         """As `infer`, with the latency in seconds, the epoch and, if traced, every stage's timings."""
-        about: dict[str, Any] = {"request_id": request_id, "key": key, "priority": priority}
+        about: dict[str, Any] = {"request_id": request_id, "key": key, "priority": priority, "sequence": sequence}
         return self.submit(name, inputs, timeout_s=timeout_s, trace=trace, **about).result()
 
     def submit(
@@ -205,12 +209,20 @@ class Client:
         request_id: str | None = None,
         key: str = "",
         priority: int = 0,
+        sequence: Step | None = None,
     ) -> "Future[Answer]":
         """As `answer`, without waiting: many requests may be under way at once."""
         self.join(name)
+        about: dict[str, Any] = {"trace": trace, "request_id": request_id, "key": key, "step": sequence}
         terms = Terms(priority=priority)
-        about: dict[str, Any] = {"request_id": request_id, "key": key, "terms": terms}
-        return self._start(self._router.infer(name, inputs, budget_s=timeout_s, trace=trace, **about))
+        return self._start(self._router.infer(name, inputs, budget_s=timeout_s, terms=terms, **about))
+
+    def sequence(self, name: str, *, timeout_s: float = 30.0) -> Sequence:
+        """A new sequence of requests to a model that keeps state; use it as a context manager, or `close()` it."""
+        return Sequence(partial(self.infer, name, timeout_s=timeout_s), partial(self._end_sequence, name))
+
+    def _end_sequence(self, name: str, sequence: str) -> None:
+        self._loop.call_soon_threadsafe(self._router.sequences.end, name, sequence)
 
     def requests(self) -> tuple[Ended, ...]:
         """What became of this client's newest requests, in the order in which they ended."""

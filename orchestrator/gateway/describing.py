@@ -15,7 +15,7 @@ from orchestrator.gateway.statistics import Counted, Span
 
 EXTENSIONS = (
     "classification", "model_configuration", "model_repository", "statistics", "system_shared_memory",
-    "binary_tensor_data", "parameters",
+    "binary_tensor_data", "parameters", "sequence",
 )  # fmt: skip
 NO_CACHE = ("cache_hit", "cache_miss")
 
@@ -31,9 +31,14 @@ def metadata(model: Model) -> dict[str, Any]:
         "name": model.name,
         "versions": [str(version) for version in model.versions],
         "platform": PLATFORM,
-        "inputs": [_tensor(spec) for spec in model.inputs],
+        "inputs": [_tensor(spec) for spec in (*model.inputs, *_kept(model))],
         "outputs": [_tensor(spec) for spec in model.outputs],
     }
+
+
+def _kept(model: Model) -> tuple[TensorSpec, ...]:
+    """Inputs of a sequence's first request only."""
+    return () if model.sequence is None else model.sequence.kept
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
@@ -58,9 +63,18 @@ def config(model: Model) -> dict[str, Any]:
         "platform": PLATFORM,
         "backend": PLATFORM,
         "max_batch_size": rules.max_batch if is_batched else 0,
-        "input": [_configured(spec, is_batched) for spec in model.inputs],
+        "input": [
+            *(_configured(spec, is_batched) for spec in model.inputs),
+            *(_configured(spec, is_batched) | {"optional": True} for spec in _kept(model)),
+        ],
         "output": [_configured(spec, is_batched) for spec in model.outputs],
-        **({"dynamic_batching": batching} if is_batched else {}),
+        **(
+            {"sequence_batching": {"max_sequence_idle_microseconds": round(model.sequence.idle_s * 1e6), "direct": {}}}
+            if model.sequence is not None
+            else {"dynamic_batching": batching}
+            if is_batched
+            else {}
+        ),
         "model_transaction_policy": {"decoupled": False},
     }
 

@@ -20,8 +20,8 @@ from orchestrator.gateway.permits import ANYBODY, Permit, Permits
 from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.serving import Serving
 from orchestrator.gateway.shared_memory import SharedMemory
+from orchestrator.gateway.stream_room import StreamRoom
 
-MOST_OF_A_STREAM = 32  # requests of one stream under way at once; beyond that it is not read on
 PUSHBACK = "grpc-retry-pushback-ms"  # gRPC A6: when a client's own retries should come
 FINAL_WANTED, FINAL = "triton_enable_empty_final_response", "triton_final_response"
 OPEN = ("ServerLive", "ServerReady", "ServerMetadata")  # to whoever looks whether it is there
@@ -159,24 +159,27 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
             await refuse(context, refused)
 
     async def _answer_all(self, requests: AsyncIterator[bytes], context: Any, permit: Permit, address: str) -> None:
-        room = asyncio.Semaphore(MOST_OF_A_STREAM)
+        room = StreamRoom()
 
-        async def answer(request: bytes, before: asyncio.Event, written: asyncio.Event) -> None:
+        async def answer(request: bytes, counted: int, before: asyncio.Event, written: asyncio.Event) -> None:
             try:
                 response = await self._streamed(request, Call(permit, context.time_remaining(), address))
+                counted = room.answered(counted, response.ByteSize())
+                del request
                 await before.wait()
                 await context.write(response)
             finally:
                 written.set()
-                room.release()
+                room.leave(counted)
 
         before = asyncio.Event()
         before.set()
         async with asyncio.TaskGroup() as under_way:
             async for request in requests:
-                await room.acquire()
+                counted = await room.enter(len(request))
                 written = asyncio.Event()
-                under_way.create_task(answer(request, before, written))
+                under_way.create_task(answer(request, counted, before, written))
+                del request
                 before = written
 
     async def _streamed(self, data: bytes, call: Call) -> Any:

@@ -10,6 +10,8 @@ from orchestrator.answers import Answer
 from orchestrator.gateway.datatypes import DATATYPE_OF, DTYPE_OF
 from orchestrator.gateway.faults import Fault, Refused, invalid
 from orchestrator.padding import Pads, padded
+from orchestrator.sequence_terms import Stateful
+from orchestrator.terms import Step
 
 PLATFORM = "isthmus"
 MOST_FAULTS, MOST_SHOWN, MOST_DIGITS = 5, 16, 18  # that are told
@@ -34,6 +36,7 @@ class Model:
     pads: Pads = field(default_factory=dict)
     compiled: tuple[TensorSpec, ...] = ()
     width: int = 2
+    sequence: Stateful | None = None  # of a model that is asked in steps of sequences
 
     def numbered(self, version: str) -> int | None:
         """The version that a client names; None where it names none. Refused for one that is not there."""
@@ -55,6 +58,7 @@ class Asking:
     version: int | None = None
     key: str = ""
     priority: int = 0
+    step: Step | None = None
 
     def within(self, budget_s: float) -> "Asking":
         """The same, within another time."""
@@ -133,9 +137,21 @@ class Reply:
     outputs: tuple[Output, ...]
 
 
-def feeds_of(model: Model, question: Question) -> dict[str, Array]:
-    """What the stages are given. Refused with all that is amiss: what was expected and what came."""
-    known = {spec.name: spec for spec in model.inputs}
+def check_step(model: Model, step: Step | None) -> None:
+    """Refused for a step of a sequence where the model knows none, and for none where it does."""
+    if step is None and model.sequence is not None:
+        raise invalid(f"model {model.name!r} keeps state between requests: give sequence_id, sequence_start at first")
+    if step is not None and model.sequence is None:
+        raise invalid(f"model {model.name!r} keeps no state between requests: leave sequence_id out")
+
+
+def feeds_of(model: Model, question: Question, *, begins: bool = False) -> dict[str, Array]:
+    """What the stages are given. Refused with all that is amiss: what was expected and what came.
+
+    The request that `begins` a sequence gives what is kept, too.
+    """
+    inputs = model.inputs if model.sequence is None or not begins else (*model.inputs, *model.sequence.kept)
+    known = {spec.name: spec for spec in inputs}
     given: dict[str, Given] = {}
     faults: list[str] = []
     for one in question.inputs:
@@ -151,7 +167,7 @@ def feeds_of(model: Model, question: Question) -> dict[str, Array]:
             break
     faults += [f"input {name!r} is missing" for name in known if name not in given]
     if faults:
-        raise invalid(f"model {model.name!r}: {'; '.join(faults[:MOST_FAULTS])}; it takes {_told(model.inputs)}")
+        raise invalid(f"model {model.name!r}: {'; '.join(faults[:MOST_FAULTS])}; it takes {_told(inputs)}")
     return dict(padded(model.compiled, model.pads, {name: one.read() for name, one in given.items()}))
 
 

@@ -1,4 +1,6 @@
-"""What parameters say: where tensors lie in shared memory, how many classes are wanted, how long it may take."""
+"""What parameters say: where tensors lie in shared memory, how many classes are wanted, how long it may take, and
+which sequence a request is a step of.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +10,7 @@ from nodes.batching import LOWEST
 from orchestrator.gateway.faults import invalid
 from orchestrator.gateway.models import Wanted
 from orchestrator.gateway.shared_memory import Place
+from orchestrator.terms import Step
 
 REGION, SIZE, OFFSET, CLASSES = (
     "shared_memory_region",
@@ -15,9 +18,8 @@ REGION, SIZE, OFFSET, CLASSES = (
     "shared_memory_offset",
     "classification",
 )
-
-
-MOST = 1 << 62
+SEQUENCE, STARTS, ENDS = "sequence_id", "sequence_start", "sequence_end"
+MOST, MOST_NAME = 1 << 62, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,22 @@ def priority_of(parameters: Mapping[str, Any]) -> int:
             f"parameter priority: should be a whole number from 1, the highest, to {LOWEST}, is {_shown(told)}"
         )
     return told
+
+
+def step_of(parameters: Mapping[str, Any], owner: str) -> Step | None:
+    """The step of a sequence that a request is; None without a sequence_id, or with 0 or "", as clients write none."""
+    told = parameters.get(SEQUENCE, 0)
+    if isinstance(told, bool) or not isinstance(told, int | str):
+        raise invalid(f"parameter {SEQUENCE}: should be a whole number or a name, is {_shown(told)}")
+    if len(str(told)) > MOST_NAME:
+        raise invalid(f"parameter {SEQUENCE}: should have {MOST_NAME} characters at most")
+    ends = [parameters.get(name, False) for name in (STARTS, ENDS)]
+    for name, end in zip((STARTS, ENDS), ends, strict=True):
+        if not isinstance(end, bool):
+            raise invalid(f"parameter {name}: should be true or false, is {_shown(end)}")
+        if end and not told:
+            raise invalid(f"parameter {name}: of which sequence? give {SEQUENCE}")
+    return Step(sequence=str(told), start=ends[0], end=ends[1], owner=owner) if told else None
 
 
 def _whole(what: str, parameters: Mapping[str, Any], name: str, otherwise: int | None = None) -> int:

@@ -46,6 +46,7 @@ class RouterSource:
             outputs=active.made or tuple(TensorSpec(output, "", ()) for output in active.outputs),
             rules=_rules(active),
             width=2 * len(active.workers),
+            sequence=active.sequence,
         )
 
     def is_ready(self, name: str) -> bool:
@@ -58,7 +59,9 @@ class RouterSource:
         return True
 
     async def answer(self, name: str, feeds: Mapping[str, Array], asking: Asking) -> Answer:
-        """As models.Source. It doesn't wait where a stage's queue is full: requests wait here."""
+        """As models.Source. It doesn't wait where a stage's queue is full: requests wait here. But a step of a sequence
+        does, since what has gone before it would have to be run again.
+        """
         return await self._router.infer(
             name,
             feeds,
@@ -66,7 +69,8 @@ class RouterSource:
             trace=True,
             key=asking.key,
             version=None if self._is_unnumbered(name) else asking.version,
-            terms=Terms(priority=asking.priority, wait=False),
+            terms=Terms(priority=asking.priority, wait=asking.step is not None),
+            step=asking.step,
         )
 
     def _is_unnumbered(self, name: str) -> bool:

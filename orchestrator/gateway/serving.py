@@ -13,10 +13,22 @@ from orchestrator.gateway.accounts import Account, Accounts
 from orchestrator.gateway.datatypes import BYTES, DATATYPE_OF
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
 from orchestrator.gateway.gathering import Gathered, Gathering
-from orchestrator.gateway.models import Asking, Model, Output, Question, Reply, Source, Wanted, check_wanted, feeds_of
+from orchestrator.gateway.models import (
+    Asking,
+    Model,
+    Output,
+    Question,
+    Reply,
+    Source,
+    Wanted,
+    check_step,
+    check_wanted,
+    feeds_of,
+)
 from orchestrator.gateway.permits import ANYBODY, Permit
-from orchestrator.gateway.places import priority_of
+from orchestrator.gateway.places import priority_of, step_of
 from orchestrator.gateway.statistics import Counted, Statistics
+from orchestrator.terms import Step
 
 BUDGET_S = 30.0
 T = TypeVar("T")
@@ -101,11 +113,14 @@ class Serving:
         counted.pending += 1
         try:
             question = read()
-            wanted, feeds = check_wanted(model, question), feeds_of(model, question)
+            step = step_of(question.parameters, permit.name)
+            check_step(model, step)
+            begins = step is not None and step.start
+            wanted, feeds = check_wanted(model, question), feeds_of(model, question, begins=begins)
             rows = rows_of(model, feeds)
             if account is not None:
                 account.id = question.id
-            gathered = await self._answer(model, question, feeds, rows, numbered)
+            gathered = await self._answer(model, question, feeds, rows, numbered, step)
             answer = gathered.answer
             if account is not None:
                 account.answered(answer)
@@ -129,14 +144,23 @@ class Serving:
         return written
 
     async def _answer(
-        self, model: Model, question: Question, feeds: dict[str, Array], rows: int, version: int | None
+        self,
+        model: Model,
+        question: Question,
+        feeds: dict[str, Array],
+        rows: int,
+        version: int | None,
+        step: Step | None,
     ) -> Gathered:
         budget_s = self._budget_s if question.budget_s is None else min(question.budget_s, self._budget_s)
         if budget_s <= 0:
             raise Refused(Fault.UNAVAILABLE, f"model {model.name!r}: the request's time was up before it came")
         key, priority = str(question.parameters.get("key", "")), priority_of(question.parameters)
-        asking = Asking(budget_s=budget_s, version=version, key=key, priority=priority)
-        gathered = await self.gathering.answer(model, feeds, rows, asking)
+        asking = Asking(budget_s=budget_s, version=version, key=key, priority=priority, step=step)
+        if step is None:
+            gathered = await self.gathering.answer(model, feeds, rows, asking)
+        else:  # steps wait for their own sequence, and share runs at the stages only, where their state is
+            gathered = Gathered(answer=await self.source.answer(model.name, feeds, asking), rows=rows)
         answer = gathered.answer
         if version is not None and answer.version not in (0, version):
             raise Refused(
