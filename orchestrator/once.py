@@ -1,7 +1,7 @@
 """The same request id, one computation, one answer: for clients that ask again because they heard nothing.
 
 Answers are kept in the router's process only. If that dies, so do they: what is asked again of another router is
-computed again, which is harmless, since stages are pure and no answer depends on one before.
+computed again, which is harmless: no answer depends on one before, but a sequence's, and that ends with its router.
 """
 
 import asyncio
