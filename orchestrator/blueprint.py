@@ -12,9 +12,10 @@ from orchestrator.errors import SpecError
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.padding import misfit
 from orchestrator.replicas import bare, has_replicas
-from orchestrator.spec import DeploymentSpec
+from orchestrator.spec import DeploymentSpec, InputSpec
 from partitioner.constraints import violation
 from partitioner.figures import score, throughput_per_s
+from partitioner.graph import Activation
 from partitioner.load import Model
 from partitioner.plan import Infeasible, Plan
 from partitioner.privacy import pixel_forms
@@ -127,6 +128,12 @@ def pose(
     )
 
 
+def _check_pad(entry: InputSpec, activation: Activation) -> None:
+    why = None if entry.pad is None else misfit(activation.dtype, activation.shape, *entry.pad)
+    if why is not None:
+        raise SpecError(f"inputs.{entry.name}.{why}")
+
+
 def check_names(spec: DeploymentSpec, model: Model) -> None:
     """SpecError if the spec names an input, output or operator that the model lacks, or leaves out an input."""
     graph = model.graph
@@ -139,10 +146,7 @@ def check_names(spec: DeploymentSpec, model: Model) -> None:
             raise SpecError(
                 f"inputs.{entry.name}.private: what a sequence carries on is kept at the stages; leave it out"
             )
-        activation = graph.activations[entry.name]
-        why = None if entry.pad is None else misfit(activation.dtype, activation.shape, *entry.pad)
-        if why is not None:
-            raise SpecError(f"inputs.{entry.name}.{why}")
+        _check_pad(entry, model.whole.activations[entry.name])
     operators = {operator.name for operator in graph.operators} if spec.pinned or spec.together else set()
     for where, name in (
         *((f"pinned.{name}", name) for name, _ in spec.pinned),

@@ -178,7 +178,8 @@ class Client:
 
         Asked again under the same `request_id` within a minute of the answer, the same answer is given and nothing
         computed twice. While two versions are tried against each other, the same `key` always meets the same one. Where
-        requests wait, `priority` 1 goes first, 9 last; 0 stands for 5. A model that keeps state is asked in steps of a `sequence`.
+        requests wait, `priority` 1 goes first, 9 last; 0 stands for 5. A model that keeps state is asked in steps of a
+        `sequence`.
         """
         about: dict[str, Any] = {"request_id": request_id, "key": key, "priority": priority, "sequence": sequence}
         return self.answer(name, inputs, timeout_s=timeout_s, **about).outputs
