@@ -261,9 +261,9 @@ class Host:
             self.metrics.fold()
             connections = [*self._inbound, *self.peers.connections()]
             now_s = time.monotonic()
-            self.metrics.links.count(connections, now_s)
             for runner in self.stages.values():
                 runner.forget_idle(now_s)
+            self.metrics.links.count(connections, now_s)
             for told in self._loads.news(self.stages.values(), now_s):
                 self.tell(told)
             for connection in connections:

@@ -14,10 +14,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 
-import numpy as np
-
 from nodes.backend import Array, TensorSpec
 from nodes.errors import BadInput, SequenceLost
+from nodes.held import zeros
 from nodes.stage_spec import StageSpec
 
 
@@ -75,7 +74,7 @@ class Sequences:
         if missing:
             raise BadInput(f"{self._where}: sequence {sequence!r} begins without {', '.join(missing)}")
         return {
-            one.name: np.zeros([rows if extent is None else extent for extent in one.shape], one.dtype)
+            one.name: zeros([rows if extent is None else extent for extent in one.shape], one.dtype)
             for one in self._state
             if one.name not in given
         }

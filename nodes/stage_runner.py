@@ -164,7 +164,7 @@ class StageRunner:
             deadline_s=request.deadline_s,
             group=group,
             priority=header.priority or NORMAL,
-            rows=min(rows_of(request.frame), self.spec.max_batch),  # one that is larger runs alone
+            rows=self._rows(request.frame),
         )
         if refused:
             self._refuse(refused)
@@ -256,6 +256,9 @@ class StageRunner:
     def _may_start(self) -> bool:
         """Whether the lane takes a further batch: one that isn't full is better joined while another runs."""
         return self._lane.pending < (AHEAD if self._batcher.rows >= self.spec.max_batch else 1)
+
+    def _rows(self, frame: Frame) -> int:
+        return min(rows_of(frame), self.spec.max_batch)  # one that is larger runs alone
 
     def _way_is_free(self) -> bool:
         """Back-pressure: nothing runs whose result would only pile up before a slow successor, or all its replicas."""

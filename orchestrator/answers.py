@@ -47,8 +47,8 @@ class Answer:
 class Waiting:
     """A request in hand: its inputs are kept until it ends, its outputs by attempt; its end is noted in the `log`.
 
-    `trace` is the id of the trace that it belongs to, if whoever asks has said so (trace_ids.py).
     `part`: its place in a sequence.
+    `trace` is the id of the trace that it belongs to, if whoever asks has said so (trace_ids.py).
     """
 
     feeds: Mapping[str, Array]
@@ -73,8 +73,8 @@ class Waiting:
             attempt=deliver.attempt,
             hops=self.hops.get(deliver.attempt, ()),
             version=version,
-            request=deliver.request,
             way=self.way,
+            request=deliver.request,
         )
         self._note(answer.latency_s, answer.epoch, answer.attempt, "", answer.hops)
         if not self.future.done():

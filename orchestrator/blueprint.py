@@ -12,10 +12,9 @@ from orchestrator.errors import SpecError
 from orchestrator.links_seen import LinkEstimate
 from orchestrator.padding import misfit
 from orchestrator.replicas import bare, has_replicas
-from orchestrator.spec import DeploymentSpec, InputSpec
+from orchestrator.spec import DeploymentSpec
 from partitioner.constraints import violation
 from partitioner.figures import score, throughput_per_s
-from partitioner.graph import Activation
 from partitioner.load import Model
 from partitioner.plan import Infeasible, Plan
 from partitioner.privacy import pixel_forms
@@ -128,25 +127,10 @@ def pose(
     )
 
 
-def _check_pad(entry: InputSpec, activation: Activation) -> None:
-    why = None if entry.pad is None else misfit(activation.dtype, activation.shape, *entry.pad)
-    if why is not None:
-        raise SpecError(f"inputs.{entry.name}.{why}")
-
-
 def check_names(spec: DeploymentSpec, model: Model) -> None:
     """SpecError if the spec names an input, output or operator that the model lacks, or leaves out an input."""
     graph = model.graph
-    for entry in spec.inputs:
-        if entry.name not in model.whole.inputs:
-            raise SpecError(
-                f"inputs.{entry.name}: {spec.model.name} has no such input; it has {', '.join(model.whole.inputs)}"
-            )
-        if entry.private and entry.name not in graph.inputs:
-            raise SpecError(
-                f"inputs.{entry.name}.private: what a sequence carries on is kept at the stages; leave it out"
-            )
-        _check_pad(entry, model.whole.activations[entry.name])
+    _check_inputs(spec, model)
     operators = {operator.name for operator in graph.operators} if spec.pinned or spec.together else set()
     for where, name in (
         *((f"pinned.{name}", name) for name, _ in spec.pinned),
@@ -166,6 +150,22 @@ def check_names(spec: DeploymentSpec, model: Model) -> None:
             raise SpecError(f"outputs.{name}: is the state that {model.state[name]} is next; a state is not given out")
         if name not in graph.outputs:
             raise SpecError(f"outputs.{name}: {spec.model.name} has no such output; it has {', '.join(graph.outputs)}")
+
+
+def _check_inputs(spec: DeploymentSpec, model: Model) -> None:
+    whole = model.whole
+    for entry in spec.inputs:
+        if entry.name not in whole.inputs:
+            raise SpecError(
+                f"inputs.{entry.name}: {spec.model.name} has no such input; it has {', '.join(whole.inputs)}"
+            )
+        if entry.name not in model.graph.inputs and (entry.private or entry.pad is not None):
+            key = "private" if entry.private else "pad"
+            raise SpecError(f"inputs.{entry.name}.{key}: what a sequence carries on lies at its stages; leave this out")
+        activation = whole.activations[entry.name]
+        why = None if entry.pad is None else misfit(activation.dtype, activation.shape, *entry.pad)
+        if why is not None:
+            raise SpecError(f"inputs.{entry.name}.{why}")
 
 
 def private_tensors(spec: DeploymentSpec, model: Model) -> frozenset[str]:

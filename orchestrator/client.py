@@ -214,9 +214,9 @@ class Client:
     ) -> "Future[Answer]":
         """As `answer`, without waiting: many requests may be under way at once."""
         self.join(name)
-        about: dict[str, Any] = {"trace": trace, "request_id": request_id, "key": key, "step": sequence}
         terms = Terms(priority=priority)
-        return self._start(self._router.infer(name, inputs, budget_s=timeout_s, terms=terms, **about))
+        about: dict[str, Any] = {"request_id": request_id, "key": key, "terms": terms, "step": sequence}
+        return self._start(self._router.infer(name, inputs, budget_s=timeout_s, trace=trace, **about))
 
     def sequence(self, name: str, *, timeout_s: float = 30.0) -> Sequence:
         """A new sequence of requests to a model that keeps state; use it as a context manager, or `close()` it."""

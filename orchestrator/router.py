@@ -358,7 +358,7 @@ class Router:
             connection = self._connections.get(reach.address)
             if connection is None:
                 raise StreamClosed(f"no stream to {reach.node}")
-            sent = Sent(self.name, waiting.traced, waiting.priority, waiting.trace, waiting.part)
+            sent = Sent(self.name, waiting.traced, waiting.priority, trace=waiting.trace, part=waiting.part)
             connection.post(inputs_frame(routes, send, waiting.feeds, sent))
         except StreamClosed as closed:  # noted by the core at the next turn, never inside its own decision
             asyncio.get_running_loop().call_soon(self._unsent, deployment, send, reach.node, str(closed))
@@ -487,8 +487,8 @@ class Router:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(0.05)
-            self.metrics.figures.look(self._connections.values(), time.monotonic())
             self.sequences.forget_idle(time.monotonic())
+            self.metrics.figures.look(self._connections.values(), time.monotonic())
             for name, held in list(self._deployments.items()):
                 due_s = held.core.next_deadline_s
                 if due_s is not None and due_s <= time.monotonic():

@@ -40,9 +40,12 @@ def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], se
         way=send.way[1:],
         priority=sent.priority,
     )
+    dtypes = {spec.name: spec.dtype for spec in routes.inputs}
     if (part := sent.part) is not None:
         header = header._replace(sequence=part.sequence, position=part.position, last=part.last, snapshot=part.snapshot)
-    return pack(header, feeds, routes.codecs, {spec.name: spec.dtype for spec in routes.inputs})
+    if routes.sequence is not None:
+        dtypes |= {spec.name: spec.dtype for spec in routes.sequence.brought}
+    return pack(header, feeds, routes.codecs, dtypes)
 
 
 def cancel_frame(routes: EpochRoutes, cancel: Cancel) -> Frame:

@@ -47,6 +47,11 @@ class Stateful:
     checkpoint: int
     most: int
 
+    @property
+    def brought(self) -> tuple[TensorSpec, ...]:
+        """What a frame may hold beside a request's inputs."""
+        return (*self.kept, *(given for _, given in self.state))
+
 
 class SequenceModel(StrictModel):
     """The spec's key."""
