@@ -2,18 +2,23 @@
 
 By default glibc gives the top of its heap back as soon as a few megabytes are free; a process that allocates and
 frees a tensor per message then pays a page fault for every 4 KB of it (0.7 ms a megabyte was seen). Process-wide,
-therefore called by processes that are ours; without glibc it does nothing.
+therefore called by processes that are ours; without glibc, or with ISTHMUS_KEEP_MEMORY=0, it does nothing.
+benchmarks/streams.py tells what it is worth.
 """
 
 import ctypes
+import os
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # mallopt's names, from malloc.h
+VARIABLE = "ISTHMUS_KEEP_MEMORY"
 KEPT_BYTES = 256 << 20
 LARGEST_BYTES = 32 << 20  # glibc's own maximum; larger blocks are mapped and unmapped each time
 
 
 def keep_memory() -> bool:
-    """Keep up to 256 MB of freed memory; whether the C library understood."""
+    """Keep up to 256 MB of freed memory; whether that is wanted, and the C library understood."""
+    if os.environ.get(VARIABLE) == "0":
+        return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
