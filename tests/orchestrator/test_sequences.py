@@ -13,6 +13,7 @@ import pytest
 from nodes.backend import Array
 from nodes.errors import BadInput
 from orchestrator import sequences
+from orchestrator.batching import Batching
 from orchestrator.errors import RequestFailed, RequestTimeout, Unavailable
 from orchestrator.router import Router
 from orchestrator.routes import EpochRoutes
@@ -92,6 +93,27 @@ def test_sequences_side_by_side_know_nothing_of_each_other(workers: WorkerSite, 
             found = await asyncio.gather(*(step(router, "beside", number, s, owner=owner) for s, owner in names))
             assert all(same(made, number) for made in found)
         assert rebuilt(router) == 0
+
+    workers.do(story())
+
+
+def test_steps_of_several_sequences_share_runs_and_each_keeps_its_own_state(
+    workers: WorkerSite, router: Router
+) -> None:
+    async def story() -> None:
+        batching, blueprint = Batching(most=8, max_delay_s=0.05), blueprint_of(workers.folder)
+        routes = await workers.load("shared", 1, batching=batching, blueprint=blueprint)
+        assert routes.rows == 8
+        await router.switch(routes)
+        for number in range(4):
+            asked = (step(router, "shared", (number + k) % 12, str(k), start=number == 0) for k in range(8))
+            found = await asyncio.gather(*asked)
+            assert all(
+                np.allclose(made, answers(FEEDS[k : k + number + 1], SCALE)[-1], atol=1e-3)
+                for k, made in enumerate(found)
+            )
+        with pytest.raises(BadInput, match="'0' began with 1 rows; this step has 2"):
+            await router.infer("shared", {"x": np.concatenate(FEEDS[:2])}, step=Step(sequence="0"))
 
     workers.do(story())
 

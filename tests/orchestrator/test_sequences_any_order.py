@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pytest
 
 from nodes.backend import Array, TensorSpec
 from nodes.errors import SequenceLost
@@ -112,3 +113,22 @@ async def story(seed: int) -> int:
 
 def test_a_step_goes_on_from_the_steps_that_were_answered() -> None:
     assert sum(asyncio.run(story(seed)) for seed in range(200)) in range(500, 1500)
+
+
+def test_a_step_that_workers_die_of_is_not_sent_again_for_ever() -> None:
+    asked = []
+
+    async def deadly(_feeds: Arrays, part: Part, _left_s: float) -> Answer:
+        asked.append(part.position)
+        raise StateLost("the worker on n was lost", alone=1)
+
+    async def asking() -> None:
+        sequences = Sequences(lambda _reason: None)
+        feeds = {"x": np.array([1.0]), "scale": np.array([2.0])}
+        with pytest.raises(
+            RequestFailed, match="2 workers were lost with it alone, and it is not sent again"
+        ) as failed:
+            await sequences.step("d", routes_of(64), feeds, Step(sequence="a", start=True), 5.0, deadly)
+        assert (failed.value.caller_fault, asked, len(sequences)) == (True, [0, 0], 0)
+
+    asyncio.run(asking())
