@@ -40,11 +40,16 @@ def remembering(folder: Path) -> Path:
 
 
 def blueprint_of(
-    folder: Path, topology: Topology | None = None, *, checkpoint: int = 64, most_bytes: int = 1 << 29
+    folder: Path,
+    topology: Topology | None = None,
+    *,
+    checkpoint: int = 64,
+    most_bytes: int = 1 << 29,
+    idle_s: float = 60,
 ) -> Blueprint:
-    """The model on camera and cloud, profiled by decree so that it is cut in the middle."""
+    """The model on camera and cloud, profiled by decree so that it is cut in the middle, with a state in each half."""
     path = remembering(folder)
-    terms = SequenceTerms(state=STATE, kept=("scale",), checkpoint=checkpoint, most_bytes=most_bytes)
+    terms = SequenceTerms(state=STATE, kept=("scale",), checkpoint=checkpoint, most_bytes=most_bytes, idle_s=idle_s)
     where = topology or site(slowdown=2)
     spec = DeploymentSpec(
         name="remembering",
@@ -53,6 +58,7 @@ def blueprint_of(
         source="camera",
         inputs=tuple(InputSpec(name=name, at="camera") for name in ("x", "scale")),
         standby_bytes=0,
+        pinned=(("add_near", "camera"),),
         sequence=terms,
         digest="r",
     )

@@ -40,7 +40,7 @@ def router(workers: WorkerSite) -> Iterator[Router]:
 
 
 async def loaded(
-    workers: WorkerSite, name: str, epoch: int = 1, without: tuple[str, ...] = (), **terms: int
+    workers: WorkerSite, name: str, epoch: int = 1, without: tuple[str, ...] = (), **terms: Any
 ) -> EpochRoutes:
     return await workers.load(name, epoch, blueprint=blueprint_of(workers.folder, **terms), without=without)
 
@@ -274,6 +274,23 @@ def test_room_is_bounded_and_the_silent_make_room(
         await step(router, "room", 0, "a")
         with pytest.raises(Unavailable, match=r"all sequences here hold \d+ bytes"):
             await step(router, "room", 0, "b")
+
+    workers.do(story())
+
+
+def test_stages_forget_the_silent_of_themselves(workers: WorkerSite, router: Router) -> None:
+    """The router would remember them for longer here, and so has their state made again."""
+
+    async def story() -> None:
+        routes = await loaded(workers, "silent", idle_s=0.2)
+        assert routes.sequence is not None
+        await router.switch(replace(routes, sequence=replace(routes.sequence, idle_s=60)))
+        for number in range(8):
+            assert same(await step(router, "silent", number), number)
+            if rebuilt(router):
+                return
+            await asyncio.sleep(0.3 * number)  # silence is what is waited for
+        raise AssertionError("the stages remember")
 
     workers.do(story())
 
