@@ -178,10 +178,10 @@ def _counted(counted: Counted, refused: Refused, began_s: float) -> Refused:
 def rows_of(model: Model, feeds: dict[str, Array]) -> int:
     """How many requests this one is: its rows, where the model takes any number of them. Refused for too many."""
     first, most = model.inputs[0], model.rules.max_batch
-    if not first.shape or first.shape[0] is not None:
-        return 1
+    if most == 1:  # of a vector they are no rows, but a picture's bytes, say
+        return len(feeds[first.name]) if len(first.shape) > 1 and first.shape[0] is None else 1
     rows = {name: len(array) for name, array in feeds.items()}
-    if most > 1 and (len(set(rows.values())) > 1 or not 1 <= rows[first.name] <= most):
+    if len(set(rows.values())) > 1 or not 1 <= rows[first.name] <= most:
         told = ", ".join(f"{name} {many}" for name, many in rows.items())
         raise invalid(f"model {model.name!r}: a request has 1 to {most} rows, the same of each input; it has {told}")
     return rows[first.name]
