@@ -17,7 +17,7 @@ import numpy as np
 from nodes.backend import Array
 from nodes.errors import MalformedFrame, NodesError
 from nodes.framing import Buffer, Frame, Header, TensorMeta
-from nodes.held import BFLOAT16, HELD, STRING, packed, parted
+from nodes.held import BFLOAT16, HELD, LENGTH_BYTES, STRING, packed, parted
 from nodes.jpeg import from_jpegs, pillow_installed, to_jpegs
 from nodes.pixels import from_pixels, is_image, to_pixels
 from nodes.quantise import FLOATS, dequantise, quantise
@@ -214,12 +214,15 @@ def _text(meta: TensorMeta, buffer: Buffer) -> Array:
     if meta.codec != "raw":
         raise MalformedFrame(f"tensor {meta.name!r}: codec {meta.codec!r} holds no {STRING}")
     _unpacked_nbytes(meta, 1, len(buffer))
-    found = np.empty(prod(meta.shape), np.object_)
+    count = prod(meta.shape)
+    if LENGTH_BYTES * count > len(buffer):
+        raise MalformedFrame(f"tensor {meta.name!r}: {len(buffer)} bytes for {count} elements of {STRING}")
     try:
-        found[:] = parted(buffer, len(found))
+        found = np.empty(meta.shape, np.object_)
+        found.reshape(-1)[:] = parted(buffer, count)
     except ValueError as error:
         raise MalformedFrame(f"tensor {meta.name!r}: {error}") from None
-    return found.reshape(meta.shape)
+    return found
 
 
 def _to_half(array: Array) -> tuple[Array, bytes] | None:

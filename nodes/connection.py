@@ -463,6 +463,9 @@ class Connection:
             fault=fault,
         )
         self.post(Frame(answer))
+        if about.number and about.part is None:
+            self._owe(about.number, time.monotonic())
+        self._flush_later()
 
 
 def ping_frame(padding_bytes: int) -> Frame:

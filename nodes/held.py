@@ -16,6 +16,7 @@ from nodes.backend import Array
 BFLOAT16, STRING = "bfloat16", "string"
 HELD: dict[str, np.dtype[Any]] = {BFLOAT16: np.dtype(np.uint16), STRING: np.dtype(np.object_)}
 _LENGTH = struct.Struct("<I")
+LENGTH_BYTES = _LENGTH.size  # of an element's length
 
 
 def held_as(dtype: str) -> np.dtype[Any]:
@@ -48,8 +49,8 @@ def as_held(array: Array) -> Array:
 
 
 def encoded(value: Any) -> bytes:
-    """An element of text as bytes."""
-    return value if isinstance(value, bytes) else str(value).encode()
+    """An element of text as bytes. A surrogate, which UTF-8 has no form for, becomes a question mark."""
+    return value if isinstance(value, bytes) else str(value).encode(errors="replace")
 
 
 def packed(array: Array) -> bytes:

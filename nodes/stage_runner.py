@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from nodes.batching import NORMAL, Batcher, BatchRules, Refuse, Run
 from nodes.code_version import code_version
 from nodes.connection import Connection
-from nodes.errors import BudgetExpired, NodesError, Overloaded, StageHung
+from nodes.errors import BudgetExpired, NodesError, Overloaded, StageHung, UnknownEpoch
 from nodes.framing import Frame, Header, HopTiming, Kind
 from nodes.lane import Lane
 from nodes.sequences import Sequences
@@ -26,6 +26,7 @@ from nodes.stage_work import Runs, Worked, fault_of, rows_of, work
 from nodes.watchdog import Patience, Watchdog, end_process
 
 REMEMBERED = 8192
+STALE_S = 1.0  # without a run, after which it is not known any more what one takes
 RUNS = 16  # the shortest of so many tells what a run takes at the least
 AHEAD = 2  # one job runs, one waits for the lane: the next starts without a turn of the loop in between
 Key = tuple[Hashable, ...]
@@ -107,6 +108,7 @@ class StageRunner:
             )
         )
         self._runs_s: deque[float] = deque(maxlen=RUNS)
+        self._ran_s = 0.0  # when the last one ended
         self._lane: Lane[list[Worked]] = Lane(f"{spec.deployment}/{spec.stage}", may_inline=spec.slowdown == 1)
         self._requests: dict[int, _Request] = {}  # waiting or running, by ticket
         self._tickets = itertools.count()
@@ -115,7 +117,7 @@ class StageRunner:
         self._running: tuple[int, ...] = ()  # tickets of the job that the lane began last
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._pumping = self._stalled = False
+        self._pumping = self._stalled = self._closing = False
         self._emptied: asyncio.Event = asyncio.Event()
         self._watchdog = Watchdog(
             f"stage {spec.stage!r} of {spec.deployment!r} at epoch {spec.epoch}",
@@ -138,6 +140,9 @@ class StageRunner:
         if self._hung is not None:
             self._fail(request, header._replace(fault=fault_of(self._hung)))
             via.consumed(frame)
+        elif self._closing:
+            self._turn_away(request)
+            via.consumed(frame)
         elif self._runs_at_once() and (deadline_s is None or deadline_s > now_s):
             worked = self._lane.run_here(lambda: self._work((frame,)))[0]
             via.consumed(frame)  # before the answer, which carries the credit along
@@ -156,6 +161,9 @@ class StageRunner:
     def _queue(self, request: _Request) -> None:
         ticket = next(self._tickets)
         self._requests[ticket] = request
+        if self._batcher.run_s and not self._lane.pending and request.arrived_s - self._ran_s > STALE_S:
+            self._runs_s.clear()  # what runs took then tells nothing now
+            self._batcher.run_s = self._batcher.own_s = 0.0
         header = request.frame.header
         group = tuple((meta.name, meta.dtype, meta.shape[1:]) for meta in header.tensors)
         refused = self._batcher.add(
@@ -189,7 +197,8 @@ class StageRunner:
                 self._batcher.remove(ticket)  # or it waits for the lane, which will find that it is gone
                 self._forget(ticket)
         if (successor := self.spec.next_on(header.way)) is not None:
-            self._outlet.forward(successor, Frame(header._replace(stage=successor.stage, way=header.way[1:])))
+            passed = header._replace(kind=Kind.CANCEL, tensors=(), stage=successor.stage, way=header.way[1:])
+            self._outlet.forward(successor, Frame(passed))
 
     def came_by(self, header: Header) -> Connection | None:
         """The stream by which a request that this stage has seen arrived."""
@@ -227,17 +236,30 @@ class StageRunner:
         return True
 
     async def close(self) -> None:
-        """Stop the lane and free the engine; requests still here are dropped."""
+        """Stop the lane and free the engine; requests still here are told that the stage is gone."""
+        self._closing = True
         if self._timer is not None:
             self._timer.cancel()
         self._lane.close()
         self._watchdog.close()
-        if await asyncio.to_thread(self._lane.join, 5.0):
+        has_ended = await asyncio.to_thread(self._lane.join, 5.0)
+        await asyncio.sleep(0)  # what the lane has finished is answered first
+        for ticket, request in list(self._requests.items()):
+            self._batcher.remove(ticket)
+            self._turn_away(request)
+            self._forget(ticket)
+        if has_ended:
             self.program.close()
+
+    def _turn_away(self, request: _Request) -> None:
+        """Not a fault of the stage: it was dropped, and the router knows where to go instead."""
+        gone = UnknownEpoch(f"stage {self.spec.stage!r} of {self.spec.deployment!r} was dropped while it waited")
+        header = request.frame.header._replace(kind=Kind.ERROR, stage=self.spec.stage, tensors=(), fault=fault_of(gone))
+        self._outlet.answer(Frame(header), request.via)
 
     def _pump(self) -> None:
         """Start whatever may start now. Entered once at a time: a lane may finish a small job at once."""
-        if self._pumping:
+        if self._pumping or self._closing:
             return
         self._pumping = True
         try:
@@ -307,7 +329,8 @@ class StageRunner:
             run = partial(work, self.spec, self.program, frames, self._unbounded, self._sequences)
             return self._watchdog.watched(run)
         finally:
-            took_s = time.monotonic() - started_s
+            self._ran_s = time.monotonic()
+            took_s = self._ran_s - started_s
             self.served, self.busy_s = self.served + len(frames), self.busy_s + took_s
             self._runs_s.append(took_s)
             if len(self._runs_s) == RUNS:

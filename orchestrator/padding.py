@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from nodes.backend import Array, TensorSpec
-from nodes.held import STRING, held_as
+from nodes.held import BFLOAT16, STRING, held_as
 from orchestrator.yaml_file import StrictModel
 
 Pads = Mapping[str, tuple[int, float]]  # by input: the axis, and what it is filled up with
@@ -33,6 +33,8 @@ def misfit(dtype: str, shape: Sequence[int], axis: int, value: float) -> str | N
         return f"pad.axis: {axis}, while its shape is {list(shape)}"
     if dtype == STRING:
         return f"pad: it is {dtype}, which nothing fills up"
+    if dtype == BFLOAT16 and value:
+        return f"pad.value: {value}, while {dtype} is filled up with 0 only"
     with np.errstate(all="ignore"):
         held = np.array(value).astype(held_as(dtype))
     return None if held.dtype.kind == "f" or held == value else f"pad.value: {value} is no {dtype}"

@@ -213,14 +213,15 @@ class Router:
         if held is None or not held.epochs:
             self.metrics.note_end("unknown_deployment")
             raise UnknownDeployment(deployment, tuple(self._deployments))
-        feeds = taken(held.newest, feeds)
-        ask = partial(self._answer, deployment, held, asked, held.concerns_trial(deployment, asked.version))
+        trial = held.concerns_trial(deployment, asked.version)
+        routes = (held.on_trial if trial else held.active) or held.newest
+        feeds, ask = taken(routes, feeds), partial(self._answer, deployment, held, asked, trial)
         try:
             if asked.step is not None:
-                return await self.sequences.step(deployment, held.newest, feeds, asked.step, budget_s, ask)
-            if held.newest.sequence is not None:
+                return await self.sequences.step(deployment, routes, feeds, asked.step, budget_s, ask)
+            if routes.sequence is not None:
                 raise BadInput(f"{deployment} keeps state between requests; tell which sequence this is a step of")
-            check_feeds(deployment, held.newest, feeds)
+            check_feeds(deployment, routes, feeds)
         except BadInput:
             self.metrics.note_end("bad_input")
             raise

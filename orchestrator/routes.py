@@ -46,8 +46,8 @@ class EpochRoutes:
     replicas: Mapping[str, tuple[Reach, ...]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     version: int = 0
-    plan: str = ""  # its id (plan_json.plan_id); "" where a controller of before told none
     made: tuple[TensorSpec, ...] = ()  # the outputs with dtypes and shapes; none where a controller of before told none
+    plan: str = ""  # its id (plan_json.plan_id); "" where a controller of before told none
     rows: int = 1  # that a request may have at the most, where inputs have free rows
     preferred: tuple[int, ...] = ()  # rows that a run had better have; these three are the spec's `batching`
     max_delay_s: float = 0.0

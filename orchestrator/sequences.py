@@ -101,6 +101,9 @@ class Sequences:
         line.waiting += 1
         try:
             await _turn(line, step, budget_s)
+        except BaseException:  # those behind it must not slide into its place
+            line.failures += 1
+            raise
         finally:
             line.waiting -= 1
         try:

@@ -115,7 +115,7 @@ class Doors:
         server.add_generic_rpc_handlers(
             (GrpcService(self._serving, self._repository, self._memory, self._listen.permits, self.gate),)
         )
-        health_pb2_grpc.add_HealthServicer_to_server(Health(self._serving, self._listen.permits), server)
+        health_pb2_grpc.add_HealthServicer_to_server(Health(self._serving, self._listen.permits, self.gate), server)
         port = bind(server, listen, self._listen.tls)
         await server.start()
         self._grpc_server, self.grpc = server, port
@@ -138,6 +138,7 @@ class Doors:
             http=type("Counted", (Patient,), {"enter": self.gate.enter, "leave": self.gate.leave}),
             loop="none",
             server_header=False,
+            proxy_headers=False,  # whose address a limit goes by is not for clients to say
             limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=round(GRACE_S),

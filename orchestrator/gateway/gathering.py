@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -61,6 +61,11 @@ class _Queue:
     answered_s: deque[float] = field(default_factory=lambda: deque(maxlen=PACES))
     ticket: int = 0
 
+    def forget_pace(self) -> None:
+        """How fast it is worked off is not known any more."""
+        self.answered_s.clear()
+        self.batcher.run_s = self.batcher.own_s = 0.0
+
 
 class Gathering:
     """Asks a `source`, as many at once as help."""
@@ -79,6 +84,10 @@ class Gathering:
         """The answer, in turn. Refused at once where the queue is full, or the time can't suffice."""
         queue = self._queues.setdefault(model.name, _Queue())
         queue.batcher.rules, queue.window.least = model.rules, model.width
+        if not queue.window.inside and not queue.batcher:
+            queue.forget_pace()
+        if len(model.versions) == 1 and asking.key:  # it matters only where several answer
+            asking = replace(asking, key="")
         if not queue.batcher and queue.window.has_room and not self._waits_for_others(model, rows):
             return await self._alone(model.name, queue, feeds, rows, asking)
         return await self._in_turn(model, queue, feeds, rows, asking)
@@ -136,6 +145,9 @@ class Gathering:
                     held.future.set_exception(self._refusal(name, queue, decision, held))
             elif isinstance(decision, Run):
                 together = [queue.waiting.pop(ticket) for ticket in decision.tickets]
+                together = [held for held in together if not held.future.done()]
+                if not together:  # they have just gone
+                    continue
                 run = asyncio.create_task(self._run(name, queue, together), name=f"gateway-run-{name}")
                 self._runs.add(run)
                 run.add_done_callback(self._runs.discard)
@@ -165,12 +177,15 @@ class Gathering:
             if len(together) == 1 or isinstance(error, Unavailable | RequestTimeout | Refused):
                 _fail(together, error)
             else:  # one of them may have spoiled it for all
-                await asyncio.gather(*(self._by_itself(name, held) for held in together))
+                for held in together:
+                    await self._by_itself(name, held)
         finally:
             queue.window.inside -= 1
             self._pump(name, queue)
 
     async def _by_itself(self, name: str, held: _Waiting) -> None:
+        if held.future.done():
+            return
         began_s = time.monotonic()
         try:
             answer = await self._source.answer(name, held.feeds, held.asking.within(held.left_s))
@@ -182,8 +197,8 @@ class Gathering:
         """Learn from an answer how much may be under way, and how long those that wait will."""
         queue.window.answered(took_s, rows, epoch, is_full=rows >= queue.batcher.rules.max_batch)
         queue.answered_s.append(time.monotonic())
-        if len(queue.batcher) == 0:
-            queue.answered_s.clear()  # what comes of an idle pipeline tells nothing of its speed
+        if not queue.batcher:  # what comes of an idle pipeline tells nothing of its speed
+            queue.forget_pace()
         elif len(queue.answered_s) == PACES:
             each_s = (queue.answered_s[-1] - queue.answered_s[0]) / (PACES - 1)
             queue.batcher.run_s, queue.batcher.own_s = SURE * each_s, SURE * queue.window.alone_s(rows)
@@ -218,12 +233,12 @@ def _stacked(together: list[_Waiting]) -> Mapping[str, Array]:
 
 def _tell(together: list[_Waiting], answer: Answer, began_s: float, rows: int) -> None:
     """Give each its rows of the answer."""
-    at = 0
+    at, first = 0, next((held for held in together if not held.future.done()), None)
     for held in together:
         own = answer
         if len(together) > 1:
             own = answer.of_rows(at, at + held.rows, rows)
-        told = Gathered(answer=own, queue_s=began_s - held.came_s, rows=rows, counts=held is together[0])
+        told = Gathered(answer=own, queue_s=began_s - held.came_s, rows=rows, counts=held is first)
         at += held.rows
         if not held.future.done():
             held.future.set_result(told)

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.json_format import ParseDict
@@ -232,7 +233,7 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 def address_of(peer: str) -> str:
     """The host in what gRPC calls a peer, such as ipv4:10.0.0.1:5000."""
-    return peer.partition(":")[2].rpartition(":")[0]
+    return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
 
 
 def read(how: Callable[[bytes], Any], data: bytes) -> Any:

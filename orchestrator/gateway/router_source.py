@@ -1,12 +1,15 @@
 """A router's deployments as models."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from operator import is_
 
 from nodes.backend import Array, TensorSpec
 from nodes.batching import BatchRules
 from orchestrator.answers import Answer
 from orchestrator.gateway.models import UNNUMBERED, Asking, Model
 from orchestrator.padding import with_free_axes
+from orchestrator.routed import Routed
 from orchestrator.router import Router
 from orchestrator.routes import EpochRoutes
 from orchestrator.terms import Terms
@@ -17,7 +20,7 @@ class RouterSource:
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self._known: dict[str, tuple[EpochRoutes, EpochRoutes | None, Model]] = {}  # each made once for its routes
+        self._known: dict[str, tuple[tuple[EpochRoutes | None, ...], Model]] = {}  # each made once for its routes
 
     def models(self) -> tuple[str, ...]:
         """As models.Source."""
@@ -28,23 +31,27 @@ class RouterSource:
         held = self._router.deployments.get(name)
         if held is None or (active := held.active) is None:
             return None
-        if (known := self._known.get(name)) is not None and known[0] is active and known[1] is held.on_trial:
-            return known[2]
-        self._known[name] = active, held.on_trial, self._model(name, active, held.on_trial)
-        return self._known[name][2]
+        there = (active, held.on_trial, *held.epochs.values())
+        known = self._known.get(name)
+        if known is None or len(known[0]) != len(there) or not all(map(is_, known[0], there)):
+            known = self._known[name] = there, self._model(name, active, held)
+        return known[1]
 
-    def _model(self, name: str, active: EpochRoutes, on_trial: EpochRoutes | None) -> Model:
-        routes = [active, *([] if on_trial is None else [on_trial])]
+    def _model(self, name: str, active: EpochRoutes, held: Routed) -> Model:
+        routes = [active, *([] if held.on_trial is None else [held.on_trial])]
         versions = dict.fromkeys(each.version or UNNUMBERED for each in routes)
+        fewest = min(held.epochs.values(), key=lambda each: each.rows)  # requests may go, or be sent again, to any
+        made = active.made or tuple(TensorSpec(output, "", ()) for output in active.outputs)
+        has_rows = fewest.rows > 1 or active.rows == 1
         return Model(
             name=name,
             version=active.version or UNNUMBERED,
             versions=tuple(versions),
-            inputs=with_free_axes(active.inputs, active.pads),
+            inputs=with_free_axes(active.inputs if has_rows else _of_one_row(active.inputs), active.pads),
             compiled=active.inputs,
             pads=active.pads,
-            outputs=active.made or tuple(TensorSpec(output, "", ()) for output in active.outputs),
-            rules=_rules(active),
+            outputs=made if has_rows else _of_one_row(made),
+            rules=_rules(fewest),
             width=2 * len(active.workers),
             sequence=active.sequence,
         )
@@ -76,6 +83,10 @@ class RouterSource:
     def _is_unnumbered(self, name: str) -> bool:
         active = self._router.deployments[name].active
         return active is None or active.version == 0
+
+
+def _of_one_row(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    return tuple(replace(spec, shape=(1, *spec.shape[1:])) for spec in specs)
 
 
 def _rules(routes: EpochRoutes) -> BatchRules:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from nodes.backend import Array
+from nodes.held import BFLOAT16
 from orchestrator.gateway.accounts import Account, Accounts
 from orchestrator.gateway.datatypes import BYTES, DATATYPE_OF
 from orchestrator.gateway.faults import Fault, Refused, invalid, refusal_of
@@ -190,6 +191,8 @@ def rows_of(model: Model, feeds: dict[str, Array]) -> int:
 def _output(model: Model, wanted: Wanted, array: Array) -> Output:
     dtype = next(spec.dtype for spec in model.outputs if spec.name == wanted.name)
     if wanted.classes:
+        if dtype == BFLOAT16:
+            array = (array.astype(np.uint32) << 16).view(np.float32)
         return Output(name=wanted.name, datatype=BYTES, array=_classes(wanted, array))
     datatype = DATATYPE_OF.get(dtype or array.dtype.name)  # a controller of before told no dtypes of outputs
     if datatype is None:

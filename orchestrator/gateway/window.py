@@ -19,9 +19,9 @@ class Window:
     least: int = 2
     inside: int = 0
     limit: float = 0.0
-    _least_s: dict[int, float] = field(default_factory=dict)  # of a run, by its rows
-    _before_s: dict[int, float] = field(default_factory=dict)  # the same, of the REMEMBERED answers before
-    _epoch: int = 0
+    _least_s: dict[tuple[int, int], float] = field(default_factory=dict)  # of a run, by its rows and epoch
+    _before_s: dict[tuple[int, int], float] = field(default_factory=dict)  # the same, of the REMEMBERED answers before
+    _epoch: int = 0  # of the newest answer
     _answers: int = 0
 
     @property
@@ -31,21 +31,19 @@ class Window:
 
     def alone_s(self, rows: int = 1) -> float:
         """What a run of so many rows takes when nothing else is under way; 0 where that isn't known."""
-        known = [found[rows] for found in (self._least_s, self._before_s) if rows in found]
-        return min(known, default=0.0)
+        at = (rows, self._epoch)
+        return min((found[at] for found in (self._least_s, self._before_s) if at in found), default=0.0)
 
     def answered(self, took_s: float, rows: int, epoch: int, *, is_full: bool = True) -> None:
         """A run of so many rows came back from this epoch; `inside` still counts it.
 
         One that is not full lets no more in: rather than beside each other, requests go together.
         """
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._least_s, self._before_s, self._answers = {}, {}, 0
+        self._epoch, at = epoch, (rows, epoch)
         self._answers += 1
         if self._answers >= REMEMBERED:
             self._before_s, self._least_s, self._answers = self._least_s, {}, 0
-        self._least_s[rows] = min(took_s, self._least_s.get(rows, took_s))
+        self._least_s[at] = min(took_s, self._least_s.get(at, took_s))
         self.limit = max(self.limit, float(self.least))
         waiting = self.inside * (1 - self.alone_s(rows) / took_s) if took_s > 0 else 0.0
         if waiting > MOST_WAITING:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from ray.exceptions import RayTaskError
 
-from nodes.backend import Array
+from nodes.backend import Array, TensorSpec
 from nodes.errors import BadInput, EngineMissing
 from orchestrator.bond import AWAY, Bond
 from orchestrator.errors import RequestFailed, UnknownDeployment
@@ -47,6 +47,7 @@ class _Answering:
         self._following = Following(bond)
         self._router = self._following.router
         self._ends: asyncio.Queue[End] = asyncio.Queue(maxsize=4 * terms.in_flight)
+        self._inputs: tuple[TensorSpec, ...] = ()
         self._disk = asyncio.Lock()  # the ledger is used by one thread at a time
 
     async def run(self) -> None:
@@ -72,7 +73,8 @@ class _Answering:
 
     async def _answer(self, left: Iterator[tuple[int, str]]) -> None:
         await self._join()
-        self._dataset.check(self._router.inputs(self._name))
+        self._inputs = self._router.inputs(self._name)
+        self._dataset.check(self._inputs)
         async with asyncio.TaskGroup() as group:
             for _ in range(self._terms.in_flight):
                 group.create_task(self._take(left))
@@ -82,12 +84,21 @@ class _Answering:
         """One item after the other."""
         for position, item in left:
             try:
-                feeds = await asyncio.to_thread(self._dataset.feeds, item, self._router.inputs(self._name))
+                feeds = await asyncio.to_thread(self._read, item, self._inputs)
                 end = End(position, await self._asked(feeds), None)
             except (BadInput, EngineMissing, RequestFailed) as error:
                 end = End(position, None, " ".join(str(error).split()))
                 _log.info("item %s: %s", item, end.error)
             await self._ends.put(end)
+
+    def _read(self, item: str, inputs: tuple[TensorSpec, ...]) -> Mapping[str, Array]:
+        """Its tensors. BadInput, whatever a reader throws: an item's fault is not the job's."""
+        try:
+            return self._dataset.feeds(item, inputs)
+        except (BadInput, EngineMissing):
+            raise
+        except Exception as error:
+            raise BadInput(f"{item} can't be read: {type(error).__name__}: {error}") from None
 
     async def _asked(self, feeds: Mapping[str, Array]) -> bytes:
         """The packed answer. RequestFailed or BadInput, once it is the item's own."""

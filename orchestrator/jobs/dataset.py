@@ -60,6 +60,8 @@ class Folder:
         names = sorted(each.as_posix() for each in inner if not any(part.startswith(".") for part in each.parts))
         self._ids = [name for name in names if Path(name).suffix.lower() in (*PICTURES, *RECORDINGS)]
         self.left_out = len(names) - len(self._ids)
+        if odd := [name for name in self._ids if name != name.encode(errors="replace").decode()]:
+            raise JobError(f"{path}: the name of {odd[0]!r} is no UTF-8; rename that file")
         if not names:
             raise JobError(f"{path} is an empty folder; give one that holds pictures or recordings")
         if not self._ids:

@@ -21,7 +21,7 @@ from orchestrator.jobs import lock
 from orchestrator.jobs.dataset import open_dataset
 from orchestrator.jobs.errors import JobError, UnknownJob
 from orchestrator.jobs.ledger import FILE, STOP, Ledger
-from orchestrator.jobs.output import check_output
+from orchestrator.jobs.output import check_output, discard
 from orchestrator.jobs.standing import status_of
 from orchestrator.jobs.terms import JobStatus, JobTerms
 from orchestrator.spec import load_spec
@@ -31,7 +31,7 @@ LOG = "log.txt"
 AT_ONCE = 4  # drivers; jobs beyond are PENDING
 DEATHS = 5  # of drivers in a row without an item more
 TAIL_BYTES = 1 << 20
-START_S = 20.0  # in which a driver that was started takes the lock
+START_S = 120.0  # in which a driver that was started takes the lock
 KEPT = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED")
 
 
@@ -156,6 +156,7 @@ class Desk:
                     kill(pid)
                 with Ledger(folder) as ledger:
                     if not ledger.is_over:
+                        discard_part(ledger)
                         ledger.step("stop", "the cluster was shut down")
 
     def _is_driven(self, job: JobStatus) -> bool:
@@ -174,6 +175,7 @@ class Desk:
             with self._opened(job.name) as ledger:
                 if not ledger.is_over:
                     why = f"{DEATHS} drivers in a row died without an item more; see: isthmus jobs logs {job.name}"
+                    discard_part(ledger)
                     ledger.step("fail", why)
             return False
         folder = self._root / job.name
@@ -187,6 +189,12 @@ class Desk:
             raise UnknownJob(name, tuple(self.names()))
         with Ledger(folder) as ledger:
             yield ledger
+
+
+def discard_part(ledger: Ledger) -> None:
+    """Remove what a driver that is no more had begun to write beside the output."""
+    if output := ledger.terms().output:
+        discard(Path(output), ledger.terms().name)
 
 
 def _is_alive(pid: int) -> bool:

@@ -53,11 +53,12 @@ def drive(ledger: Ledger, cluster: Cluster) -> None:
     _log.info("job %s: %s", terms.name, ledger.steps()[-1].why)
     try:
         why = _work(ledger, terms, cluster, is_again=starts > 0)
-        ledger.step("succeed", why)
     except Stopped:
         ledger.step("stop", "as it was asked to")
     except OrchestratorError as error:
         ledger.step("fail", " ".join(str(error).split()))
+    else:
+        ledger.step("succeed", why)
     _log.info("job %s: %s %s", terms.name, ledger.state, ledger.steps()[-1].why)
 
 

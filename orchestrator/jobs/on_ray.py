@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from orchestrator.errors import ClusterError, OrchestratorError
+from orchestrator.errors import ClusterError
 from orchestrator.jobs.desk import Desk, start_driver
 from orchestrator.ray_shell import NAMESPACE
 
@@ -48,7 +47,7 @@ class DeskActor:
     def _look(self) -> None:
         try:
             self._desk.tend()
-        except (OrchestratorError, OSError, subprocess.SubprocessError):  # a full disk, a ledger that was removed
+        except Exception:  # a full disk, a ledger that was removed: one broken job must not stop the others for good
             _log.exception("jobs are not tended for a moment")
 
     def call(self, method: str, *args: Any) -> Any:

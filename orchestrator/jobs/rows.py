@@ -16,6 +16,7 @@ import numpy as np
 
 from nodes.backend import Array, TensorSpec
 from nodes.errors import BadInput
+from nodes.held import HELD
 from orchestrator.jobs.errors import JobError
 
 
@@ -62,6 +63,8 @@ class Table:
         missing = [] if names is None else [spec.name for spec in inputs if spec.name not in names]
         if missing:
             raise JobError(f"{self._path} lacks {', '.join(missing)}, which the deployment takes; it has {names}")
+        if odd := [f"{spec.name}: {spec.dtype}" for spec in inputs if spec.dtype in HELD]:
+            raise JobError(f"the deployment takes {', '.join(odd)}, and jobs feed no text and no bfloat16 yet")
 
     def feeds(self, item: str, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
         """A row's tensors. BadInput where they can't be what the inputs take."""

@@ -35,7 +35,12 @@ def run_script(ledger: Ledger, terms: JobTerms, cluster: Cluster, *, is_again: b
     by_ray = ledger.fact("ray job")
     if is_again and by_ray is None and ledger.fact("script") is not None:
         raise JobError(f"{terms.script}: it was killed with its driver; submit it again under another name")
-    client = ray_jobs(cluster)
+    client, until_s = ray_jobs(cluster), time.monotonic() + AWAY_S
+    while client is None and by_ray is not None:  # which run it already: it must not be run here, too
+        if time.monotonic() > until_s:
+            raise JobError(f"Ray Jobs, which run {terms.script} as {by_ray}, do not answer")
+        time.sleep(1.0)
+        client = ray_jobs(cluster)
     if client is None:
         return _run_here(ledger, terms, cluster)
     if by_ray is None:

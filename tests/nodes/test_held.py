@@ -79,7 +79,10 @@ def test_text_goes_over_the_wire_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "data"),
-    [((2,), b"\1\0\0\0a"), ((1,), b"\2\0\0\0a"), ((1,), b"\1\0\0\0ab"), ((1 << 40,), b""), ((1,), b"")],
+    [
+        *(((2,), b"\1\0\0\0a"), ((1,), b"\2\0\0\0a"), ((1,), b"\1\0\0\0ab"), ((1,), b"")),
+        *(((1 << 40,), b""), ((1 << 62, 1 << 62, 0), b""), ((64 << 20,), b"0000")),
+    ],
 )
 def test_text_that_is_not_as_many_elements_is_refused_by_name(shape: tuple[int, ...], data: bytes) -> None:
     with pytest.raises(MalformedFrame, match="tensor 't'"):
@@ -106,8 +109,13 @@ def test_engines_read_and_write_bfloat16_as_its_bits(name: str, tmp_path: Path) 
         pytest.skip(str(missing))
     session = backend.compile(bits_model(tmp_path))
     assert {spec.dtype for spec in (*session.inputs, *session.outputs)} == {"bfloat16"}
-    made = session.run({"x": BITS})["y"]
-    assert (made.dtype, made.tolist()) == (held_as("bfloat16"), TWICE.tolist())
+    for offset in range(3):  # wherever in memory it begins
+        memory = np.zeros(64, np.uint16)
+        begin = -(memory.ctypes.data // 2) % 32 + offset
+        given = memory[begin : begin + 3].reshape(1, 3)
+        given[:] = BITS
+        made = session.run({"x": given})["y"]
+        assert (made.dtype, made.tolist()) == (held_as("bfloat16"), TWICE.tolist())
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import asyncio
 
 from nodes.framing import Frame, Header, Kind
 from nodes.stage_runner import StageRunner
-from tests.nodes.test_stage_runner import Gated, Post, with_stage
+from tests.nodes.test_stage_runner import NEXT, Gated, Post, with_stage
 from tests.nodes.wires import Pair, request_frame
 
 
@@ -53,6 +53,43 @@ def test_requests_of_a_router_that_is_gone_are_dropped_and_those_of_others_run()
         program.gate.set()
         assert (await post.answered.get()).header.request == "stays"
         assert len(program.batches) == 2
+
+    with_stage(scenario, program)
+
+
+def test_the_next_stage_is_told_when_a_router_is_gone() -> None:
+    program = Gated()
+
+    async def scenario(runner: StageRunner, post: Post, streams: Pair) -> None:
+        for name in ("runs", "waits"):
+            runner.accept(request_frame(name, origin="gone"), streams.b)
+        await asyncio.to_thread(program.entered.wait, 5)
+        runner.cancel_all_of("gone")
+        told = [(await post.forwarded.get()).header for _ in range(2)]
+        assert [(one.kind, one.request, one.tensors) for one in told] == [
+            (Kind.CANCEL, "runs", ()), (Kind.CANCEL, "waits", ()),
+        ]  # fmt: skip
+        program.gate.set()
+
+    with_stage(scenario, program, successor=NEXT, sends=("y",), returns=())
+
+
+def test_what_waits_where_a_stage_is_dropped_is_told_so_and_its_credit_is_given_back() -> None:
+    program = Gated()
+
+    async def scenario(runner: StageRunner, post: Post, streams: Pair) -> None:
+        for number in range(5):
+            runner.accept(request_frame(f"r{number}"), streams.b)
+        await asyncio.to_thread(program.entered.wait, 5)
+        closing = asyncio.create_task(runner.close())
+        program.gate.set()
+        await closing
+        ended = [(await post.answered.get()).header for _ in range(5)]
+        kinds = {one.request: one.fault.kind if one.fault else "" for one in ended}
+        assert set(kinds) == {f"r{number}" for number in range(5)}
+        assert kinds["r0"] == ""
+        assert set(list(kinds.values())[2:]) == {"UnknownEpoch"}
+        assert runner.in_hand == 0
 
     with_stage(scenario, program)
 

@@ -13,7 +13,7 @@ import pytest
 from nodes.backend import Array
 from nodes.codec import pack, unpack
 from nodes.connection import Connection
-from nodes.framing import Frame, Header, Kind
+from nodes.framing import Frame, Header, Kind, encode
 from nodes.stage_runner import StageRunner
 from nodes.stage_spec import StageSpec, Successor
 from nodes.stage_work import work
@@ -35,6 +35,7 @@ class Post:
     runs: list[int] = field(default_factory=list)
 
     def forward(self, successor: Successor, frame: Frame) -> None:
+        encode(frame)  # as a stream does: what can't be sent would end it
         self.forwarded.put_nowait(frame)
 
     def has_room(self, successor: Successor, call: Callable[[], None]) -> bool:

@@ -13,7 +13,7 @@ from nodes.backends.tvm.kernel_times import KernelTimes
 from nodes.backends.tvm.vendor import NAME, one_line, tvm
 from nodes.errors import CompileError, RunError
 from nodes.feeds import check_feeds, engine_ready
-from nodes.held import as_held
+from nodes.held import BFLOAT16, as_held
 
 _ALIGNED = 64  # bytes: kernels load whole vectors
 _here = threading.local()
@@ -34,6 +34,7 @@ class TvmSession:
         self._threads = threads
         self._times = times
         self._buffers = {spec.name: _buffer(spec) for spec in self.inputs}
+        self._bits = {spec.name for spec in self.inputs if spec.dtype == BFLOAT16}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name; BadInput for tensors that don't fit, RunError for the engine's own failure."""
@@ -64,7 +65,8 @@ class TvmSession:
     def _tensor(self, name: str, array: Array) -> Any:
         """The engine's view of an array, or its own copy of it."""
         ready = engine_ready(array)
-        if ready.flags.writeable and ready.ctypes.data % _ALIGNED == 0 and ready.size:
+        is_told = name not in self._bits  # what numpy has no type for is read as what holds it
+        if is_told and ready.flags.writeable and ready.ctypes.data % _ALIGNED == 0 and ready.size:
             return tvm().runtime.from_dlpack(ready)
         buffer = self._buffers[name]
         buffer.copyfrom(ready)
@@ -97,4 +99,6 @@ def use_threads(threads: int) -> None:
 
 def _buffer(spec: TensorSpec) -> Any:
     shape = tuple(dim or 0 for dim in spec.shape)
+    if spec.dtype == BFLOAT16:
+        return tvm().runtime.empty(shape, BFLOAT16)
     return tvm().runtime.tensor(np.zeros(shape, spec.dtype))

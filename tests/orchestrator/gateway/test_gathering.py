@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ def test_one_waits_for_others_no_longer_than_the_delay() -> None:
 
 def test_versions_and_keys_are_not_mixed() -> None:
     async def story() -> None:
-        site = Site(model(max_batch=4))
+        site = Site(replace(model(max_batch=4), versions=(1, 2)))
         asked = [site.ask(0)]
         await site.came(1)
         asked += [site.ask(1, key="a"), site.ask(2, key="b"), site.ask(3, version=2)]
@@ -216,6 +217,18 @@ def test_what_cannot_be_done_in_time_is_refused_at_once() -> None:
     run(story())
 
 
+def test_what_was_learned_under_load_refuses_nobody_once_that_is_over() -> None:
+    async def story() -> None:
+        site = Site(model(max_batch=8, max_delay_s=0.001))
+        site.gathering = Gathering(OneByOne())  # type: ignore[arg-type]
+        await asyncio.gather(*(site.ask(value, rows=8) for value in range(40)))
+        queue = site.gathering._queues["m"]
+        assert (queue.batcher.run_s, queue.batcher.own_s) == (0, 0)
+        assert (await site.ask(1, budget_s=0.5)).rows == 1
+
+    run(story())
+
+
 def test_one_whose_time_ends_in_the_queue_is_told_so_and_never_sent() -> None:
     async def story() -> None:
         site = Site(model())
@@ -238,12 +251,33 @@ def test_a_run_that_fails_is_asked_again_one_by_one() -> None:
         await site.came(1)
         others = [site.ask(value) for value in (1, 2, 3)]
         await site.waits(3)
-        for runs in (1, 2, 5):
+        for runs in (1, 2, 3, 4, 5):
             await site.came(runs)
             site.pipeline.let_go()
         one, bad, three = await asyncio.gather(*others, return_exceptions=True)
         assert isinstance(bad, BadInput)
         assert [each.answer.outputs["x"][0, 0] for each in (await first, one, three)] == [0, 2, 6]
+
+    run(story())
+
+
+def test_a_run_that_failed_is_not_asked_again_for_who_has_gone() -> None:
+    async def story() -> None:
+        site = Site(model(max_batch=4))
+        site.pipeline.bad = 2.0
+        first = site.ask(0)
+        await site.came(1)
+        others = [site.ask(value) for value in (1, 2, 3)]
+        await site.waits(3)
+        site.pipeline.let_go()
+        await site.came(2)
+        others[0].cancel()
+        await asyncio.wait(others[:1])
+        for runs in (2, 3, 4):
+            await site.came(runs)
+            site.pipeline.let_go()
+        await asyncio.gather(first, *others, return_exceptions=True)
+        assert site.pipeline.came == [[0], [1, 2, 3], [2], [3]]
 
     run(story())
 

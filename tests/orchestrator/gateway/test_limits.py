@@ -103,7 +103,7 @@ def test_without_limits_nobody_is_remembered() -> None:
 
 @pytest.mark.parametrize(
     ("peer", "address"),
-    [("ipv4:10.0.0.1:5000", "10.0.0.1"), ("ipv6:[::1]:5000", "[::1]"), ("ipv6:%5B::1%5D:5000", "%5B::1%5D")],
+    [("ipv4:10.0.0.1:5000", "10.0.0.1"), ("ipv6:[::1]:5000", "::1"), ("ipv6:%5B::1%5D:5000", "::1")],
 )
 def test_a_peer_is_known_by_its_address_whatever_its_port(peer: str, address: str) -> None:
     assert address_of(peer) == address

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.batching import Batching
 from orchestrator.errors import UnknownVersion
 from orchestrator.gateway.faults import Fault, Refused
 from orchestrator.gateway.models import Given, Question, Reply
@@ -41,6 +42,24 @@ def test_an_answer_comes_with_its_version_and_is_counted_by_its_hops(workers: Wo
         spans = counted.spans
         assert (version, counted.inferences) == (4, 1)
         assert 0 < spans["compute_infer"].ns < spans["success"].ns
+
+    workers.do(story())
+
+
+def test_where_an_epoch_that_stands_by_takes_one_row_clients_are_told_of_one(
+    workers: WorkerSite, router: Router
+) -> None:
+    async def story() -> None:
+        source = RouterSource(router)
+        await router.switch(await workers.load("rows", 1, batching=Batching(most=8)))
+        model = source.model("rows")
+        assert model is not None and (model.rules.max_batch, model.inputs[0].shape) == (8, (None, WIDE))
+        await router.offer(await workers.load("rows", 2))
+        model = source.model("rows")
+        assert model is not None and (model.rules.max_batch, model.inputs[0].shape) == (1, (1, WIDE))
+        both = np.concatenate([X, X])
+        answer = await router.infer("rows", {"x": both})  # it is the epoch in use that a request is held against
+        assert answer.outputs["y"].shape == (2, 64)
 
     workers.do(story())
 

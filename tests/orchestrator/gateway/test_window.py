@@ -70,3 +70,11 @@ def test_a_pipeline_that_became_slower_is_believed_after_a_while() -> None:
     for took_s in (0.01, *[0.5] * 1100):
         window.answered(took_s, 1, 1)
     assert window.alone_s() == 0.5
+
+
+def test_two_epochs_that_answer_in_turn_are_not_taken_for_an_idle_pipeline() -> None:
+    window = Window(least=2)
+    for answer in range(400):
+        window.inside = window.least if window.limit < 1 else int(window.limit)
+        window.answered(0.02 * window.inside, 1, answer % 2)  # one at a time, whichever it is
+    assert window.limit <= 12

@@ -13,7 +13,7 @@ from pyarrow.parquet import read_table
 from orchestrator.jobs.errors import JobError
 from orchestrator.jobs.ledger import End, Ledger
 from orchestrator.jobs.output import WRITERS, check_output, discard, publish
-from orchestrator.jobs.packing import packed
+from orchestrator.jobs.packing import packed, unpacked
 from tests.orchestrator.jobs.ledgers import answered, begun
 
 ROOT = Path(__file__).parents[3]
@@ -155,3 +155,11 @@ def test_what_appears_while_it_is_made_is_not_written_over(
         publish(ledger, out, "sort")
     assert out.read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job", "out.npz"]
+
+
+def test_text_in_an_answer_is_kept_as_text() -> None:
+    words = np.empty((2,), np.object_)
+    words[:] = [b"a", "münchen".encode()]
+    made = unpacked(packed({"words": words, "y": np.arange(2)}))
+    assert made["words"].tolist() == ["a", "münchen"]
+    assert made["y"].tolist() == [0, 1]
