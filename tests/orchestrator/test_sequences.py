@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -27,16 +26,6 @@ pytestmark = pytest.mark.slow
 SCALE = np.full((1, 64), 0.5, np.float32)
 FEEDS = [feed(number) for number in range(12)]
 WANTED = answers(FEEDS, SCALE)
-
-
-@pytest.fixture
-def router(workers: WorkerSite) -> Iterator[Router]:
-    async def made() -> Router:
-        return Router(on_drained=lambda _name, _epoch: None)
-
-    held = workers.do(made())
-    yield held
-    workers.do(held.close())
 
 
 async def loaded(
@@ -202,6 +191,21 @@ def test_steps_behind_one_that_failed_are_refused(workers: WorkerSite, router: R
         assert isinstance(first, asyncio.CancelledError)
         assert all(isinstance(one, Unavailable) and "a step before this one failed" in str(one) for one in others)
         assert same(await step(router, "behind", 1), 1)
+
+    workers.do(story())
+
+
+def test_steps_behind_one_whose_time_was_up_in_line_are_refused_too(workers: WorkerSite, router: Router) -> None:
+    async def story() -> None:
+        await router.switch(await loaded(workers, "late"))
+        await step(router, "late", 0)
+        asked = [step(router, "late", number, budget_s=1e-9 if number == 2 else 30.0) for number in (1, 2, 3)]
+        first, late, behind = await asyncio.gather(*asked, return_exceptions=True)
+        assert not isinstance(first, BaseException) and same(first, 1)
+        assert isinstance(late, RequestTimeout)
+        assert isinstance(behind, Unavailable)
+        for number in (2, 3):
+            assert same(await step(router, "late", number), number)
 
     workers.do(story())
 
