@@ -1,11 +1,14 @@
 """The controller's book of routers: who joined what, and what each is still to be told."""
 
 import asyncio
+import pickle
+from dataclasses import fields
 
 import pytest
 
 from orchestrator import routers as book
 from orchestrator.routers import LOST_S, Drain, Routers
+from orchestrator.routes import EpochRoutes
 
 DRAIN = Drain(deployment="two", epoch=1)
 
@@ -58,3 +61,19 @@ def test_a_forgotten_deployment_may_be_joined_anew() -> None:
     routers.forget("two")
     assert routers.of("two") == []
     assert routers.join("r1", "two", 1.0)
+
+
+def test_routes_that_a_controller_of_before_pickled_are_read_with_defaults_for_what_it_did_not_know() -> None:
+    """So new fields may only be added behind these."""
+    names = [each.name for each in fields(EpochRoutes)]
+    assert names[:15] == [
+        *("deployment", "epoch", "source", "stages", "inputs", "codecs", "outputs", "watched", "shaped", "paths"),
+        *("pace", "replicas", "seconds", "version", "made"),
+    ]
+    routes = EpochRoutes(
+        deployment="two", epoch=3, source="camera", stages=(), inputs=(), codecs={}, outputs=("y",), version=4
+    )
+    assert pickle.loads(pickle.dumps(routes)) == routes
+    before = object.__new__(EpochRoutes)
+    before.__setstate__(routes.__getstate__()[:15])  # type: ignore[attr-defined]
+    assert before == routes

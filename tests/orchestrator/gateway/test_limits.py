@@ -133,6 +133,30 @@ def test_a_rate_is_told_over_rest_with_when_to_come_again(tight: Served) -> None
     assert "isthmus_gateway_held_bytes 0.0" in page
 
 
+def test_where_a_request_comes_from_is_not_for_its_client_to_say(tight: Served) -> None:
+    told = [infer(tight, {"inputs": [ROW]}, headers={"X-Forwarded-For": f"9.9.9.{n}"})[0] for n in range(2)]
+    assert told == [200, 429]
+
+
+def test_whoever_guesses_tokens_at_the_health_service_is_held_to_the_rate_too(tmp_path: Path) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(f"tokens: [{{name: one, sha256: {sha256(b'right').hexdigest()}}}]")
+    served = Served(permits=read_permits(tokens), limits=Limits(rate_per_s=0.5))
+    try:
+        with grpc.insecure_channel(served.grpc) as channel:
+            health, codes = health_pb2_grpc.HealthStub(channel), []
+            for guess in ("wrong", "worse"):
+                with pytest.raises(grpc.RpcError) as refused:
+                    about = [("authorization", f"Bearer {guess}")]
+                    health.Check(health_pb2.HealthCheckRequest(service="pair"), metadata=about, timeout=20)
+                codes.append(refused.value.code())
+    finally:
+        served.close()
+    assert codes == [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.RESOURCE_EXHAUSTED]
+
+
 def page_of(served: Served) -> str:
     connection = http.client.HTTPConnection(f"127.0.0.1:{served.doors.metrics}", timeout=20)
     connection.request("GET", "/metrics")
