@@ -338,6 +338,9 @@ def gateway(
     as_json: AsJson = False,
 ) -> None:
     """Serve the Open Inference Protocol, gRPC and REST, in front of a cluster's deployments until Ctrl-C."""
+    from orchestrator.outliving import outlive_parents
+
+    outlive_parents()  # before what follows imports Ray
     from isthmus.verbs.gateway import open_gateway
     from orchestrator.gateway.limits import Limits
 

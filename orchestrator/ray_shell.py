@@ -333,15 +333,6 @@ class ControllerActor:
         return dict(found[0])
 
 
-def outlive_parents() -> None:
-    """To be called before `connect` by a process that may be init's child, as a service is.
-
-    Ray takes one for a process whose raylet died, and ends it as it lets go of a lost head, unless it is told which
-    process to look at: itself.
-    """
-    os.environ["RAY_RAYLET_PID"] = str(os.getpid())
-
-
 def connect(address: str, environ: Mapping[str, str] | None = None) -> None:
     """Join a Ray cluster as a driver. VersionMismatch or ClusterError, each in one line."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

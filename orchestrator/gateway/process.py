@@ -27,7 +27,6 @@ from orchestrator.gateway.router_source import RouterSource
 from orchestrator.gateway.serving import BUDGET_S, Serving
 from orchestrator.gateway.spec_folder import SpecFolder
 from orchestrator.loops import end_tasks
-from orchestrator.ray_shell import outlive_parents
 from orchestrator.telling import tell_links
 
 LOOK_S = 1.0  # between two looks at which deployments there are
@@ -55,7 +54,6 @@ class GatewaySettings:
 def run_gateway(settings: GatewaySettings, announce: Callable[[Mapping[str, Any]], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; `announce` hears of the ports once they are open."""
     keep_memory()
-    outlive_parents()
     json_log.set_up()
     accounts = accounts_of(settings.otlp)
     bond, _ = tie(settings.address, token=settings.token)

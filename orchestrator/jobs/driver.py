@@ -16,7 +16,7 @@ from orchestrator.jobs import lock
 from orchestrator.jobs.errors import Stopped
 from orchestrator.jobs.ledger import Ledger
 from orchestrator.jobs.terms import Cluster, JobTerms
-from orchestrator.ray_shell import outlive_parents
+from orchestrator.outliving import outlive_parents
 
 LOCK_S = 2.0  # somebody may look at the lock at this very moment
 _log = logging.getLogger("isthmus.job")

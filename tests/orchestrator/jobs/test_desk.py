@@ -179,3 +179,8 @@ def test_the_rate_is_that_of_late_and_tells_what_is_left() -> None:
     assert progress(total=100, done=40, lately=30, since_s=0.0, now_s=1000.0) == Progress(rate_per_s=1.0, eta_s=60.0)
     assert progress(total=100, done=40, lately=20, since_s=990.0, now_s=1000.0) == Progress(rate_per_s=2.0, eta_s=30.0)
     assert progress(total=100, done=40, lately=0, since_s=0.0, now_s=1000.0) == Progress(rate_per_s=None, eta_s=None)
+
+
+def test_a_driver_imports_ray_only_once_it_has_told_it_whom_to_outlive() -> None:
+    code = "import sys, orchestrator.jobs.driver, orchestrator.outliving; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
