@@ -243,14 +243,20 @@ def test_one_whose_time_ends_in_the_queue_is_told_so_and_never_sent() -> None:
     run(story())
 
 
+async def with_a_bad_one_in_line() -> tuple[Site, "asyncio.Task[Gathered]", "list[asyncio.Task[Gathered]]"]:
+    """A site with a run under way, and three requests that will share the next; the second of them spoils it."""
+    site = Site(model(max_batch=4))
+    site.pipeline.bad = 2.0
+    first = site.ask(0)
+    await site.came(1)
+    others = [site.ask(value) for value in (1, 2, 3)]
+    await site.waits(3)
+    return site, first, others
+
+
 def test_a_run_that_fails_is_asked_again_one_by_one() -> None:
     async def story() -> None:
-        site = Site(model(max_batch=4))
-        site.pipeline.bad = 2.0
-        first = site.ask(0)
-        await site.came(1)
-        others = [site.ask(value) for value in (1, 2, 3)]
-        await site.waits(3)
+        site, first, others = await with_a_bad_one_in_line()
         for runs in (1, 2, 3, 4, 5):
             await site.came(runs)
             site.pipeline.let_go()
@@ -263,12 +269,7 @@ def test_a_run_that_fails_is_asked_again_one_by_one() -> None:
 
 def test_a_run_that_failed_is_not_asked_again_for_who_has_gone() -> None:
     async def story() -> None:
-        site = Site(model(max_batch=4))
-        site.pipeline.bad = 2.0
-        first = site.ask(0)
-        await site.came(1)
-        others = [site.ask(value) for value in (1, 2, 3)]
-        await site.waits(3)
+        site, first, others = await with_a_bad_one_in_line()
         site.pipeline.let_go()
         await site.came(2)
         others[0].cancel()
