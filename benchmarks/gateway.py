@@ -5,7 +5,8 @@ python benchmarks/gateway.py [--json] [--quick]
 The same model, by ONNX Runtime on one thread, in turn, round by round. One client: the overhead is the median round
 trip less the median of the model alone; a ratio is of two overheads in one round. Sixteen clients: answers a second,
 also with up to eight requests in a run, and what such runs gain in the bare model.
-Two models: one of two small layers (16 kB in), where all is overhead, and EfficientNet-Lite0 (600 kB in).
+Three models: one of two small layers (16 kB in), where all is overhead; EfficientNet-Lite0 (600 kB in); and one wide
+layer (16 kB in), whose 64 MB of weights are read once a run, so that it is there that runs together gain.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import http.client
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -35,6 +36,8 @@ from orchestrator.gateway.messages import SERVICE, message
 
 OVER_BARE, OVER_SERVE = 3.0, 0.2
 BATCHES_GAIN = 2.0
+WIDE = 4096
+ALONE_OR_NOT = ("gateway, gRPC", "gateway, gRPC, batches")
 CLIENTS, LARGEST = 16, 8
 Ask = Callable[[], object]
 MADE = "made"
@@ -42,22 +45,32 @@ MADE = "made"
 
 def two_layers(folder: Path) -> Path:
     """[1, 4096] → [1, 64] by two multiplications."""
-    random = np.random.default_rng(0)
-    weights = [
-        numpy_helper.from_array(random.normal(size=size).astype(np.float32), name)
-        for name, size in (("w1", (4096, 4)), ("w2", (4, 64)))
-    ]
-    nodes = [
-        helper.make_node("MatMul", ["x", "w1"], ["narrow"], name="first"),
-        helper.make_node("MatMul", ["narrow", "w2"], [MADE], name="second"),
-    ]
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes, "two", [info("x", TensorProto.FLOAT, [1, 4096])], [info(MADE, TensorProto.FLOAT, [1, 64])], weights
-    )
+    return layers(folder / "two.onnx", (4096, 4), (4, 64))
+
+
+def one_wide_layer(folder: Path) -> Path:
+    """[1, 4096] → [1, 4096] by one."""
+    return layers(folder / "wide.onnx", (WIDE, WIDE))
+
+
+def layers(path: Path, *sizes: tuple[int, int]) -> Path:
+    """Multiplications by matrices of these sizes, one after the other."""
     from nodes.normalise import normalise
 
-    path = folder / "two.onnx"
+    random = np.random.default_rng(0)
+    names = ["x", *(f"between{at}" for at in range(1, len(sizes))), MADE]
+    weights = [
+        numpy_helper.from_array(random.normal(size=size).astype(np.float32), f"w{at}") for at, size in enumerate(sizes)
+    ]
+    nodes = [
+        helper.make_node("MatMul", [names[at], f"w{at}"], [names[at + 1]], name=f"layer{at}")
+        for at in range(len(sizes))
+    ]
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, wide])]
+        for name, wide in (("x", sizes[0][0]), (MADE, sizes[-1][1]))
+    ]
+    graph = helper.make_graph(nodes, path.stem, *ends, weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     normalise(model).save(path)
@@ -102,13 +115,14 @@ def callers(path: Path, doors: Mapping[str, Any]) -> dict[str, Callable[[], Ask]
     text = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     headers = {"Inference-Header-Content-Length": str(len(text))}
     grpc_port, http_port, _ = doors["ours"]
+    bare_port, serve_port = doors.get("bare", 0), doors.get("serve", 0)
     return {
         "session.run": lambda: lambda: session.run(None, feeds),
-        "bare gRPC": lambda: by_grpc(doors["bare"], given.name, shape, data),
+        "bare gRPC": lambda: by_grpc(bare_port, given.name, shape, data),
         "gateway, gRPC": lambda: by_grpc(grpc_port, given.name, shape, data),
         "gateway, gRPC, batches": lambda: by_grpc(doors["batches"][0], given.name, shape, data),
         "gateway, REST": lambda: by_http(http_port, f"/v2/models/{NAME}/infer", text + data, headers),
-        "Ray Serve": lambda: by_http(doors["serve"], "/", data, {}),
+        "Ray Serve": lambda: by_http(serve_port, "/", data, {}),
     }
 
 
@@ -138,20 +152,20 @@ def rate_per_s(client: Callable[[], Ask], seconds: float) -> float:
         return sum(pool.map(keep_asking, asks)) / seconds
 
 
+def opened(ending: ExitStack, path: Path, doors: Mapping[str, Callable[..., None]]) -> dict[str, Any]:
+    """Where each of these doors is, until `ending`; the one called batches runs requests together."""
+    found = {}
+    for name, door in doors.items():
+        behind = Behind(door, path, **({"batching": Batching(most=LARGEST)} if name == "batches" else {}))
+        ending.callback(behind.close)
+        found[name] = behind.found
+    return found
+
+
 def figures_of(title: str, path: Path, rounds: int, count: int, seconds: float) -> Iterator[Figure]:
     """All of one model."""
     with ExitStack() as ending:
-        doors: dict[str, Any] = {}
-        shared = {"batching": Batching(most=LARGEST)}
-        for name, door, options in (
-            ("bare", bare, {}),
-            ("ours", ours, {}),
-            ("batches", ours, shared),
-            ("serve", on_ray_serve, {}),
-        ):
-            behind = Behind(door, path, **options)
-            ending.callback(behind.close)
-            doors[name] = behind.found
+        doors = opened(ending, path, {"bare": bare, "ours": ours, "batches": ours, "serve": on_ray_serve})
         clients = callers(path, doors)
         asks = {name: client() for name, client in clients.items()}
         for ask in asks.values():
@@ -173,14 +187,29 @@ def figures_of(title: str, path: Path, rounds: int, count: int, seconds: float) 
         ratios = [one[ours_by] / one[peer] for one in over]
         spread = (min(ratios), max(ratios))
         yield figure(f"{title}: overhead, {ours_by} / {peer}", median(ratios), "×", target, spread=spread)
+    yield from batched(title, path, rates, None if title == "two layers" else BATCHES_GAIN)
+
+
+def gain_of(title: str, path: Path, rounds: int, seconds: float) -> Iterator[Figure]:
+    """What batches gain with one model."""
+    with ExitStack() as ending:
+        doors = opened(ending, path, {"ours": ours, "batches": ours})
+        clients = {name: ask for name, ask in callers(path, doors).items() if name in ALONE_OR_NOT}
+        rates = [{name: rate_per_s(client, seconds) for name, client in clients.items()} for _ in range(rounds)]
+    yield from batched(title, path, rates, BATCHES_GAIN)
+
+
+def batched(title: str, path: Path, rates: Sequence[Mapping[str, float]], target: float | None) -> Iterator[Figure]:
+    """Answers a second, what batches gain of them at the gateway, and what could be gained."""
     for name in rates[0]:
         found = [one[name] for one in rates]
         spread = (min(found), max(found))
         yield figure(f"{title}, {CLIENTS} clients, {name}", median(found), "/s", None, "higher", spread)
-    gains = [one["gateway, gRPC, batches"] / one["gateway, gRPC"] for one in rates]
+    alone, together = ALONE_OR_NOT
+    gains = [one[together] / one[alone] for one in rates]
     spread = (min(gains), max(gains))
-    yield figure(f"{title}, {CLIENTS} clients: batches / none", median(gains), "×", BATCHES_GAIN, "higher", spread)
-    yield from ceiling(title, path, rounds)
+    yield figure(f"{title}, {CLIENTS} clients: batches / none", median(gains), "×", target, "higher", spread)
+    yield from ceiling(title, path, len(rates))
 
 
 def ceiling(title: str, path: Path, rounds: int) -> Iterator[Figure]:
@@ -201,15 +230,16 @@ def ceiling(title: str, path: Path, rounds: int) -> Iterator[Figure]:
 
 
 def main() -> None:
-    """Both models."""
+    """All models."""
     parser = argparse.ArgumentParser(description="What the gateway costs a request.")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quick", action="store_true", help="the small model alone, fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="the small models alone, fewer rounds")
     options = parser.parse_args()
     rounds, count, seconds = (2, 100, 1.0) if options.quick else (7, 300, 3.0)
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as scratch:
         figures += figures_of("two layers", two_layers(Path(scratch)), rounds, count, seconds)
+        figures += gain_of("one wide layer", one_wide_layer(Path(scratch)), rounds, seconds)
         if not options.quick:
             model = zoo.build("efficientnet_lite0")
             figures += figures_of("EfficientNet-Lite0", model, rounds, count // 5, seconds)
