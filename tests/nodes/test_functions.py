@@ -10,10 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from nodes import functions
 from nodes.backend import Array
 from nodes.errors import BadInput, EngineMissing, UnsupportedOperator
-from nodes.functions import Param, function
+from nodes.functions import Param, function, pictures
 
 EFFICIENTNET = {"mean": [127.0], "scale": [128.0]}
 
@@ -61,7 +60,7 @@ def test_another_picture_format_is_refused() -> None:
 
 
 def test_a_huge_picture_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functions, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 1000)
     with pytest.raises(BadInput, match="40 × 30 exceeds 1,000 pixels"):
         call("decode_jpeg", jpeg(30, 40))
 

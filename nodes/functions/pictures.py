@@ -1,44 +1,20 @@
-"""Registered functions: operators of domain "isthmus" that run as Python beside the engines.
+"""Functions of pictures: uint8 [height, width, 3] in RGB order.
 
-Each takes the ONNX node's attributes as keyword parameters and arrays as arguments. Pictures are uint8 [height,
-width, 3] in RGB order. Pillow is imported when a picture function first runs. EXIF orientation is not applied.
+Pillow is imported when one first runs. EXIF orientation is not applied.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from io import BytesIO
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nodes.backend import Array
 from nodes.errors import BadInput, EngineMissing, UnsupportedOperator
-
-Param = int | float | str | Sequence[int] | Sequence[float]
-Inferred = tuple[str, tuple[int | None, ...]]  # dtype and shape; None where the shape depends on the data
+from nodes.functions.params import Function, Params, number, numbers
 
 MAX_PIXELS = 64_000_000  # a picture above this is refused before it is decoded: 192 MB as RGB
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """What an operator of domain "isthmus" does.
-
-    `run(params, *arrays)` gives the outputs, BadInput for arrays it cannot take (the caller adds their names).
-    `infer(params, *shapes)` gives dtype and shape of each output from the inputs' shapes.
-    """
-
-    run: Callable[..., tuple[Array, ...]]
-    infer: Callable[..., tuple[Inferred, ...]]
-
-
-def function(name: str) -> Function:
-    """The registered function of that name; UnsupportedOperator, naming those there are, for another."""
-    if name not in FUNCTIONS:
-        raise UnsupportedOperator(f"no registered function {name!r}; there are {', '.join(FUNCTIONS)}", op_type=name)
-    return FUNCTIONS[name]
 
 
 def _pillow() -> ModuleType:
@@ -56,7 +32,7 @@ def _picture(array: Array) -> Array:
     return array
 
 
-def _decode_jpeg(params: Mapping[str, Param], data: Array) -> tuple[Array, ...]:
+def _decode_jpeg(params: Params, data: Array) -> tuple[Array, ...]:
     """uint8 [n], one JPEG file → uint8 [H, W, 3]; grey and CMYK pictures become RGB."""
     image = _pillow()
     try:
@@ -70,22 +46,22 @@ def _decode_jpeg(params: Mapping[str, Param], data: Array) -> tuple[Array, ...]:
         raise BadInput(f"a damaged JPEG file of {data.nbytes} bytes: {error}") from None
 
 
-def _encode_jpeg(params: Mapping[str, Param], picture: Array) -> tuple[Array, ...]:
+def _encode_jpeg(params: Params, picture: Array) -> tuple[Array, ...]:
     """uint8 [H, W, 3] → uint8 [n], a JPEG file of the given `quality` (1 to 95, default 90)."""
-    image, quality = _pillow(), int(_number(params, "quality", 90))
+    image, quality = _pillow(), int(number(params, "quality", 90))
     file = BytesIO()
     image.fromarray(np.ascontiguousarray(_picture(picture))).save(file, "JPEG", quality=quality)
     return (np.frombuffer(file.getvalue(), np.uint8),)
 
 
-def _resize(params: Mapping[str, Param], picture: Array) -> tuple[Array, ...]:
+def _resize(params: Params, picture: Array) -> tuple[Array, ...]:
     """uint8 [H, W, 3] → uint8 [size[0], size[1], 3], bicubic with antialiasing (as Pillow resamples).
 
     `crop` is the part kept of the largest centred window with the target's aspect, as TensorFlow's central crop:
     .875 is 224 / (224 + 32), what EfficientNet-Lite was trained for. 0 (default) squeezes the whole picture.
     """
     image = _pillow()
-    (height, width), crop = _size(params), float(_number(params, "crop", 0.0))
+    (height, width), crop = _size(params), float(number(params, "crop", 0.0))
     box = None
     if not 0 <= crop <= 1:
         raise UnsupportedOperator(f"resize: 'crop' is a part from 0 to 1, not {crop}")
@@ -98,7 +74,7 @@ def _resize(params: Mapping[str, Param], picture: Array) -> tuple[Array, ...]:
     return (np.array(source.resize((width, height), image.Resampling.BICUBIC, box=box)),)
 
 
-def _normalise(params: Mapping[str, Param], picture: Array) -> tuple[Array, ...]:
+def _normalise(params: Params, picture: Array) -> tuple[Array, ...]:
     """uint8 [H, W, 3] → float32 [1, 3, H, W]: (x − mean) / scale, each one number or one per channel."""
     mean, scale = (_channels(params, name, default) for name, default in (("mean", 0.0), ("scale", 1.0)))
     planes = _picture(picture).transpose(2, 0, 1)[None].astype(np.float32, order="C")
@@ -107,34 +83,22 @@ def _normalise(params: Mapping[str, Param], picture: Array) -> tuple[Array, ...]
     return (planes,)
 
 
-def _number(params: Mapping[str, Param], name: str, default: float) -> float:
-    value = params.get(name, default)
-    if not isinstance(value, int | float):
-        raise UnsupportedOperator(f"parameter {name!r} must be a number, is {value!r}")
-    return value
-
-
-def _numbers(params: Mapping[str, Param], name: str, default: float) -> list[float]:
-    value: Any = params.get(name, default)
-    return [float(item) for item in value] if isinstance(value, Sequence) else [float(value)]
-
-
-def _channels(params: Mapping[str, Param], name: str, default: float) -> NDArray[np.float32]:
-    values = _numbers(params, name, default)
+def _channels(params: Params, name: str, default: float) -> NDArray[np.float32]:
+    values = numbers(params, name, default)
     if len(values) not in (1, 3):
         raise UnsupportedOperator(f"normalise: {name!r} takes 1 number or 3, not {len(values)}")
     return np.asarray(values, np.float32).reshape(-1, 1, 1)
 
 
-def _size(params: Mapping[str, Param]) -> tuple[int, int]:
+def _size(params: Params) -> tuple[int, int]:
     """Height and width of the parameter `size`: one number for a square, or two."""
-    values = [int(value) for value in _numbers(params, "size", 0)]
+    values = [int(value) for value in numbers(params, "size", 0)]
     if len(values) not in (1, 2) or min(values) < 1:
         raise UnsupportedOperator(f"resize: 'size' is [height, width], both above 0, not {params.get('size')!r}")
     return values[0], values[-1]
 
 
-FUNCTIONS: Mapping[str, Function] = {
+PICTURES: Mapping[str, Function] = {
     "decode_jpeg": Function(_decode_jpeg, lambda params, data: (("uint8", (None, None, 3)),)),
     "encode_jpeg": Function(_encode_jpeg, lambda params, picture: (("uint8", (None,)),)),
     "resize": Function(_resize, lambda params, picture: (("uint8", (*_size(params), 3)),)),
