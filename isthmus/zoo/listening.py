@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.zoo import silero, whisper
-from isthmus.zoo.logmel import log_mel
 from isthmus.zoo.packages import file_in
+from nodes.functions.sound import log_mel
 
 Run = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]  # a session's, or what asks a cluster
 

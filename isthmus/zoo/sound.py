@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.zoo.errors import ZooError
-from isthmus.zoo.logmel import RATE
 from isthmus.zoo.packages import file_in
+from nodes.functions.sound import RATE
 
 
 def read_wav(path: Path) -> NDArray[np.float32]:

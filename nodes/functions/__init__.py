@@ -7,12 +7,15 @@ imported when such a one first runs.
 from collections.abc import Mapping
 
 from nodes.errors import UnsupportedOperator
+from nodes.functions.deciding import DECIDING
 from nodes.functions.params import Function, Inferred, Param
 from nodes.functions.pictures import MAX_PIXELS, PICTURES
+from nodes.functions.sound import SOUND
+from nodes.functions.text import TEXT
 
 __all__ = ["FUNCTIONS", "MAX_PIXELS", "Function", "Inferred", "Param", "function"]
 
-FUNCTIONS: Mapping[str, Function] = {**PICTURES}
+FUNCTIONS: Mapping[str, Function] = {**PICTURES, **SOUND, **TEXT, **DECIDING}
 
 
 def function(name: str) -> Function:

@@ -9,7 +9,8 @@ from nodes.errors import UnsupportedOperator
 
 Param = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]
 Params = Mapping[str, Param]
-Inferred = tuple[str, tuple[int | None, ...]]  # dtype and shape; None where the shape depends on the data
+Shape = tuple[int | None, ...]
+Inferred = tuple[str, Shape]  # dtype and shape; None where the shape depends on the data
 
 
 @dataclass(frozen=True, slots=True)

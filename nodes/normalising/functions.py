@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ from onnx import helper
 from nodes.backend import Array
 from nodes.errors import NodesError
 from nodes.functions import Inferred, Param, function
+from nodes.held import STRING
 from partitioner.errors import InvalidModel
 from partitioner.graph import FUNCTION_DOMAIN
 
@@ -27,7 +29,14 @@ class Split:
 def params_of(node: onnx.NodeProto) -> dict[str, Param]:
     """The attributes of a function's node as its parameters."""
     values = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+    return {name: _decoded(value) for name, value in values.items()}
+
+
+def _decoded(value: Any) -> Param:
+    """Text as such: ONNX gives it as bytes."""
+    if isinstance(value, list) and value and isinstance(value[0], bytes):
+        return [word.decode() for word in value]
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def infer(node: onnx.NodeProto, types: Mapping[str, Inferred], label: str) -> tuple[Inferred, ...]:
@@ -119,7 +128,8 @@ def value_info(name: str, inferred: Inferred) -> onnx.ValueInfoProto:
     """A tensor's type for ONNX; unknown dimensions get names of their own."""
     dtype, shape = inferred
     dims = [f"{name}_{index}" if dim is None else dim for index, dim in enumerate(shape)]
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims)
+    kind = onnx.TensorProto.STRING if dtype == STRING else helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return helper.make_tensor_value_info(name, kind, dims)
 
 
 def _type_functions(core: onnx.ModelProto, functions: Sequence[onnx.NodeProto], types: Types, label: str) -> None:
@@ -147,6 +157,8 @@ def type_of(entry: onnx.ValueInfoProto) -> Inferred:
     """Dtype and shape of a value_info; None for each dimension without a value, or with -1 for one."""
     tensor = entry.type.tensor_type
     shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in tensor.shape.dim)
+    if tensor.elem_type == onnx.TensorProto.STRING:
+        return STRING, shape
     return helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, shape
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from isthmus.zoo.ctranslate import read_variables
 from isthmus.zoo.errors import ZooError
-from isthmus.zoo.logmel import log_mel, triangles
 from isthmus.zoo.sound import read_wav
+from nodes.functions.sound import log_mel, triangles
 
 
 def tone(hertz: float, rate: int = 16_000, seconds: float = 1.0) -> NDArray[np.float32]:

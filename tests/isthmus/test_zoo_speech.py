@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from isthmus import load_model, zoo
 from isthmus.zoo import whisper
 from isthmus.zoo.listening import PLAIN, START, chunks, likeliest, speech, text, tokens, transcribe
-from isthmus.zoo.logmel import log_mel
 from isthmus.zoo.packages import file_in
 from isthmus.zoo.sound import read_wav
 from nodes.backend import Session, load_backend
+from nodes.functions.sound import log_mel
 from nodes.normalise import normalise
 from tests.contracts.backend_models import halves, zoo_model
 

@@ -129,8 +129,8 @@ def test_what_is_no_picture_is_refused(name: str) -> None:
 
 
 def test_an_unknown_function_is_named_beside_those_there_are() -> None:
-    with pytest.raises(UnsupportedOperator, match="'tokenise'; there are decode_jpeg"):
-        function("tokenise")
+    with pytest.raises(UnsupportedOperator, match="'translate'; there are decode_jpeg"):
+        function("translate")
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ import pytest
 
 from isthmus.zoo import silero, whisper
 from isthmus.zoo.listening import END, PLAIN, START, chunks, likeliest, speech, text, tokens
-from isthmus.zoo.logmel import log_mel
 from isthmus.zoo.sound import read_wav
 from nodes.backend import Array, load_backend
+from nodes.functions.sound import log_mel
 from orchestrator.blueprint import Blueprint
 from orchestrator.gateway.datatypes import DATATYPE_OF
 from orchestrator.gateway.doors import Doors, Listen

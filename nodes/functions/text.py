@@ -1,0 +1,89 @@
+"""Functions of text: dtype string, arrays of `bytes` in UTF-8. Hugging Face's tokenizers do the work.
+
+A tokenizer travels as the JSON that such a library saves (tokenizer.json), in the parameter `tokenizer`.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from nodes.backend import Array
+from nodes.errors import BadInput, EngineMissing, UnsupportedOperator
+from nodes.functions import params as given
+from nodes.functions.params import Function, Params, count
+from nodes.held import STRING
+
+MOST_BYTES = 1 << 20  # of one text
+KEPT = 16  # tokenizers a process holds parsed
+
+
+def texts(array: Array) -> list[str]:
+    """The elements as text. BadInput, with the place, for bytes that are not UTF-8, or for too many of them."""
+    found = []
+    for element in array.reshape(-1).tolist():
+        data = element if isinstance(element, bytes) else str(element).encode()
+        if len(data) > MOST_BYTES:
+            raise BadInput(f"a text of {len(data):,} bytes; at most {MOST_BYTES:,} are taken")
+        try:
+            found.append(data.decode())
+        except UnicodeDecodeError as error:
+            raise BadInput(f"text that is not UTF-8: byte {error.object[error.start]:#04x} at {error.start}") from None
+    return found
+
+
+def held(words: list[str]) -> Array:
+    """Text as tensors hold it [n]."""
+    array = np.empty(len(words), np.object_)
+    array[:] = [word.encode() for word in words]
+    return array
+
+
+def _tokenise(params: Params, text: Array) -> tuple[Array, ...]:
+    """Text [n] → int64 ids [n, length] and mask [n, length]: cut off and filled up to `length` tokens."""
+    length, lines = count(params, "length", 32), texts(text)
+    if not lines:
+        raise BadInput("no text to cut into tokens")
+    encoded = [_tokenizer(given.text(params, "tokenizer"), length).encode(line) for line in lines]
+    ids, mask = (np.array([getattr(one, part) for one in encoded], np.int64) for part in ("ids", "attention_mask"))
+    return ids, mask
+
+
+def _detokenise(params: Params, ids: Array) -> tuple[Array, ...]:
+    """int64 [n] or [1, n] → text [1]; special tokens and those below 0 are left out."""
+    if ids.dtype.kind not in "iu":
+        raise BadInput(f"tokens are whole numbers, not {ids.dtype}")
+    told = [one for one in ids.reshape(-1).tolist() if one >= 0]
+    tokenizer = _tokenizer(given.text(params, "tokenizer"), 0)
+    return (held([tokenizer.decode(told, skip_special_tokens=True).strip()]),)
+
+
+@lru_cache(KEPT)
+def _tokenizer(saved: str, length: int) -> Any:
+    """One that fills up and cuts off to `length` (0: neither)."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise EngineMissing(
+            'text functions need tokenizers; install it with: pip install "isthmus[pipelines]"'
+        ) from None
+    try:
+        tokenizer = Tokenizer.from_str(saved)
+    except Exception as error:  # the library raises this very class
+        raise UnsupportedOperator(f"parameter 'tokenizer' is no tokenizer.json: {error}") from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if length:
+        tokenizer.enable_truncation(length)
+        tokenizer.enable_padding(length=length)
+    return tokenizer
+
+
+TEXT: Mapping[str, Function] = {
+    "tokenise": Function(
+        _tokenise,
+        lambda params, text: (("int64", (text[0], count(params, "length", 32))),) * 2,
+    ),
+    "detokenise": Function(_detokenise, lambda params, ids: ((STRING, (1,)),)),
+}

@@ -1,0 +1,50 @@
+"""Text to tokens and back."""
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from nodes.errors import BadInput, UnsupportedOperator
+from tests.nodes.functions.called import called, texts
+
+VOCABULARY = {"[UNK]": 0, "a": 1, "red": 2, "boat": 3}
+
+
+def saved() -> str:
+    tokenizer = Tokenizer(WordLevel(VOCABULARY, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    return str(tokenizer.to_str())
+
+
+def test_texts_are_filled_up_and_cut_off() -> None:
+    ids, mask = called("tokenise", texts("a red boat", "a", "red boat a a a red"), tokenizer=saved(), length=4)
+    assert ids.tolist() == [[1, 2, 3, 0], [1, 0, 0, 0], [2, 3, 1, 1]]
+    assert mask.tolist() == [[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]
+
+
+def test_tokens_become_the_text_that_they_were_of() -> None:
+    (text,) = called("detokenise", np.array([[1, 2, 3, -1]]), tokenizer=saved())
+    assert text.tolist() == [b"a red boat"]
+
+
+def test_bytes_that_are_not_utf8_are_refused_with_their_place() -> None:
+    with pytest.raises(BadInput, match="not UTF-8: byte 0xff at 2"):
+        called("tokenise", texts(b"a \xff"), tokenizer=saved())
+
+
+def test_endless_text_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"a text of 1,048,577 bytes; at most 1,048,576"):
+        called("tokenise", texts(b"a" * (2**20 + 1)), tokenizer=saved())
+
+
+def test_no_text_and_no_tokenizer_are_told() -> None:
+    with pytest.raises(BadInput, match="no text"):
+        called("tokenise", texts(), tokenizer=saved())
+    with pytest.raises(UnsupportedOperator, match=r"'tokenizer' is no tokenizer\.json"):
+        called("tokenise", texts("a"), tokenizer="{}")
+    with pytest.raises(UnsupportedOperator, match="'tokenizer' must be text"):
+        called("tokenise", texts("a"))
+    with pytest.raises(UnsupportedOperator, match="'length' must be a whole number from 1"):
+        called("tokenise", texts("a"), tokenizer=saved(), length=0)
