@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
@@ -166,8 +166,9 @@ class Ground:
 def agent_of(pids: Iterable[int]) -> int:
     """The process of the host's agent, by the title that Ray gives it."""
     for pid in pids:
-        if b"AgentActor" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            return pid
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            if b"AgentActor" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
     raise LookupError("no process is the agent's")
 
 

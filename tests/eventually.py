@@ -4,10 +4,18 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 LOOK_S = 0.02
+ENDED = (FileNotFoundError, ProcessLookupError)  # a process whose file in /proc is read may end before, or meanwhile
+
+
+class Stat(NamedTuple):
+    """What /proc tells of a process: its state (`Z`: dead, and nobody has asked how), and its parent."""
+
+    state: str
+    parent: int
 
 
 def eventually(
@@ -37,8 +45,18 @@ def processes_naming(text: str) -> dict[int, str]:
         if entry.name.isdigit():
             try:
                 line, environ = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue  # it ended while we looked
+            except (*ENDED, PermissionError):
+                continue
             if text.encode() in line + environ:
                 found[int(entry.name)] = line.replace(b"\0", b" ").decode(errors="replace")
     return found
+
+
+def stat_of(pid: int) -> Stat | None:
+    """How a process is; None if there is none."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text()
+    except ENDED:
+        return None
+    state, parent, *_ = told.rpartition(")")[2].split()  # its name, in brackets, may hold anything
+    return Stat(state, int(parent))

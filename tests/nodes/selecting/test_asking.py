@@ -8,7 +8,7 @@ from typing import Any
 from nodes.selecting.asking import ask
 from nodes.selecting.cells import Cell, Measured
 from nodes.selecting.exchange import Request, Told, request_from, to_map
-from tests.eventually import eventually
+from tests.eventually import eventually, stat_of
 from tests.orchestrator.selecting.given import ORT, ran
 
 REQUEST = Request(cell=ORT, folder="somewhere")
@@ -45,8 +45,7 @@ def test_over_its_time_it_is_killed_with_what_it_started(tmp_path: Path) -> None
     child = "import subprocess; one = subprocess.Popen(['sleep', '60'])"
     found = answer(f"{child}; open({str(pid)!r}, 'w').write(str(one.pid)); one.wait()", limit_s=0.4)
     assert found == Measured(state="over time", reason="over its time limit of 0 s", limit_s=0.4)
-    gone = Path("/proc") / pid.read_text() / "stat"
-    eventually(lambda: not gone.exists() or gone.read_text().split()[2] == "Z", what="the end of its child")
+    eventually(lambda: (stat := stat_of(int(pid.read_text()))) is None or stat.state == "Z", what="its child's end")
 
 
 def test_an_engine_that_crashes_when_asked_of_itself_is_missing() -> None:

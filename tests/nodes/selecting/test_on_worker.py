@@ -17,7 +17,7 @@ from nodes.selecting.exchange import Request, Told, load_tensors, said_from, sav
 from nodes.selecting.on_worker import SAMPLES, measure_cell
 from nodes.store import Store
 from nodes.worker_client import WorkerClient
-from tests.eventually import eventually, eventually_here, processes_naming
+from tests.eventually import eventually, eventually_here, processes_naming, stat_of
 from tests.nodes.workers import Worker, start, write_artifact
 
 CELL = Cell(backend="onnxruntime")
@@ -86,7 +86,7 @@ def test_only_the_claimant_may_have_cells_measured(worker: Worker) -> None:
 def children(worker: Worker) -> list[int]:
     """The processes that the worker began and that are cells' by now."""
     cells = processes_naming("nodes.selecting.process")
-    return [pid for pid in cells if f"PPid:\t{worker.process.pid}\n" in Path(f"/proc/{pid}/status").read_text()]
+    return [pid for pid in cells if (stat := stat_of(pid)) is not None and stat.parent == worker.process.pid]
 
 
 @pytest.mark.slow
