@@ -4,6 +4,7 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,18 @@ from orchestrator.jobs.output import discard, publish
 from orchestrator.jobs.terms import Cluster, JobTerms
 from orchestrator.spec import load_spec
 
+MOST = 63  # characters of a deployment's name
 PAUSE_S = 1.0  # between attempts to reach a controller that is away
 _log = logging.getLogger("isthmus.job")
 
 
 def own_deployment(job: str) -> str:
-    """The name of the deployment that a job has for itself."""
-    return f"job-{job}"[:63]
+    """The name of the deployment that a job has for itself, no other job's: one that is too long is cut.
+
+    What is cut begins with `job_` and ends with a digest: it is not what a job of another name has uncut.
+    """
+    name = f"job-{job}"
+    return name if len(name) <= MOST else f"job_{job[: MOST - 21]}-{sha256(job.encode()).hexdigest()[:16]}"
 
 
 def run_dataset(ledger: Ledger, terms: JobTerms, cluster: Cluster) -> str:
