@@ -21,8 +21,8 @@ from orchestrator.jobs import lock
 from orchestrator.jobs.dataset import open_dataset
 from orchestrator.jobs.errors import JobError, UnknownJob
 from orchestrator.jobs.ledger import FILE, STOP, Ledger
-from orchestrator.jobs.output import check_output, discard
-from orchestrator.jobs.standing import status_of
+from orchestrator.jobs.output import check_output, discard, is_published, publish
+from orchestrator.jobs.standing import outcome, status_of
 from orchestrator.jobs.terms import JobStatus, JobTerms
 from orchestrator.spec import load_spec
 from orchestrator.topology_spec import NAME
@@ -156,8 +156,7 @@ class Desk:
                     kill(pid)
                 with Ledger(folder) as ledger:
                     if not ledger.is_over:
-                        discard_part(ledger)
-                        ledger.step("stop", "the cluster was shut down")
+                        finish(ledger, "stop", "the cluster was shut down")
 
     def _is_driven(self, job: JobStatus) -> bool:
         if lock.holder(self._root / job.name) is not None:
@@ -175,8 +174,7 @@ class Desk:
             with self._opened(job.name) as ledger:
                 if not ledger.is_over:
                     why = f"{DEATHS} drivers in a row died without an item more; see: isthmus jobs logs {job.name}"
-                    discard_part(ledger)
-                    ledger.step("fail", why)
+                    finish(ledger, "fail", why)
             return False
         folder = self._root / job.name
         driven.pid, driven.started_s = self._start(folder), time.monotonic()
@@ -191,10 +189,16 @@ class Desk:
             yield ledger
 
 
-def discard_part(ledger: Ledger) -> None:
-    """Remove what a driver that is no more had begun to write beside the output."""
-    if output := ledger.terms().output:
-        discard(Path(output), ledger.terms().name)
+def finish(ledger: Ledger, verb: str, why: str) -> None:
+    """End a job that no driver is at: by `verb`, unless its output is out and only that was not noted any more."""
+    terms = ledger.terms()
+    if terms.output and is_published(ledger, Path(terms.output), terms.name):
+        publish(ledger, Path(terms.output), terms.name)
+        ledger.step("succeed", outcome(ledger))
+        return
+    if terms.output:
+        discard(ledger, Path(terms.output), terms.name)
+    ledger.step(verb, why)
 
 
 def _is_alive(pid: int) -> bool:

@@ -1,9 +1,12 @@
 """What a job leaves: one file (.npz, .jsonl, .parquet) or a folder, made beside its place and moved there whole.
 
 It is never seen half written, never put over something that is there, and put there once however often a driver dies
-meanwhile: the ledger knows the inode that is ours.
+meanwhile, and whatever became of it since: the ledger knows the inode that is ours, and what was made beside its place
+is there until it is moved. So once an inode is known and nothing is there, it was.
 """
 
+import ctypes
+import errno
 import json
 import os
 import shutil
@@ -23,6 +26,7 @@ from orchestrator.jobs.packing import unpacked
 RESERVED = ("item", "failed", "reason")
 ROWS = 1000  # of a parquet file that are held at once
 OURS = "output inode"
+AT_FDCWD, RENAME_NOREPLACE = -100, 1  # of Linux
 
 
 def check_output(path: Path) -> None:
@@ -44,27 +48,46 @@ def check_output(path: Path) -> None:
 
 def publish(ledger: Ledger, path: Path, job: str) -> None:
     """Put the ledger's answers and failures at `path`; nothing if that is done. JobError where it can't be."""
-    part = path.with_name(f".{path.name}.{job}.part")
-    if path.exists():
-        if _inode(path) == ledger.fact(OURS):
-            _remove(part)  # its other name, where the driver before died in between
-            return
+    part = _part(path, job)
+    if is_published(ledger, path, job):
+        _remove(part)  # its other name, where the driver before died in between
+        return
+    if os.path.lexists(path):
         raise JobError(f"{path} exists, and is not of this job; its answers are kept in {ledger.folder}")
-    _remove(part)
     try:
-        WRITERS[path.suffix.lower()](ledger, part)
-        _to_disk(part)
-        ledger.note(OURS, _inode(part))
+        if not ledger.fact(OURS):
+            _remove(part)
+            WRITERS[path.suffix.lower()](ledger, part)
+            _to_disk(part)
+            _to_disk(part.parent)
+            ledger.note(OURS, _inode(part))
         _move(part, path)
         _to_disk(path.parent)
     except OSError as error:
-        _remove(part)
+        discard(ledger, path, job)
         raise JobError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def discard(path: Path, job: str) -> None:
-    """Remove what a driver that died had made of an output."""
-    _remove(path.with_name(f".{path.name}.{job}.part"))
+def is_published(ledger: Ledger, path: Path, job: str) -> bool:
+    """Whether the output was put at `path`: it is there, or somebody has moved it away since."""
+    ours, part = ledger.fact(OURS), _part(path, job)
+    if not ours:
+        return False
+    if not os.path.lexists(part):
+        return True
+    if _inode(part) != ours:  # somebody else's, under that name: ours was moved
+        return True
+    return part.is_file() and part.stat().st_nlink > 1  # put there under a second name, its first one is left
+
+
+def discard(ledger: Ledger, path: Path, job: str) -> None:
+    """Remove what was made of an output that is not to be."""
+    ledger.note(OURS, "")  # first: none of ours that is not there has been put anywhere then
+    _remove(_part(path, job))
+
+
+def _part(path: Path, job: str) -> Path:
+    return path.with_name(f".{path.name}.{job}.part")
 
 
 def _npz(ledger: Ledger, part: Path) -> None:
@@ -185,7 +208,9 @@ def _pyarrow(path: Path) -> Any:
 
 
 def _move(part: Path, path: Path) -> None:
-    """To its place in one step, and never over something else."""
+    """To its place in one step, and never over something else: renameat2(2) with RENAME_NOREPLACE."""
+    if _renamed(part, path):
+        return
     if part.is_dir():
         part.rename(path)  # refused by the system where something is there
         return
@@ -197,6 +222,19 @@ def _move(part: Path, path: Path) -> None:
         part.rename(path)
         return
     part.unlink()
+
+
+def _renamed(part: Path, path: Path) -> bool:
+    """False where this system, or this file system, cannot. OSError where it can, and it went wrong."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(AT_FDCWD, os.fsencode(part), AT_FDCWD, os.fsencode(path), RENAME_NOREPLACE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), str(path))
 
 
 def _inode(path: Path) -> str:

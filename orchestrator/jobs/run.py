@@ -16,7 +16,8 @@ from orchestrator.jobs.answering import answer_items
 from orchestrator.jobs.dataset import Dataset, open_dataset
 from orchestrator.jobs.errors import JobError, Stopped
 from orchestrator.jobs.ledger import STOP, Ledger
-from orchestrator.jobs.output import discard, publish
+from orchestrator.jobs.output import discard, is_published, publish
+from orchestrator.jobs.standing import outcome
 from orchestrator.jobs.terms import Cluster, JobTerms
 from orchestrator.spec import load_spec
 
@@ -39,6 +40,9 @@ def run_dataset(ledger: Ledger, terms: JobTerms, cluster: Cluster) -> str:
     keep_memory()
     output, bond = Path(terms.output), None
     try:
+        if is_published(ledger, output, terms.name):  # whatever is wished, or there, by now
+            publish(ledger, output, terms.name)
+            return outcome(ledger)
         if ledger.fact(STOP) is not None:
             raise Stopped
         dataset = _listed(ledger, terms)
@@ -50,9 +54,9 @@ def run_dataset(ledger: Ledger, terms: JobTerms, cluster: Cluster) -> str:
         if failed == total:
             raise JobError(f"none of {total} items was answered; the first: {': '.join(ledger.failures(1)[0])}")
         publish(ledger, output, terms.name)
-        return f"{total} items, {failed} failed" if failed else f"{total} items"
+        return outcome(ledger)
     except (Stopped, OrchestratorError):
-        discard(output, terms.name)
+        discard(ledger, output, terms.name)
         raise
     finally:  # but for what ends the process: the next driver does it then
         if terms.spec:

@@ -36,3 +36,9 @@ def status_of(ledger: Ledger, now_s: float, *, failures: int) -> JobStatus:
         driver_pid=lock.holder(ledger.folder) or None,
         failures=tuple(ledger.failures(failures)) if failures else (),
     )
+
+
+def outcome(ledger: Ledger) -> str:
+    """What became of a dataset that was gone through, in a line."""
+    total, _, failed = ledger.counts()
+    return f"{total} items, {failed} failed" if failed else f"{total} items"

@@ -12,7 +12,7 @@ from pyarrow.parquet import read_table
 
 from orchestrator.jobs.errors import JobError
 from orchestrator.jobs.ledger import End, Ledger
-from orchestrator.jobs.output import WRITERS, check_output, discard, publish
+from orchestrator.jobs.output import WRITERS, check_output, discard, is_published, publish
 from orchestrator.jobs.packing import packed, unpacked
 from tests.orchestrator.jobs.ledgers import answered, begun
 
@@ -22,7 +22,7 @@ import os, sys
 from pathlib import Path
 from orchestrator.jobs import output
 from orchestrator.jobs.ledger import Ledger
-step, folder, out = sys.argv[1:]
+step, folder, out, way = sys.argv[1:]
 steps = []
 def dying(what, real):
     def call(*args, **options):
@@ -34,6 +34,8 @@ def dying(what, real):
 output._to_disk, output._inode = dying("to disk", output._to_disk), dying("inode", output._inode)
 os.link, Path.unlink = dying("link", os.link), dying("unlink", Path.unlink)
 Path.rename = dying("rename", Path.rename)
+Ledger.note = dying("note", Ledger.note)
+output._renamed = dying("renameat2", (lambda *_: False) if way == "link" else output._renamed)
 with Ledger(Path(folder)) as ledger:
     output.publish(ledger, Path(out), "sort")
 """
@@ -88,29 +90,69 @@ def test_a_folder_holds_a_file_an_item(ledger: Ledger, tmp_path: Path) -> None:
         assert held["y"].tolist() == [2, 3]
 
 
+def dies(step: int, ledger: Ledger, out: Path, way: str) -> bool:
+    """Have another process write the output that dies at a step; whether it came to that."""
+    command = [sys.executable, "-c", DYING, str(step), str(ledger.folder), str(out), way]
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    assert status in (0, 9)
+    return status == 9
+
+
+def forget(ledger: Ledger, out: Path) -> None:
+    subprocess.run(["rm", "-rf", str(out)], check=True)
+    discard(ledger, out, "sort")
+
+
+WAYS = [("out.npz", "rename"), ("out", "rename"), ("out.npz", "link")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["out.npz", "out"])
+@pytest.mark.parametrize(("name", "way"), WAYS)
 def test_a_writer_that_dies_between_any_two_steps_leaves_nothing_or_all(
-    ledger: Ledger, tmp_path: Path, name: str
+    ledger: Ledger, tmp_path: Path, name: str, way: str
 ) -> None:
     out, died = tmp_path / name, 0
-    for step in range(1, 20):
-        command = [sys.executable, "-c", DYING, str(step), str(ledger.folder), str(out)]
-        status = subprocess.run(command, cwd=ROOT, check=False).returncode
-        assert status in (0, 9)
-        died += status == 9
-        was_there = out.exists()
+    for step in range(1, 30):
+        is_dead = dies(step, ledger, out, way)
+        died += is_dead
         publish(ledger, out, "sort")
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["job", name])  # no part is left
         items = out / "0003.npz" if out.is_dir() else out
         with np.load(items) as held:
             assert len(held["y"]) == (2 if out.is_dir() else 3)
         publish(ledger, out, "sort")
-        assert was_there or died
-        subprocess.run(["rm", "-r", str(out)], check=True)
-        if status == 0:
+        forget(ledger, out)
+        if not is_dead:
             break
     assert died >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("left", ["nothing", "another's"])
+@pytest.mark.parametrize(("name", "way"), WAYS)
+def test_an_output_that_was_moved_away_after_its_writer_died_is_not_written_again(
+    ledger: Ledger, tmp_path: Path, name: str, way: str, left: str
+) -> None:
+    out, taken, moved = tmp_path / name, tmp_path / "taken", 0
+    for step in range(1, 30):
+        is_dead = dies(step, ledger, out, way)
+        if out.exists():
+            moved += is_dead
+            out.rename(taken)
+            if left != "nothing":
+                out.write_text("mine")
+            assert is_published(ledger, out, "sort")
+            publish(ledger, out, "sort")
+            kept = ["job", "taken"] + [name] * (left != "nothing")
+            assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+            assert left == "nothing" or out.read_text() == "mine"
+            subprocess.run(["rm", "-r", str(taken)], check=True)
+        else:
+            assert not is_published(ledger, out, "sort")
+        forget(ledger, out)
+        if not is_dead:
+            break
+    assert moved
 
 
 def test_what_is_there_is_not_written_over(ledger: Ledger, tmp_path: Path) -> None:
@@ -121,10 +163,10 @@ def test_what_is_there_is_not_written_over(ledger: Ledger, tmp_path: Path) -> No
         assert (tmp_path / name).read_text() == "mine"
 
 
-def test_what_a_dead_driver_had_made_is_discarded(tmp_path: Path) -> None:
+def test_what_a_dead_driver_had_made_is_discarded(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / ".out.npz.sort.part").write_text("half")
-    discard(tmp_path / "out.npz", "sort")
-    assert list(tmp_path.iterdir()) == []
+    discard(ledger, tmp_path / "out.npz", "sort")
+    assert [path.name for path in tmp_path.iterdir()] == ["job"]
 
 
 def test_an_output_that_cannot_be_is_refused_in_a_line(tmp_path: Path) -> None:

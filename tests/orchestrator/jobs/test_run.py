@@ -1,9 +1,96 @@
 """What a dataset job has for itself, and how it ends."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from orchestrator.jobs.dataset import open_dataset
+from orchestrator.jobs.desk import Desk
+from orchestrator.jobs.ledger import STOP, Ledger
 from orchestrator.jobs.run import own_deployment
+from orchestrator.jobs.terms import JobTerms
 from orchestrator.topology_spec import NAME
+from tests.orchestrator.jobs.ledgers import answered
+
+ROOT = Path(__file__).parents[3]
+DRIVES = [sys.executable, "-m", "orchestrator.jobs.driver"]
+DIES = """
+import os, signal, sys
+from orchestrator.jobs import driver
+from orchestrator.jobs.ledger import Ledger
+real = Ledger.step
+def step(ledger, verb, why=""):
+    if verb == "succeed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(ledger, verb, why)
+Ledger.step = step
+driver.main(sys.argv[1:])
+"""
+
+
+def drive(folder: Path, command: list[str]) -> int:
+    """Have a driver go through a job of which every item has ended: it needs no cluster."""
+    given = [f"--state={folder}", "--address=127.0.0.1:1", f"--folder={folder}", "--emulated"]
+    return subprocess.run([*command, *given], cwd=ROOT, check=False, timeout=60, capture_output=True).returncode
+
+
+def never(_folder: Path) -> int:
+    raise AssertionError("no driver is wanted any more")
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """The folder of a job whose driver was killed between its output's publishing and telling that it succeeded."""
+    np.savez(tmp_path / "rows.npz", allow_pickle=False, x=np.zeros((2, 3), np.float32))
+    desk, data, out = Desk(tmp_path / "jobs", never), tmp_path / "rows.npz", tmp_path / "out.npz"
+    desk.submit(JobTerms(name="sort", data=str(data), output=str(out), deployment="two"))
+    folder, dataset = tmp_path / "jobs" / "sort", open_dataset(data)
+    with Ledger(folder) as ledger:
+        ledger.list_items(dataset.ids(), dataset.mark)
+        ledger.end([answered(0), answered(1)])
+    assert drive(folder, [sys.executable, "-c", DIES]) == -9
+    assert out.exists() and desk.status("sort").state == "RUNNING"
+    return folder
+
+
+def ended(folder: Path) -> tuple[str, str]:
+    with Ledger(folder) as ledger:
+        return ledger.state, ledger.steps()[-1].why
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("meanwhile", ["nothing", "moved", "replaced", "stop", "no dataset"])
+def test_a_job_whose_output_is_out_has_succeeded_whatever_came_after(
+    killed: Path, tmp_path: Path, meanwhile: str
+) -> None:
+    out, told = tmp_path / "out.npz", None
+    if meanwhile in ("moved", "replaced"):
+        out.rename(tmp_path / "taken.npz")
+    if meanwhile == "replaced":
+        out.write_text("mine")
+    if meanwhile == "no dataset":
+        (tmp_path / "rows.npz").unlink()
+    if meanwhile == "stop":
+        Desk(tmp_path / "jobs", never).stop("sort")
+    told = out.read_bytes() if out.exists() else None
+    assert drive(killed, DRIVES) == 0
+    assert ended(killed) == ("SUCCEEDED", "2 items")
+    assert (out.read_bytes() if out.exists() else None) == told
+
+
+@pytest.mark.slow
+def test_a_cluster_that_ends_leaves_a_job_whose_output_is_out_as_one_that_succeeded(
+    killed: Path, tmp_path: Path
+) -> None:
+    with Ledger(killed) as ledger:
+        ledger.note(STOP, "1")
+    Desk(tmp_path / "jobs", never).end(lambda _pid: None)
+    assert ended(killed) == ("SUCCEEDED", "2 items")
+    assert (tmp_path / "out.npz").exists()
 
 
 def test_no_two_jobs_have_one_deployment() -> None:
