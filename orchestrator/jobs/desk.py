@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -20,7 +20,7 @@ from uuid import uuid4
 from orchestrator.jobs import lock
 from orchestrator.jobs.dataset import open_dataset
 from orchestrator.jobs.errors import JobError, UnknownJob
-from orchestrator.jobs.ledger import FILE, STOP, Ledger
+from orchestrator.jobs.ledger import FILE, OWN, STOP, Ledger
 from orchestrator.jobs.output import check_output, discard, is_published, publish
 from orchestrator.jobs.standing import outcome, status_of
 from orchestrator.jobs.terms import JobStatus, JobTerms
@@ -46,12 +46,17 @@ class _Driven:
 
 
 class Desk:
-    """Jobs below `root`. `start` has a driver begin for a job's folder, and gives its process id. For one thread."""
+    """Jobs below `root`. For one thread.
 
-    def __init__(self, root: Path, start: Callable[[Path], int]) -> None:
-        self._root, self._start = root, start
+    `start` has a driver begin for a job's folder, and gives its process id. `withdraw` has a deployment deleted, and
+    says whether it is gone; it waits for nothing, and is asked again.
+    """
+
+    def __init__(self, root: Path, start: Callable[[Path], int], withdraw: Callable[[str], bool]) -> None:
+        self._root, self._start, self._withdraw = root, start, withdraw
         self._root.mkdir(parents=True, exist_ok=True)
         self._driven: dict[str, _Driven] = {}
+        self._tidy: set[str] = set()  # jobs that are over and have no deployment any more
         for left in root.glob(".*"):
             shutil.rmtree(left, ignore_errors=True)  # half submitted, or half deleted
 
@@ -131,32 +136,49 @@ class Desk:
         with self._opened(name) as ledger:
             if not ledger.is_over:
                 raise JobError(f"job {name!r} is {ledger.state}; stop it first: isthmus jobs stop {name}")
+            if not self._tidied(ledger):
+                raise JobError(f"job {name!r}: its deployment {ledger.fact(OWN)} is not gone yet; delete it again soon")
             folder = ledger.folder
         gone = self._root / f".{name}.{uuid4().hex[:8]}"
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
         self._driven.pop(name, None)
+        self._tidy.discard(name)
 
     def tend(self) -> None:
-        """Have a driver for each job that is not over, AT_ONCE at most, the oldest first."""
-        open_jobs = [one for one in self.list() if not one.is_over]
+        """Have a driver for each job that is not over, AT_ONCE at most, the oldest first; what others left goes."""
+        jobs = self.list()
+        open_jobs = [one for one in jobs if not one.is_over]
         at_work = sum(self._is_driven(one) for one in open_jobs)
         for job in open_jobs:
             if at_work < AT_ONCE and not self._is_driven(job):
                 at_work += self._drive(job)
         for name in [name for name in self._driven if name not in {one.name for one in open_jobs}]:
             del self._driven[name]
+        for name in {one.name for one in jobs if one.is_over} - self._tidy:
+            with suppress(JobError), self._opened(name) as ledger:
+                if not self._tidied(ledger):
+                    continue
+            self._tidy.add(name)
+
+    def _tidied(self, ledger: Ledger) -> bool:
+        """Whether a job that is over has no deployment of its own; a driver that was killed may have left one."""
+        if not (own := ledger.fact(OWN)):
+            return True
+        if lock.holder(ledger.folder) is not None or not self._withdraw(own):
+            return False
+        ledger.note(OWN, "")
+        return True
 
     def end(self, kill: Callable[[int], None]) -> None:
-        """Stop every job at once, and what drives it: the cluster is shut down."""
-        for job in self.list():
-            if not job.is_over:
-                folder = self._root / job.name
-                if (pid := lock.holder(folder) or None) is not None:
-                    kill(pid)
-                with Ledger(folder) as ledger:
-                    if not ledger.is_over:
-                        finish(ledger, "stop", "the cluster was shut down")
+        """Stop every job at once, and what drives it: the cluster is shut down, and all deployments with it."""
+        for name in self.names():
+            if (pid := lock.holder(self._root / name) or None) is not None:
+                kill(pid)
+            with suppress(JobError), self._opened(name) as ledger:
+                if not ledger.is_over:
+                    finish(ledger, "stop", "the cluster was shut down")
+                ledger.note(OWN, "")
 
     def _is_driven(self, job: JobStatus) -> bool:
         if lock.holder(self._root / job.name) is not None:

@@ -16,12 +16,13 @@ from ray.exceptions import RayError
 
 from orchestrator.errors import ClusterError
 from orchestrator.jobs.desk import Desk, start_driver
-from orchestrator.ray_shell import NAMESPACE
+from orchestrator.ray_shell import CONTROLLER, NAMESPACE
 
 _log = logging.getLogger(__name__)
 DESK = "isthmus-jobs"
 TEND_S = 0.5
 END_S = 30.0
+STATUS_S = 1.0  # for the controller to tell of deployments; clients of the desk wait meanwhile
 
 
 class DeskActor:
@@ -33,7 +34,7 @@ class DeskActor:
             address = f"127.0.0.1:{address.rpartition(':')[2]}"
         arguments = [f"--address={address}", f"--folder={settings['folder']}"]
         arguments += ["--emulated"] if settings["emulated"] else []
-        self._desk = Desk(Path(settings["folder"]) / "jobs", partial(start_driver, arguments=arguments))
+        self._desk = Desk(Path(settings["folder"]) / "jobs", partial(start_driver, arguments=arguments), withdraw)
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._tend, name="jobs", daemon=True)
         self._thread.start()
@@ -62,6 +63,20 @@ class DeskActor:
         self._over.set()
         with self._lock:
             self._desk.end(_kill)
+
+
+def withdraw(deployment: str) -> bool:
+    """Have the controller delete a deployment, if it is there; whether it is gone. It waits for no draining."""
+    try:
+        controller = ray.get_actor(CONTROLLER, NAMESPACE)
+        found = ray.get(controller.status.remote(), timeout=STATUS_S)["deployments"].get(deployment)
+        if found is None or found["state"] == "deleted":
+            return True
+        if found["state"] != "deleting":
+            controller.delete.remote(deployment)
+    except (ValueError, RayError, TimeoutError) as error:  # it is away: it comes back, and is asked again
+        _log.info("deleting %s: %s", deployment, " ".join(str(error).split())[:200])
+    return False
 
 
 def _kill(pid: int) -> None:

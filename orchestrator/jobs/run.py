@@ -15,13 +15,14 @@ from orchestrator.handing_over import handed_over
 from orchestrator.jobs.answering import answer_items
 from orchestrator.jobs.dataset import Dataset, open_dataset
 from orchestrator.jobs.errors import JobError, Stopped
-from orchestrator.jobs.ledger import STOP, Ledger
+from orchestrator.jobs.ledger import OWN, STOP, Ledger
 from orchestrator.jobs.output import discard, is_published, publish
 from orchestrator.jobs.standing import outcome
 from orchestrator.jobs.terms import Cluster, JobTerms
 from orchestrator.spec import load_spec
 
 MOST = 63  # characters of a deployment's name
+GONE = (None, "deleted")
 PAUSE_S = 1.0  # between attempts to reach a controller that is away
 _log = logging.getLogger("isthmus.job")
 
@@ -59,8 +60,9 @@ def run_dataset(ledger: Ledger, terms: JobTerms, cluster: Cluster) -> str:
         discard(ledger, output, terms.name)
         raise
     finally:  # but for what ends the process: the next driver does it then
-        if terms.spec:
-            _withdrawn(bond or _tied(None, cluster), own_deployment(terms.name))
+        if own := ledger.fact(OWN):
+            _withdrawn(bond or _tied(None, cluster), own)
+            ledger.note(OWN, "")
 
 
 def _listed(ledger: Ledger, terms: JobTerms) -> Dataset:
@@ -90,19 +92,22 @@ def _tied(ledger: Ledger | None, cluster: Cluster) -> Bond:
 
 
 def _deployed(bond: Bond, ledger: Ledger, terms: JobTerms) -> str:
-    """The job's own deployment, up. DeploymentFailed; Stopped."""
+    """The job's own deployment, up. DeploymentFailed; JobError where somebody else has one of its name; Stopped."""
     name = own_deployment(terms.name)
     spec = replace(load_spec(Path(terms.spec)), name=name)
     while ledger.fact(STOP) is None:
         try:
             state = _state(bond, name)
+            if state not in (*GONE, "deleting") and not ledger.fact(OWN):
+                raise JobError(f"there is a deployment {name!r} that is not this job's; give the job another name")
             if state == "running":
                 return name
             if state == "failed":
                 raise DeploymentFailed(f"{terms.spec}: its deployment failed before; see isthmus status")
-            if state is None:
+            if state in GONE:
                 _log.info("deploying %s as %s", terms.spec, name)
                 path, samples = handed_over(bond, spec)
+                ledger.note(OWN, name)
                 bond.ask("deploy", spec, path, samples, None, None)
                 return name
         except ClusterError as error:  # the controller is away, or comes back and goes on with it
@@ -122,7 +127,7 @@ def _withdrawn(bond: Bond, name: str) -> None:
     while True:
         with suppress(UnknownDeployment):
             try:
-                if _state(bond, name) not in (None, "deleted"):
+                if _state(bond, name) not in GONE:
                     bond.ask("delete", name)
             except ClusterError as error:
                 _log.info("deleting %s: %s", name, error)

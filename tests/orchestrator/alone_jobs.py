@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 import yaml
 
 from orchestrator.errors import UnknownDeployment
+from orchestrator.jobs.desk import DEATHS
 from orchestrator.jobs.errors import JobError
 from orchestrator.jobs.on_ray import renew_desk
+from orchestrator.spec import load_spec
 from tests.eventually import eventually, processes_naming
 from tests.orchestrator.sorting import Site, pictures, seen, sorted_as, sorting
 
@@ -72,14 +75,21 @@ def test_a_job_of_which_nothing_is_answered_has_failed_and_writes_nothing(here: 
     assert not (tmp_path / "out.npz").exists()
 
 
-def test_a_deployment_of_a_job_s_own_is_there_for_the_job_alone(here: Site, tmp_path: Path) -> None:
-    frames = pictures(tmp_path / "data", 20)
+TIERS = (("camera", "device"), ("cloud", "cloud"))
+
+
+def own_spec(here: Site, folder: Path) -> Path:
+    """Of a deployment that a job may have for itself."""
     nodes = [{"name": name, "tier": tier, "backends": ["onnxruntime"]} for name, tier in TIERS]
     link = {"from": "camera", "to": "cloud", "goodput_mbps": 100, "rtt_ms": 1}
     told = {"name": "own", "model": str(here.model), "topology": {"nodes": nodes, "links": [link]}}
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(told | {"inputs": {"frame": {"at": "camera"}}}))
-    jobs = here.client.jobs
-    name = jobs.submit(tmp_path / "data", tmp_path / "out", spec=tmp_path / "spec.yaml", name="mine")
+    (folder / "spec.yaml").write_text(yaml.safe_dump(told | {"inputs": {"frame": {"at": "camera"}}}))
+    return folder / "spec.yaml"
+
+
+def test_a_deployment_of_a_job_s_own_is_there_for_the_job_alone(here: Site, tmp_path: Path) -> None:
+    frames, jobs = pictures(tmp_path / "data", 20), here.client.jobs
+    name = jobs.submit(tmp_path / "data", tmp_path / "out", spec=own_spec(here, tmp_path), name="mine")
     eventually(lambda: "job-mine" in here.client.status()["deployments"], what="it is deployed", within_s=60)
     status = jobs.wait(name, timeout_s=120)
     assert (status.state, status.done) == ("SUCCEEDED", 20), status
@@ -88,7 +98,33 @@ def test_a_deployment_of_a_job_s_own_is_there_for_the_job_alone(here: Site, tmp_
         np.testing.assert_allclose(out["y"], sorted_as(frames["0007.png"]), atol=1e-2)
 
 
-TIERS = (("camera", "device"), ("cloud", "cloud"))
+def test_a_job_whose_drivers_die_is_given_up_and_keeps_no_deployment(here: Site, tmp_path: Path) -> None:
+    pictures(tmp_path / "data", 1000)
+    jobs, killed = here.client.jobs, list[int]()
+    jobs.submit(tmp_path / "data", tmp_path / "out", spec=own_spec(here, tmp_path), name="lost", in_flight=1)
+    eventually(lambda: "job-lost" in here.client.status()["deployments"], what="it is deployed", within_s=60)
+
+    def given_up() -> bool:
+        status = jobs.status("lost")
+        if status.driver_pid not in (None, *killed):
+            killed.append(status.driver_pid)
+            os.kill(killed[-1], signal.SIGKILL)
+        return status.is_over
+
+    eventually(given_up, what="it is given up", within_s=120)
+    assert jobs.status("lost").why.startswith(f"{DEATHS} drivers in a row died")
+    eventually(lambda: "job-lost" not in here.client.status()["deployments"], what="it is deleted", within_s=60)
+
+
+def test_a_job_does_not_take_a_deployment_over_that_has_the_name_of_its_own(here: Site, tmp_path: Path) -> None:
+    pictures(tmp_path / "data", 1)
+    here.client.deploy(replace(load_spec(own_spec(here, tmp_path)), name="job-theirs"))
+    jobs = here.client.jobs
+    jobs.submit(tmp_path / "data", tmp_path / "out", spec=tmp_path / "spec.yaml", name="theirs")
+    status = jobs.wait("theirs", timeout_s=60)
+    assert (status.state, "a deployment 'job-theirs' that is not this job's" in status.why) == ("FAILED", True)
+    assert here.client.status()["deployments"]["job-theirs"]["state"] == "running"
+    here.client.delete("job-theirs")
 
 
 def test_a_job_that_is_stopped_writes_nothing_and_its_driver_ends(here: Site, tmp_path: Path) -> None:

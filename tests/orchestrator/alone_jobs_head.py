@@ -33,7 +33,7 @@ def test_a_job_outlives_ray_s_head_and_is_looked_after_by_the_next_one(
         name = client.jobs.submit(tmp_path / "data", tmp_path / "out.npz", deployment="sort", in_flight=1)
         driver = seen(client, name, 20).driver_pid
         local_cluster.end_session(cluster.pid)
-        looker = Desk(Path(cluster.folder) / "isthmus" / "jobs", not_started)
+        looker = Desk(Path(cluster.folder) / "isthmus" / "jobs", not_started, bool)
         done = looker.status(name).done
         eventually(lambda: looker.status(name).done > done + 20, what="the job goes on without Ray", within_s=60)
         eventually(lambda: not answers_again(client), what="the head is given up", within_s=60)

@@ -12,7 +12,7 @@ from orchestrator.errors import SpecError
 from orchestrator.jobs import lock
 from orchestrator.jobs.desk import AT_ONCE, DEATHS, Desk
 from orchestrator.jobs.errors import JobError, UnknownJob
-from orchestrator.jobs.ledger import Ledger
+from orchestrator.jobs.ledger import OWN, Ledger
 from orchestrator.jobs.progress import Progress, progress
 from orchestrator.jobs.terms import JobTerms
 from tests.eventually import eventually
@@ -52,7 +52,7 @@ def drivers() -> Iterator[Drivers]:
 
 @pytest.fixture
 def desk(tmp_path: Path, drivers: Drivers) -> Desk:
-    return Desk(tmp_path / "jobs", drivers)
+    return Desk(tmp_path / "jobs", drivers, bool)
 
 
 def terms(folder: Path, name: str = "sort", output: str = "out.npz") -> JobTerms:
@@ -80,7 +80,7 @@ def test_a_driver_that_was_killed_is_replaced(desk: Desk, tmp_path: Path, driver
 def test_another_desk_leaves_drivers_alone_that_are_at_work(desk: Desk, tmp_path: Path, drivers: Drivers) -> None:
     desk.submit(terms(tmp_path))
     desk.tend()
-    other = Desk(tmp_path / "jobs", drivers)
+    other = Desk(tmp_path / "jobs", drivers, bool)
     other.tend()
     assert len(drivers.started) == 1
     assert other.status("sort").state == "PENDING"
@@ -102,6 +102,40 @@ def test_a_job_whose_drivers_die_without_an_item_more_has_failed(desk: Desk, tmp
         "FAILED",
         "5 drivers in a row died without an item more; see: isthmus jobs logs sort",
     )
+
+
+def left_behind(root: Path, ends: tuple[str, ...]) -> None:
+    """Job `sort` is over, and the driver that deployed `job-sort` died."""
+    with Ledger(root / "sort") as ledger:
+        ledger.note(OWN, "job-sort")
+        for verb in ends:
+            ledger.step(verb)
+
+
+@pytest.mark.parametrize("ends", [("start", "fail"), ("start", "stop"), ("stop",), ("start", "succeed")])
+def test_a_job_that_is_over_keeps_no_deployment(tmp_path: Path, drivers: Drivers, ends: tuple[str, ...]) -> None:
+    asked: list[str] = []
+    desk = Desk(tmp_path / "jobs", drivers, lambda name: asked.append(name) or len(asked) > 2)  # type: ignore[func-returns-value]
+    desk.submit(terms(tmp_path))
+    left_behind(tmp_path / "jobs", ends)
+    desk.tend()
+    with pytest.raises(JobError, match="'sort': its deployment job-sort is not gone yet; delete it again soon"):
+        desk.delete("sort")
+    for _ in range(3):
+        desk.tend()
+    assert asked == ["job-sort"] * 3
+    desk.delete("sort")
+    assert len(asked) == 3 and desk.list() == []
+
+
+def test_a_deployment_is_not_taken_from_a_driver_at_work(desk: Desk, tmp_path: Path) -> None:
+    def withdraw(name: str) -> bool:
+        raise AssertionError(name)
+
+    desk.submit(terms(tmp_path))
+    desk.tend()
+    left_behind(tmp_path / "jobs", ("start", "stop"))
+    Desk(tmp_path / "jobs", Drivers(), withdraw).tend()
 
 
 def test_no_more_than_a_few_jobs_run_at_once(desk: Desk, tmp_path: Path, drivers: Drivers) -> None:

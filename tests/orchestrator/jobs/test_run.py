@@ -46,7 +46,7 @@ def never(_folder: Path) -> int:
 def killed(tmp_path: Path) -> Path:
     """The folder of a job whose driver was killed between its output's publishing and telling that it succeeded."""
     np.savez(tmp_path / "rows.npz", allow_pickle=False, x=np.zeros((2, 3), np.float32))
-    desk, data, out = Desk(tmp_path / "jobs", never), tmp_path / "rows.npz", tmp_path / "out.npz"
+    desk, data, out = Desk(tmp_path / "jobs", never, bool), tmp_path / "rows.npz", tmp_path / "out.npz"
     desk.submit(JobTerms(name="sort", data=str(data), output=str(out), deployment="two"))
     folder, dataset = tmp_path / "jobs" / "sort", open_dataset(data)
     with Ledger(folder) as ledger:
@@ -75,7 +75,7 @@ def test_a_job_whose_output_is_out_has_succeeded_whatever_came_after(
     if meanwhile == "no dataset":
         (tmp_path / "rows.npz").unlink()
     if meanwhile == "stop":
-        Desk(tmp_path / "jobs", never).stop("sort")
+        Desk(tmp_path / "jobs", never, bool).stop("sort")
     told = out.read_bytes() if out.exists() else None
     assert drive(killed, DRIVES) == 0
     assert ended(killed) == ("SUCCEEDED", "2 items")
@@ -88,7 +88,7 @@ def test_a_cluster_that_ends_leaves_a_job_whose_output_is_out_as_one_that_succee
 ) -> None:
     with Ledger(killed) as ledger:
         ledger.note(STOP, "1")
-    Desk(tmp_path / "jobs", never).end(lambda _pid: None)
+    Desk(tmp_path / "jobs", never, bool).end(lambda _pid: None)
     assert ended(killed) == ("SUCCEEDED", "2 items")
     assert (tmp_path / "out.npz").exists()
 
