@@ -61,6 +61,11 @@ class _Queue:
     answered_s: deque[float] = field(default_factory=lambda: deque(maxlen=PACES))
     ticket: int = 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Nobody waits in it, and nothing of it is under way."""
+        return not (self.window.inside or self.waiting or self.batcher)
+
     def forget_pace(self) -> None:
         """How fast it is worked off is not known any more."""
         self.answered_s.clear()
@@ -82,7 +87,7 @@ class Gathering:
 
     async def answer(self, model: Model, feeds: Mapping[str, Array], rows: int, asking: Asking) -> Gathered:
         """The answer, in turn. Refused at once where the queue is full, or the time can't suffice."""
-        queue = self._queues.setdefault(model.name, _Queue())
+        queue = self._queues.get(model.name) or self._begun(model.name)
         queue.batcher.rules, queue.window.least = model.rules, model.width
         if not queue.window.inside and not queue.batcher:
             queue.forget_pace()
@@ -91,6 +96,14 @@ class Gathering:
         if not queue.batcher and queue.window.has_room and not self._waits_for_others(model, rows):
             return await self._alone(model.name, queue, feeds, rows, asking)
         return await self._in_turn(model, queue, feeds, rows, asking)
+
+    def _begun(self, name: str) -> _Queue:
+        """A new queue; idle ones of models that are gone make room for it, so there are no more than models."""
+        there = set(self._source.models()) if self._queues else set()
+        for gone in [one for one, queue in self._queues.items() if one not in there and queue.is_idle]:
+            self._wake(gone, self._queues.pop(gone), None)
+        queue = self._queues[name] = _Queue()
+        return queue
 
     def _waits_for_others(self, model: Model, rows: int) -> bool:
         return bool(model.rules.max_delay_s) and rows < model.rules.max_batch

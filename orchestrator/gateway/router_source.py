@@ -30,9 +30,12 @@ class RouterSource:
         """As models.Source."""
         held = self._router.deployments.get(name)
         if held is None or (active := held.active) is None:
+            self._known.pop(name, None)
             return None
         there = (active, held.on_trial, *held.epochs.values())
         known = self._known.get(name)
+        if known is None:  # nobody asks for those that are gone: so they go when another one comes
+            self._known = {one: self._known[one] for one in self.models() if one in self._known}
         if known is None or len(known[0]) != len(there) or not all(map(is_, known[0], there)):
             known = self._known[name] = there, self._model(name, active, held)
         return known[1]

@@ -34,6 +34,10 @@ class Pipeline:
         self.gates: list[asyncio.Event] = []
         self.cancelled = 0
         self.bad: float | None = None
+        self.there = ("m",)
+
+    def models(self) -> tuple[str, ...]:
+        return self.there
 
     async def answer(self, _name: str, feeds: Mapping[str, Array], asking: Asking) -> Answer:
         rows = feeds["x"][:, 0].tolist()
@@ -306,5 +310,31 @@ def test_who_goes_away_leaves_the_queue_and_a_run_nobody_waits_for_ends() -> Non
             while site.pipeline.cancelled == 0:
                 await asyncio.sleep(0)
         assert site.pipeline.came == [[0], [2, 3]]
+
+    run(story())
+
+
+def test_queues_of_models_that_are_gone_are_forgotten_once_nothing_is_in_them() -> None:
+    async def story() -> None:
+        site = Site(model(max_batch=4, max_delay_s=60.0))
+        held = [site.ask(0), site.ask(1)]  # they wait for others
+        await site.waits(2)
+        for number in range(20):
+            site.pipeline.there = ("m", f"m-{number}") if number < 10 else (f"m-{number}",)
+            site.model = replace(model(), name=f"m-{number}")
+            asked = site.ask(2)
+            await site.came(number + 1)
+            site.pipeline.let_go()
+            await asked
+        assert set(site.gathering._queues) == {"m", "m-19"}
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+        site.pipeline.there, site.model = (), replace(model(), name="m-20")
+        asked = site.ask(2)
+        await site.came(21)
+        site.pipeline.let_go()
+        await asked
+        assert set(site.gathering._queues) == {"m-20"}
 
     run(story())

@@ -64,6 +64,20 @@ def test_where_an_epoch_that_stands_by_takes_one_row_clients_are_told_of_one(
     workers.do(story())
 
 
+def test_models_that_are_gone_are_forgotten(workers: WorkerSite, router: Router) -> None:
+    async def story() -> None:
+        source, epoch = RouterSource(router), await workers.load("forgotten", 1)
+        for number in range(3):
+            await router.switch(replace(epoch, deployment=f"forgotten-{number}"))
+            assert source.model(f"forgotten-{number}") is not None
+            router.drain(f"forgotten-{number}", epoch.epoch)
+        assert list(source._known) == ["forgotten-2"]
+        assert source.model("forgotten-2") is None
+        assert list(source._known) == []
+
+    workers.do(story())
+
+
 def test_the_metadata_is_that_of_the_model(workers: WorkerSite, router: Router) -> None:
     async def story() -> None:
         await router.switch(await workers.load("told", 1))
