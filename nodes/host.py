@@ -23,6 +23,7 @@ from nodes.framing import Frame, Header, Kind
 from nodes.log_ring import LogRing
 from nodes.metrics import WorkerMetrics
 from nodes.peers import Peers
+from nodes.seldom import Seldom
 from nodes.stage_load import StageLoads
 from nodes.stage_runner import StageRunner
 from nodes.stage_spec import StageSpec, Successor
@@ -70,7 +71,7 @@ class Host:
         self._routers: dict[str, Connection] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()  # routers whose streams ended; what still comes is in vain
         self._watchers: set[asyncio.Queue[dict[str, Any]]] = set()
-        self._loads = StageLoads()
+        self._loads, self._refused = StageLoads(), Seldom()
         self._told: dict[tuple[str, str], float] = {}  # when the newest measurement that was told was made
         self._link_told_s: dict[tuple[str, str], float] = {}
         self._changes: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()  # detected, told already
@@ -152,7 +153,8 @@ class Host:
             f"worker on {self.settings.node!r} holds no stage {header.stage!r} of {header.deployment!r} at epoch "
             f"{header.epoch}; it holds {f'epochs {held}' if held else 'nothing of that deployment'}"
         )
-        self.log.write(str(error), level="warning", deployment=header.deployment, stage=header.stage)
+        if self._refused.may(via.peer_node, time.monotonic()):
+            self.log.write(str(error), level="warning", deployment=header.deployment, stage=header.stage)
         self.answer(_error(header, error), via)
 
     def answer(self, frame: Frame, via: Connection) -> None:
@@ -185,7 +187,8 @@ class Host:
             self._relay(frame)
         else:
             fault = MalformedFrame(f"a {frame.header.kind.name} frame came back from {connection.peer_node!r}")
-            self.log.write(str(fault), level="warning")
+            if self._refused.may(connection.peer_node, time.monotonic()):
+                self.log.write(str(fault), level="warning")
 
     def _lost(self, header: Header, error: NodesError) -> None:
         """A frame never reached the next stage, or may not have."""
@@ -264,6 +267,8 @@ class Host:
             for runner in self.stages.values():
                 runner.forget_idle(now_s)
             self.metrics.links.count(connections, now_s)
+            for peer, more in self._refused.due(now_s):
+                self.log.write(f"and {more} more frames from {peer!r} refused", level="warning")
             for told in self._loads.news(self.stages.values(), now_s):
                 self.tell(told)
             for connection in connections:

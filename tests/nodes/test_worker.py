@@ -122,6 +122,26 @@ def test_an_unknown_epoch_is_named(edge: Worker, mec: Worker, tmp_path: Path) ->
     run(scenario)
 
 
+def test_many_frames_of_unknown_epochs_are_each_answered_and_seldom_logged(edge: Worker) -> None:
+    async def scenario() -> None:
+        inbox, many = Inbox(), 200
+        stream = await dial(edge, inbox)
+        for number in range(many):
+            stream.post(request(f"r{number}", epoch=number))
+        for _ in range(many):
+            fault = (await inbox.frames.get()).header.fault
+            assert fault is not None and fault.kind == "UnknownEpoch"
+        async with client(edge) as control:
+            lines = [line["message"] for line in await control.logs()]
+            while not (told := [line for line in lines if line.startswith(f"and {many - 1} more frames from ")]):
+                await asyncio.sleep(0.1)
+                lines = [line["message"] for line in await control.logs()]
+        assert (sum("holds no stage" in line for line in lines), len(told)) == (1, 1)
+        await stream.close()
+
+    run(scenario)
+
+
 def test_a_killed_worker_closes_its_streams_and_fails_what_was_sent_to_it(
     edge: Worker, mec: Worker, tmp_path: Path
 ) -> None:
