@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from nodes.backend import TensorSpec
 from orchestrator.gateway.datatypes import DTYPE_OF, from_raw, from_values, held_as, to_raw, to_values
 from orchestrator.gateway.faults import Fault, Refused
+from orchestrator.gateway.models import Model, Wanted
+from orchestrator.gateway.serving import _output
 from tests.orchestrator.gateway.served import DTYPES, values_of
 
 DATATYPES = [name for name in DTYPE_OF if name != "BYTES"]
@@ -112,3 +115,11 @@ def test_bytes_that_do_not_fit_are_refused(datatype: str, shape: list[int], data
 def test_what_json_does_not_hold_is_refused_with_the_way_out(datatype: str, array: Any) -> None:
     with pytest.raises(Refused, match="ask for binary data"):
         to_values("y", array, datatype)
+
+
+def test_the_greatest_values_of_a_bf16_output_are_those_of_its_numbers() -> None:
+    spec = TensorSpec("y", "bfloat16", (None, 3))
+    model = Model(name="m", version=1, versions=(1,), inputs=(spec,), outputs=(spec,), width=1)
+    bits = np.array([[0xC010, 0x3FC0, 0x3F80]], np.uint16)  # -2.25, 1.5, 1
+    made = _output(model, Wanted(name="y", classes=2), bits)
+    assert (made.datatype, made.array.tolist()) == ("BYTES", [[b"1.500000:1", b"1.000000:2"]])

@@ -177,6 +177,33 @@ def test_the_health_service_tells_those_who_watch_of_each_change(served: Served,
     nobody.cancel()
 
 
+def test_only_so_many_watch_the_health_service_at_once(channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    from orchestrator.gateway import health
+
+    monkeypatch.setattr(health, "MOST_WATCHING", 2)
+    watching = []
+
+    def watch() -> bool:
+        stream = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
+        try:
+            next(stream)
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert error.details() == "2 watch already; use Check"
+            return False
+        watching.append(stream)
+        return True
+
+    eventually(watch, what="those of other tests have gone")
+    assert [watch(), watch()] == [True, False]
+    watching.pop().cancel()
+    assert eventually(watch, what="one that has gone makes room")
+    for stream in watching:
+        stream.cancel()
+
+
 def test_the_health_service_speaks_for_the_server_and_each_model(served: Served, channel: grpc.Channel) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
