@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from nodes.memory import keep_memory
+from nodes.memory import keep_memory, spare_what_is_there
 from nodes.profiler import profile_model
 from orchestrator.batching import Batching
 from orchestrator.blueprint import pose
@@ -85,6 +85,7 @@ async def _serve(pipe: Pipe, path: Path, batching: Batching | None, slowdown: fl
         serving = Serving(RouterSource(cluster.router))
         doors = Doors(serving, Repository(serving), Listen(grpc=FREE, http=FREE, metrics=FREE))
         await doors.open()
+        spare_what_is_there()  # as the gateway's own process does
         pipe.send((doors.grpc, doors.http, doors.metrics))
         await asyncio.to_thread(pipe.recv)
         await doors.close()

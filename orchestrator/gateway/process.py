@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from nodes import json_log
-from nodes.memory import keep_memory
+from nodes.memory import keep_memory, spare_what_is_there
 from orchestrator.bond import AWAY, Bond, tie
 from orchestrator.following import Following
 from orchestrator.gateway.accounts import Accounts, accounts_of
@@ -87,6 +87,7 @@ async def _serve(
     try:
         await look(following, bond)
         await doors.open()
+        spare_what_is_there()
         ports = {"grpc": doors.grpc, "http": doors.http, "metrics": doors.metrics}
         announce(ports | {"pid": os.getpid(), "router": following.router.name})
         tasks.append(asyncio.create_task(_keep_looking(following, bond), name="gateway-look"))

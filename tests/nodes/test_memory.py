@@ -38,3 +38,19 @@ def test_memory_that_was_freed_costs_no_new_pages() -> None:
     given_back, without = faults("0")
     assert not given_back
     assert with_it < without / 10
+
+
+SPARED = """
+import gc
+from nodes.memory import spare_what_is_there
+kept = [[] for _ in range(100_000)]
+before = len(gc.get_objects())
+spare_what_is_there()
+print(before, len(gc.get_objects()))
+"""
+
+
+def test_full_collections_look_at_nothing_that_was_there_before() -> None:
+    told = subprocess.run([sys.executable, "-c", SPARED], check=True, capture_output=True, text=True, timeout=60)
+    before, after = map(int, told.stdout.split())
+    assert before > 100_000 > 1000 * after
