@@ -15,6 +15,7 @@ from nodes.backend import Array, load_backend
 from nodes.errors import NodesError
 from nodes.normalise import DYNAMIC_KEY, NORMALISED_KEY, normalise
 from nodes.normalising.shapes import forget_shapes
+from nodes.ragged import RAGGED_KEY
 from nodes.timing import sample_feeds
 from partitioner.errors import InvalidModel
 
@@ -29,13 +30,13 @@ def rebatched(model: Path, rows: int, path: Path) -> Path:
     The batch is the first dimension, equal in all inputs; `rows` is a multiple of it.
     """
     proto = onnx.load(model, load_external_data=False)
-    now = _rows_of(proto, model)
+    now = row_count(proto, model)
     if rows < 1 or rows % now:
         raise InvalidModel(f"{model.name} takes {now} rows at once; {rows} is no multiple of that")
     for entry in proto.graph.input:
         entry.type.tensor_type.shape.dim[0].dim_value = rows
-    _free_shapes(proto, now)
-    kept = [entry for entry in proto.metadata_props if entry.key not in (NORMALISED_KEY, DYNAMIC_KEY)]
+    free_shapes(proto, now)
+    kept = [entry for entry in proto.metadata_props if entry.key not in (NORMALISED_KEY, DYNAMIC_KEY, RAGGED_KEY)]
     del proto.metadata_props[:]
     proto.metadata_props.extend(kept)
     try:
@@ -50,7 +51,7 @@ def rebatched(model: Path, rows: int, path: Path) -> Path:
 def with_free_rows(model: Path) -> Path:
     """Have the model in the file take any number of rows; InvalidModel, and the file as it was, if it can't."""
     proto = onnx.load(model, load_external_data=False)
-    _free_shapes(proto, _rows_of(proto, model))
+    free_shapes(proto, row_count(proto, model))
     forget_shapes(proto.graph)
     for entry in proto.graph.input:
         entry.type.tensor_type.shape.dim[0].dim_param = "rows"
@@ -64,7 +65,8 @@ def with_free_rows(model: Path) -> Path:
     return freed.replace(model)
 
 
-def _rows_of(proto: ModelProto, model: Path) -> int:
+def row_count(proto: ModelProto, model: Path) -> int:
+    """The first dimension of all inputs; InvalidModel where there is no such."""
     first = {
         entry.name: entry.type.tensor_type.shape.dim[0].dim_value if entry.type.tensor_type.shape.dim else 0
         for entry in proto.graph.input
@@ -76,7 +78,7 @@ def _rows_of(proto: ModelProto, model: Path) -> int:
     return rows
 
 
-def _free_shapes(proto: ModelProto, rows: int) -> None:
+def free_shapes(proto: ModelProto, rows: int) -> None:
     """Have every constant shape that begins with the batch take the batch from its tensor instead."""
     shapes = {tensor.name: tensor for tensor in proto.graph.initializer}
     first = {
@@ -88,7 +90,7 @@ def _free_shapes(proto: ModelProto, rows: int) -> None:
         if node.op_type not in SHAPED or node.input[1] not in shapes:
             continue
         shape = numpy_helper.to_array(shapes[node.input[1]]).copy()
-        if len(shape) and shape[0] == rows and not _allows_zero(node):
+        if len(shape) and shape[0] == rows and not allows_zero(node):
             shape[:1] = _instead(node, shape, begins=first.get(node.input[0]) == rows)
             node.input[1] = f"{node.input[1]}/rows/{node.output[0]}"
             proto.graph.initializer.append(numpy_helper.from_array(shape, node.input[1]))
@@ -101,7 +103,8 @@ def _instead(node: NodeProto, shape: Array, *, begins: bool) -> int:
     return 0 if begins or -1 in shape[1:] else -1
 
 
-def _allows_zero(node: NodeProto) -> bool:
+def allows_zero(node: NodeProto) -> bool:
+    """Whether a 0 in a Reshape's shape means none, not the input's own extent."""
     return any(entry.name == "allowzero" and entry.i for entry in node.attribute)
 
 
@@ -118,10 +121,11 @@ def _check_rows(model: Path, path: Path, times: int) -> None:
         new.close()
     for name, have in made.items():
         want = np.array([one[name] for one in wanted]).reshape(-1, *wanted[0][name].shape[1:])
-        if have.shape != want.shape or not _near(have, want):
+        if have.shape != want.shape or not near(have, want):
             raise InvalidModel(f"of a batch, output {name!r} is not its rows' outputs")
 
 
-def _near(have: Array, want: Array) -> bool:
+def near(have: Array, want: Array) -> bool:
+    """Whether these are the same, but for sums in another order."""
     a, b = have.astype(np.float64), want.astype(np.float64)
     return bool(np.abs(a - b).max(initial=0.0) <= TOLERANCE * np.abs(b).max(initial=0.0))

@@ -32,7 +32,7 @@ class StageSpec:
     infinities; a run is planned to take `expected_s`. `state` maps outputs to the inputs that they are one step later;
     they, and the inputs in `kept`, are held for each sequence (sequences.py), for `most_sequences` and
     `sequence_bytes` at the most, and forgotten after `idle_s` of silence. `carries`: state and kept inputs of later
-    stages, passed on where a frame holds them.
+    stages, passed on where a frame holds them. `any_length`: it takes every length of a model that has several.
     """
 
     deployment: str
@@ -62,6 +62,7 @@ class StageSpec:
     idle_s: float = 60.0
     most_sequences: int = 1024
     sequence_bytes: int = 1 << 29
+    any_length: bool = False
 
     def __post_init__(self) -> None:
         where = f"stage {self.stage!r} of {self.deployment!r}"

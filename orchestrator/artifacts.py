@@ -10,7 +10,9 @@ from typing import cast
 from nodes import artifact
 from nodes.artifact import FunctionStep, ModelStep, Step
 from nodes.backend import Option, TensorSpec
+from nodes.free_lengths import with_free_lengths
 from nodes.functions import Param
+from nodes.ragged import Ragged, attached
 from nodes.rebatch import with_free_rows
 from nodes.stage_options import stage_options, takes_free_rows
 from nodes.stage_spec import StageSpec, Successor
@@ -60,8 +62,10 @@ def build(
     """Artifacts and specs of every stage, by stage name; what the store holds already is not made again.
 
     With `allow_nan` no stage minds NaN or infinities in what it makes. Stages share runs as `batching` says, where
-    engine and operators take free rows. Those of a model with state keep it as `sequence` says.
+    engine and operators take free rows; so they take every length of a model that has several. Those of a model with
+    state keep it as `sequence` says.
     """
+    ragged = attached(model.proto)
     codecs = {name: codec for c in plan.crossings for name, codec in zip(c.tensors, c.codecs, strict=True)}
     built = {}
     for index, stage in enumerate(plan.stages):
@@ -88,7 +92,7 @@ def build(
             spec = _keeping(spec, model, plan.stages[index:], sequence)
         if batching is not None:
             spec = replace(spec, max_delay_s=batching.max_delay_s, queue_limit=batching.queue_limit)
-        on = {name: _built(model, stage, store, topology.node(name), spec, batching) for name in crew_of(stage)}
+        on = {name: _built(model, stage, store, topology.node(name), spec, batching, ragged) for name in crew_of(stage)}
         built[stage.name] = replace(on.pop(stage.node), replicas=on)
     return built
 
@@ -109,14 +113,25 @@ def _keeping(spec: StageSpec, model: Model, onward: Sequence[Stage], sequence: S
     )
 
 
-def _built(model: Model, stage: Stage, store: Store, node: Node, spec: StageSpec, batching: Batching | None) -> Built:
+def _built(
+    model: Model,
+    stage: Stage,
+    store: Store,
+    node: Node,
+    spec: StageSpec,
+    batching: Batching | None,
+    ragged: Ragged | None,
+) -> Built:
     """The stage as this node is to run it."""
     options = node.options_of(stage.backend)
     most = _most(stage.backend, options, node.threads, batching)
-    if most > 1 and not takes_free_rows(stage.backend, options):
-        _log.warning("stage %s answers one request at a time: %s takes fixed shapes", stage.name, stage.backend)
-        most = 1
-    sha, most = _stage(model, stage, store, most)
+    if not takes_free_rows(stage.backend, options):
+        if most > 1:
+            _log.warning("stage %s answers one request at a time: %s takes fixed shapes", stage.name, stage.backend)
+        if ragged is not None:
+            _log.warning("stage %s runs at the largest length: %s takes fixed shapes", stage.name, stage.backend)
+        most, ragged = 1, None
+    sha, most, any_length = _stage(model, stage, store, most, ragged)
     batch = most * rows_of(model.graph) if most > 1 else 1
     placed = replace(
         spec,
@@ -127,6 +142,7 @@ def _built(model: Model, stage: Stage, store: Store, node: Node, spec: StageSpec
         max_batch=batch,
         preferred=() if batching is None or batch == 1 else tuple(size for size in batching.preferred if size <= batch),
         slowdown=node.slowdown,
+        any_length=any_length,
     )
     return Built(folder=store.path(sha), spec=placed)
 
@@ -147,15 +163,25 @@ def _successors(stage: Stage, reaches: Mapping[NodeId, Reach]) -> tuple[Successo
     return tuple(Successor(stage=stage.name, address=reaches[node].address, node=node) for node in here)
 
 
-def _stage(model: Model, stage: Stage, store: Store, batch: int) -> tuple[str, int]:
-    """A stage's artifact, and how many requests may share a run: `batch`, or 1 where the stage has no free rows."""
+def _stage(model: Model, stage: Stage, store: Store, batch: int, ragged: Ragged | None) -> tuple[str, int, bool]:
+    """A stage's artifact, how many requests may share a run (1 where it has no free rows), and whether it takes every
+    length.
+    """
     ends = stage.operators, stage.inputs, stage.outputs
-    if batch > 1:
+    forms = [(many, lengths) for lengths in (ragged, None) for many in (batch, 1)]
+    for many, lengths in dict.fromkeys(forms):
         try:
-            return stage_artifact(model, *ends, store, free_rows=True), batch
+            return (
+                stage_artifact(model, *ends, store, free_rows=many > 1, ragged=lengths),
+                many,
+                lengths is not None,
+            )
         except InvalidModel as refused:
-            _log.warning("stage %s answers one request at a time: %s", stage.name, refused)
-    return stage_artifact(model, *ends, store), 1
+            if many == 1 and lengths is None:
+                raise
+            less = "answers one request at a time" if many > 1 else "runs at the largest length"
+            _log.warning("stage %s %s: %s", stage.name, less, refused)
+    raise AssertionError("the last form is returned or raised")
 
 
 def stage_artifact(
@@ -166,11 +192,13 @@ def stage_artifact(
     store: Store,
     *,
     free_rows: bool = False,
+    ragged: Ragged | None = None,
 ) -> str:
     """The id of the artifact that runs these operators; it lies in the store afterwards.
 
     What they carry on in a sequence is among its inputs and outputs, beside those given. InvalidModel where it should
-    have `free_rows`, for several requests in a run, and its operators mix them.
+    have `free_rows`, for several requests in a run, and its operators mix them; or should take all lengths of a
+    `ragged` model and nothing that it is given tells which.
     """
     with tempfile.TemporaryDirectory(prefix=".building-", dir=store.root) as scratch:
         folder = Path(scratch)
@@ -193,20 +221,28 @@ def stage_artifact(
             else:
                 path = folder / f"model-{number}.onnx"
                 save_onnx(piece.model, path, piece.directory)
-                if free_rows:
+                if ragged is not None:
+                    with_free_lengths(path, ragged, free_rows=free_rows)
+                elif free_rows:
                     with_free_rows(path)
                 steps.append(ModelStep(onnx=path.name, inputs=piece.inputs, outputs=piece.outputs))
-        taken, made = (tensor_specs(model, names, free_rows=free_rows) for names in (inputs, outputs))
+        taken, made = (tensor_specs(model, names, free_rows=free_rows, ragged=ragged) for names in (inputs, outputs))
         artifact.write(folder, steps=steps, inputs=taken, outputs=made)
         return store.add(folder)
 
 
-def tensor_specs(model: Model, names: tuple[str, ...], *, free_rows: bool = False) -> tuple[TensorSpec, ...]:
-    """Name, dtype and shape of activations; a dynamic one's dimensions are free, and any's first with `free_rows`."""
+def tensor_specs(
+    model: Model, names: tuple[str, ...], *, free_rows: bool = False, ragged: Ragged | None = None
+) -> tuple[TensorSpec, ...]:
+    """Name, dtype and shape of activations; a dynamic one's dimensions are free, and any's first with `free_rows`, and
+    what depends on the length of a `ragged` model.
+    """
     specs = []
     for name in names:
         activation = model.whole.activations[name]
         shape: tuple[int | None, ...] = (None,) * len(activation.shape) if activation.dynamic else activation.shape
+        if ragged is not None:
+            shape = ragged.free(name, shape)
         if free_rows:
             shape = (None, *shape[1:])
         specs.append(TensorSpec(name, activation.dtype, shape))

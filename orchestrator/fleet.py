@@ -68,7 +68,9 @@ class Fleet:
         ] = {}  # spoken to from here while their own hosts' agents can't be had
         self._members: dict[NodeId, Member] = {}
         self._stayed: dict[tuple[NodeId, str, int], Member] = {}  # node, deployment, epoch
-        self._rows: dict[tuple[NodeId, str, int, str], int] = {}  # of stages that are held: node, deployment, epoch
+        self._stages: dict[
+            tuple[NodeId, str, int, str], StageSpec
+        ] = {}  # that are held: node, deployment, epoch, stage
         self._links: dict[tuple[NodeId, NodeId], Link] = {}
 
     async def bring_up(self, topology: Topology) -> None:
@@ -212,15 +214,21 @@ class Fleet:
 
     def rows(self, node: NodeId, deployment: str, epoch: int, stage: str) -> int:
         """How many rows a request may have at this stage; 1 where it takes no other number than it was made for."""
-        return self._rows.get((node, deployment, epoch, stage), 1)
+        held = self._stages.get((node, deployment, epoch, stage))
+        return 1 if held is None else held.max_batch
+
+    def takes_lengths(self, node: NodeId, deployment: str, epoch: int, stage: str) -> bool:
+        """Whether this stage takes every length of its model, not the largest only."""
+        held = self._stages.get((node, deployment, epoch, stage))
+        return held is not None and held.any_length
 
     def note_loaded(self, spec: StageSpec) -> None:
         """A worker holds this stage."""
-        self._rows[spec.node, spec.deployment, spec.epoch, spec.stage] = spec.max_batch
+        self._stages[spec.node, spec.deployment, spec.epoch, spec.stage] = spec
 
     def note_dropped(self, node: NodeId, deployment: str, epoch: int, stage: str) -> None:
         """It does so no more."""
-        self._rows.pop((node, deployment, epoch, stage), None)
+        self._stages.pop((node, deployment, epoch, stage), None)
 
     async def call(self, node: NodeId, method: str, *args: Any, **options: Any) -> Any:
         """A control method of a node's worker; a stage is dropped where it was loaded."""

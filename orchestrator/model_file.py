@@ -11,6 +11,7 @@ from nodes.normalise import FORM, is_normalised, normalise
 from orchestrator.artifacts import tensor_specs
 from orchestrator.blueprint import check_names, private_tensors
 from orchestrator.errors import SpecError
+from orchestrator.lengths import at_lengths
 from orchestrator.samples import load_samples
 from orchestrator.signing import check_trusted
 from orchestrator.spec import DeploymentSpec
@@ -37,17 +38,30 @@ def prepare(spec: DeploymentSpec) -> ReadyModel:
     check_trusted(spec.model)
     shapes = {entry.name: entry.shape for entry in spec.inputs if entry.shape is not None}
     given = {entry.name: entry.samples for entry in spec.inputs if entry.samples is not None}
-    identity = json.dumps(
-        [FORM, _fingerprint(spec.model), shapes, {k: str(v) for k, v in given.items()}], sort_keys=True
-    )
-    key = sha256(identity.encode()).hexdigest()
+    lengths = {entry.name: (entry.pad, entry.lengths) for entry in spec.inputs if entry.lengths}
+    meant = [
+        FORM,
+        _fingerprint(spec.model),
+        shapes,
+        {k: str(v) for k, v in given.items()},
+        *([lengths] if lengths else []),
+    ]
+    key = sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "models" / key / "model.onnx"
     if is_normalised(spec.model):
+        if lengths:
+            raise SpecError(
+                f"inputs.{min(lengths)}.pad.lengths: {spec.model.name} is normalised, its shapes are fixed; "
+                "give the model that it was made of"
+            )
         path = spec.model
     elif not path.exists():
-        declared = declared_inputs(spec.model) if given else ()
-        samples = load_samples(given, declared)
-        normalise(spec.model, shapes=shapes, samples=samples[0] if samples else None).save(path)
+        declared = declared_inputs(spec.model) if given or lengths else ()
+        samples = load_samples(given, declared)[0]
+        if lengths:
+            at_lengths(spec, declared, shapes, samples).save(path)
+        else:
+            normalise(spec.model, shapes=shapes, samples=samples or None).save(path)
     model = read_model(spec, path)
     _check(spec, model)
     return ReadyModel(path=path, inputs=tensor_specs(model, model.whole.inputs), sha256=model.sha256)

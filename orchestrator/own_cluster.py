@@ -16,17 +16,20 @@ from orchestrator.artifacts import build, model_inputs, stateful_of, tensor_spec
 from orchestrator.batching import Batching
 from orchestrator.fleet import Fleet
 from orchestrator.own_host import own_fleet
+from orchestrator.padding import Lengths, Pads
 from orchestrator.plan_json import plan_id
 from orchestrator.router import Router
 from orchestrator.routes import EpochRoutes
 from orchestrator.sequence_terms import SequenceTerms
-from orchestrator.waymarks import rows_taken
+from orchestrator.waymarks import ragged_taken, rows_taken
 from orchestrator.workshop import Workshop
 from partitioner.load import Model
 from partitioner.plan import Plan
 from partitioner.topology import Link, NodeId, Topology
 
 EPOCH = 1
+NO_PADS: Pads = {}
+NO_LENGTHS: Lengths = {}
 
 
 class OwnCluster:
@@ -49,6 +52,8 @@ class OwnCluster:
         slowdown: float | None = None,
         batching: Batching | None = None,
         sequence: SequenceTerms | None = None,
+        pads: Pads = NO_PADS,
+        lengths: Lengths = NO_LENGTHS,
     ) -> None:
         """Have the workers hold the plan's stages and the router send requests of that name to them.
 
@@ -75,6 +80,7 @@ class OwnCluster:
             await self.fleet.call(stage.node, "load_stage", wanted)
             self.fleet.note_loaded(wanted)
         rows, queueing = rows_taken(self.fleet, plan, name, EPOCH), batching or Batching()
+        ragged = ragged_taken(self.fleet, model, plan, name, EPOCH)
         inputs, codecs = model_inputs(plan, model, free_rows=rows > 1)
         shaped, paths = self.fleet.emulation()
         self._routes[name] = EpochRoutes(
@@ -88,12 +94,14 @@ class OwnCluster:
             shaped=shaped,
             paths=paths,
             plan=plan_id(plan),
-            made=tensor_specs(model, model.graph.outputs, free_rows=rows > 1),
+            made=tensor_specs(model, model.graph.outputs, free_rows=rows > 1, ragged=ragged),
             rows=rows,
             preferred=queueing.preferred,
             max_delay_s=queueing.max_delay_s,
             queue_limit=queueing.queue_limit,
             sequence=stateful_of(model, sequence, free_rows=rows > 1),
+            pads=pads,
+            lengths={} if ragged is None else lengths,
         )
         await self.router.switch(self._routes[name])
 

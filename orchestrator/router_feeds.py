@@ -7,13 +7,13 @@ import numpy as np
 from nodes.backend import Array, TensorSpec
 from nodes.errors import BadInput
 from nodes.held import as_held, holds
-from orchestrator.padding import padded
+from orchestrator.padding import padded, too_long
 from orchestrator.routes import EpochRoutes
 
 
 def taken(routes: EpochRoutes, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """The feeds as stages take them: what is too short filled up where it may be, numpy's text as objects."""
-    return {name: as_held(array) for name, array in padded(routes.inputs, routes.pads, feeds).items()}
+    return {name: as_held(array) for name, array in padded(routes.inputs, routes.pads, feeds, routes.lengths).items()}
 
 
 def check_feeds(
@@ -33,13 +33,24 @@ def check_feeds(
             continue
         if not holds(array.dtype, spec.dtype):
             faults.append(f"{name} is {array.dtype.name}, wants {spec.dtype}")
+        if long := too_long(name, routes.pads, routes.lengths, array.shape):
+            faults.append(long)
+            continue
         wanted = spec.shape
-        fits = len(wanted) == array.ndim and all(w is None or w == h for w, h in zip(wanted, array.shape, strict=True))
-        if not fits:
+        if not _fits(routes, spec, array):
             faults.append(f"{name} has shape {list(array.shape)}, wants {['?' if d is None else d for d in wanted]}")
     if faults:
         takes = ", ".join(f"{s.name}: {s.dtype}{['?' if d is None else d for d in s.shape]}" for s in inputs)
         raise BadInput(f"{deployment}: {'; '.join(faults)} (it takes {takes})")
+
+
+def _fits(routes: EpochRoutes, spec: TensorSpec, array: Array) -> bool:
+    lengths = routes.lengths.get(spec.name)
+    ragged = routes.pads[spec.name][0] if lengths else None
+    return len(spec.shape) == array.ndim and all(
+        has in lengths if lengths and axis == ragged else wanted in (None, has)
+        for axis, (wanted, has) in enumerate(zip(spec.shape, array.shape, strict=True))
+    )
 
 
 def non_finite(feeds: Mapping[str, Array]) -> list[str]:

@@ -7,6 +7,7 @@ from nodes.backend import Array
 from nodes.codec import pack
 from nodes.framing import Frame, Header, Kind
 from orchestrator.actions import Cancel, Send
+from orchestrator.padding import padded
 from orchestrator.request import Part
 from orchestrator.routes import EpochRoutes
 
@@ -25,7 +26,10 @@ class Sent(NamedTuple):
 
 
 def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], sent: Sent) -> Frame:
-    """The inputs of this attempt, encoded for the epoch's first stage."""
+    """The inputs of this attempt, encoded for the epoch's first stage.
+
+    Another epoch than the one that they were taken in for may have other lengths, or the largest only.
+    """
     header = Header(
         kind=Kind.TENSORS,
         deployment=routes.deployment,
@@ -45,7 +49,7 @@ def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], se
         header = header._replace(sequence=part.sequence, position=part.position, last=part.last, snapshot=part.snapshot)
     if routes.sequence is not None:
         dtypes |= {spec.name: spec.dtype for spec in routes.sequence.brought}
-    return pack(header, feeds, routes.codecs, dtypes)
+    return pack(header, padded(routes.inputs, routes.pads, feeds, routes.lengths), routes.codecs, dtypes)
 
 
 def cancel_frame(routes: EpochRoutes, cancel: Cancel) -> Frame:

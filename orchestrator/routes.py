@@ -54,6 +54,7 @@ class EpochRoutes:
     queue_limit: int = 1024
     pads: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # inputs that may be shorter (padding.py)
     sequence: Stateful | None = None  # of a model that keeps state from one request to the next
+    lengths: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of inputs in `pads`, where there are several
 
     def __setstate__(self, state: list[Any]) -> None:
         """As pickled by this version or one before, which told less: what it did not know stays at its default."""

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from nodes.codec import CODECS
 from orchestrator.batching import Batching, BatchingModel
 from orchestrator.errors import SpecError
-from orchestrator.padding import PadModel
+from orchestrator.padding import PadModel, unlike
 from orchestrator.sequence_terms import SequenceModel, SequenceTerms
 from orchestrator.topology_spec import NAME, load_topology, parse_topology
 from orchestrator.yaml_file import StrictModel, check, read_yaml
@@ -133,7 +133,8 @@ class InputSpec:
     `private_within`: it may go as high as that tier; None: nowhere.
 
     A `shape` is given where the model leaves it open. `pad`: the axis along which it may be shorter, and what it is
-    filled up with. `samples` is a file or folder for calibration.
+    filled up with, to the first of `lengths` that holds it if there are some. `samples` is a file or folder for
+    calibration.
     """
 
     name: str
@@ -145,6 +146,7 @@ class InputSpec:
     private_within: Tier | None = None
     samples: Path | None = None
     pad: tuple[int, float] | None = None
+    lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +193,7 @@ def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentS
     topology = _topology(data.get("topology"), where, folder)
     source = _source(model, topology, where)
     _check_outputs(model, topology, source, where)
+    _check_lengths(model, where)
     return DeploymentSpec(
         name=model.name,
         model=_existing(folder, model.model, f"{where}: model"),
@@ -253,6 +256,23 @@ def _check_outputs(model: DeploymentModel, topology: Topology, source: NodeId, w
             )
 
 
+def _check_lengths(model: DeploymentModel, where: str) -> None:
+    pads = {name: entry.pad for name, entry in model.inputs.items()}
+    if why := unlike(pads):
+        raise SpecError(f"{where}: inputs.{why}")
+    for name, entry in model.inputs.items():
+        if entry.pad is None or entry.pad.lengths is None:
+            continue
+        if model.sequence is not None:
+            raise SpecError(f"{where}: inputs.{name}.pad.lengths: a model that keeps state has one; leave them out")
+        last, axis = entry.pad.lengths[-1], entry.pad.axis
+        if entry.shape is not None and axis < len(entry.shape) and entry.shape[axis] != last:
+            raise SpecError(
+                f"{where}: inputs.{name}.pad.lengths: go up to {last}, while its shape is {entry.shape}; "
+                f"the shape has the largest"
+            )
+
+
 def _most_replicas(model: DeploymentModel, topology: Topology, source: NodeId, where: str) -> int:
     """On how many nodes a stage may run; SpecError where no two nodes could share one, or it can't be planned."""
     if model.replicas is None or model.replicas.max == 1:
@@ -311,6 +331,7 @@ def _input(name: str, entry: InputModel, folder: Path, where: str) -> InputSpec:
         private_within=None if entry.private.within is None else Tier[entry.private.within.upper()],
         samples=None if samples is None else _existing(folder, samples, f"{where}: inputs.{name}.samples"),
         pad=None if entry.pad is None else (entry.pad.axis, entry.pad.value),
+        lengths=() if entry.pad is None or entry.pad.lengths is None else tuple(entry.pad.lengths),
     )
 
 
@@ -329,5 +350,7 @@ def _digest(model: DeploymentModel, topology: Topology) -> str:
     for entry in given["inputs"].values():
         if entry["pad"] is None:
             del entry["pad"]
+        elif entry["pad"]["lengths"] is None:
+            del entry["pad"]["lengths"]
     meaning = json.dumps(given, sort_keys=True) + repr((topology.nodes, topology.links))
     return sha256(meaning.encode()).hexdigest()

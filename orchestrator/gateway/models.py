@@ -9,7 +9,7 @@ from nodes.batching import BatchRules
 from orchestrator.answers import Answer
 from orchestrator.gateway.datatypes import DATATYPE_OF, DTYPE_OF
 from orchestrator.gateway.faults import Fault, Refused, invalid
-from orchestrator.padding import Pads, padded
+from orchestrator.padding import Lengths, Pads, padded, too_long
 from orchestrator.sequence_terms import Stateful
 from orchestrator.terms import Step
 
@@ -23,8 +23,8 @@ class Model:
     """A deployment: the version in use, all that answer (one on trial last), what it takes and gives.
 
     A dimension of None is free. Requests wait by the `rules`; if its `max_batch` is more than 1, so many rows share a
-    run, and rows are the first axis. Inputs in `pads` may be shorter than `compiled` says. `width`: workers that can
-    be busy with its requests at once, twice over.
+    run, and rows are the first axis. Inputs in `pads` may be shorter than `compiled` says, and are filled up to one of
+    their `lengths`. `width`: workers that can be busy with its requests at once, twice over.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Model:
     outputs: tuple[TensorSpec, ...]
     rules: BatchRules = field(default_factory=BatchRules)
     pads: Pads = field(default_factory=dict)
+    lengths: Lengths = field(default_factory=dict)
     compiled: tuple[TensorSpec, ...] = ()
     width: int = 2
     sequence: Stateful | None = None  # of a model that is asked in steps of sequences
@@ -162,13 +163,16 @@ def feeds_of(model: Model, question: Question, *, begins: bool = False) -> dict[
             faults.append(f"input {one.name!r} is given twice")
         else:
             faults += _misfits(spec, one)
+            if long := too_long(one.name, model.pads, model.lengths, one.shape):
+                faults.append(long)
             given[one.name] = one
         if len(faults) > MOST_FAULTS:
             break
     faults += [f"input {name!r} is missing" for name in known if name not in given]
     if faults:
         raise invalid(f"model {model.name!r}: {'; '.join(faults[:MOST_FAULTS])}; it takes {_told(inputs)}")
-    return dict(padded(model.compiled, model.pads, {name: one.read() for name, one in given.items()}))
+    feeds = {name: one.read() for name, one in given.items()}
+    return dict(padded(model.compiled, model.pads, feeds, model.lengths))
 
 
 def _misfits(spec: TensorSpec, given: Given) -> list[str]:

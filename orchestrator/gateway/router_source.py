@@ -53,6 +53,7 @@ class RouterSource:
             inputs=with_free_axes(active.inputs if has_rows else _of_one_row(active.inputs), active.pads),
             compiled=active.inputs,
             pads=active.pads,
+            lengths=active.lengths,
             outputs=made if has_rows else _of_one_row(made),
             rules=_rules(fewest),
             width=2 * len(active.workers),
