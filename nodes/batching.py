@@ -2,7 +2,8 @@
 
 The rule is Triton's dynamic batching: the largest preferred size that can be formed runs at once; else the largest
 batch, as soon as it is full or its oldest request has waited `max_delay_s`. Requests of different groups (shapes
-that can't be stacked) never share a batch; order is first come, first served within a priority, the least first.
+that can't be stacked) never share a batch, and each group waits for its own; order is first come, first served within
+a priority and a group, the least priority first, and of several groups that are ready whose first came first.
 Sizes count rows: a request may bring several. Whoever runs batches may tell what they take at the least; then
 a request that can't be done by its deadline is refused at once, not after it has waited in vain.
 
@@ -11,8 +12,9 @@ simulation makes some for each of millions of requests.
 """
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import inf
 
 NORMAL, LOWEST = 5, 9  # priorities that requests come with, 1 the highest; who gives none has the normal one
@@ -152,29 +154,63 @@ class Batcher:
 
     def _together(self, now_s: float) -> Run | Wait:
         """The first of the queue that may share a run, if they are to run now."""
-        queue, rules = self._queue, self.rules
-        group, rows, oldest_s = queue[0].group, 0, inf
-        sizes: list[int] = []  # rows of the first, of the first two, …
-        for waiting in queue:
-            if waiting.group != group or (sizes and rows + waiting.rows > rules.max_batch):
-                break
+        group, most, rows = self._queue[0].group, self.rules.max_batch, 0
+        first: list[_Waiting] = []
+        for waiting in self._queue:
+            if waiting.group != group:
+                return self._of_groups(now_s)
+            if first and rows + waiting.rows > most:
+                return Run(tuple(self._taken(self._largest(first))))
             rows += waiting.rows
-            oldest_s = min(oldest_s, waiting.arrived_s)
-            sizes.append(rows)
-        else:
-            due_s = oldest_s + rules.max_delay_s
-            if self.run_s:
-                due_s = min(due_s, self._soonest_s - IN_TIME * self.own_s)
-            if rows < rules.max_batch and now_s < due_s:  # others may still join
-                sizes = [size for size in sizes if size in rules.preferred]
-                if not sizes:
-                    return Wait(due_s)
-        size = max((size for size in sizes if size in rules.preferred), default=sizes[-1])
-        return Run(tuple(self._taken(size)))
+            first.append(waiting)
+        chosen, due_s = self._ready(first, rows, now_s)
+        return Run(tuple(self._taken(chosen))) if chosen else Wait(due_s)
 
-    def _taken(self, rows: int) -> Iterator[Ticket]:
-        while rows > 0:
+    def _of_groups(self, now_s: float) -> Run | Wait:
+        """The same where several groups wait: the first of which some are to run now. Each waits for its own others."""
+        groups: dict[Hashable, list[_Waiting]] = {}
+        for waiting in self._queue:
+            groups.setdefault((waiting.priority, waiting.group), []).append(waiting)
+        until_s = inf
+        for members in groups.values():
+            sizes = [size for size in accumulate(one.rows for one in members) if size <= self.rules.max_batch]
+            first = members[: max(1, len(sizes))]
+            if len(first) < len(members):
+                return self._apart(self._largest(first), first)
+            chosen, due_s = self._ready(first, sizes[-1] if sizes else first[0].rows, now_s)
+            if chosen:
+                return self._apart(chosen, first)
+            until_s = min(until_s, due_s)
+        return Wait(until_s)
+
+    def _ready(self, members: Sequence[_Waiting], rows: int, now_s: float) -> tuple[int, float]:
+        """How many of these, after whom none of theirs waits, are to run now; where none is, when they are."""
+        due_s = min(one.arrived_s for one in members) + self.rules.max_delay_s
+        if self.run_s:
+            due_s = min(due_s, self._soonest_s - IN_TIME * self.own_s)
+        if rows >= self.rules.max_batch or now_s >= due_s:
+            return self._largest(members), due_s
+        return self._preferred(members), due_s  # others may still join
+
+    def _largest(self, members: Sequence[_Waiting]) -> int:
+        return self._preferred(members) or len(members)
+
+    def _preferred(self, members: Sequence[_Waiting]) -> int:
+        """How many of these have together the largest preferred size that can be formed; 0 where none can."""
+        if not self.rules.preferred:
+            return 0
+        sizes = enumerate(accumulate(one.rows for one in members), 1)
+        return max((many for many, size in sizes if size in self.rules.preferred), default=0)
+
+    def _taken(self, many: int) -> Iterator[Ticket]:
+        for _ in range(many):
             waiting = self._queue.popleft()
             self.rows -= waiting.rows
-            rows -= waiting.rows
             yield waiting.ticket
+
+    def _apart(self, many: int, members: Sequence[_Waiting]) -> Run:
+        """Run the first so many of a group, from wherever they are in the queue."""
+        tickets = tuple(one.ticket for one in members[:many])
+        self.rows -= sum(one.rows for one in members[:many])
+        self._queue = deque(one for one in self._queue if one.ticket not in tickets)
+        return Run(tickets)

@@ -36,12 +36,44 @@ def test_the_largest_preferred_size_that_can_be_formed_runs_at_once() -> None:
     assert queue.decide(0.0) == Wait(1.0)
 
 
-def test_groups_never_share_a_batch_nor_overtake() -> None:
-    queue = batcher(max_batch=4, max_delay_s=1.0)
-    for ticket, group in enumerate("aab"):
+def grouped(letters: str, **rules: object) -> Batcher:
+    queue = batcher(max_batch=4, **rules)
+    for ticket, group in enumerate(letters):
         queue.add(ticket, 0.0, group=group)
-    assert queue.decide(0.0) == Run((0, 1))
+    return queue
+
+
+def test_groups_never_share_a_batch_and_each_waits_for_its_own() -> None:
+    queue = grouped("aab", max_delay_s=1.0)
     assert queue.decide(0.0) == Wait(1.0)
+    assert queue.decide(1.0) == Run((0, 1))
+    assert queue.decide(1.0) == Run((2,))
+
+
+def test_those_of_a_group_find_each_other_wherever_they_wait() -> None:
+    queue = grouped("abababaab", max_delay_s=1.0)
+    assert queue.decide(0.0) == Run((0, 2, 4, 6))
+    assert queue.decide(0.0) == Run((1, 3, 5, 8))
+    assert (queue.decide(0.0), queue.decide(1.0), queue.rows) == (Wait(1.0), Run((7,)), 0)
+
+
+def test_of_a_group_a_preferred_size_runs_at_once_while_another_waits() -> None:
+    queue = grouped("abb", max_delay_s=1.0, preferred=(2,))
+    assert (queue.decide(0.0), queue.decide(0.5)) == (Run((1, 2)), Wait(1.0))
+
+
+def test_a_lower_priority_of_the_same_group_does_not_overtake_another_group() -> None:
+    queue = batcher(max_batch=4)
+    for ticket, (group, priority) in enumerate((("a", 1), ("b", 1), ("a", 5))):
+        queue.add(ticket, 0.0, group=group, priority=priority)
+    assert [queue.decide(0.0) for _ in range(3)] == [Run((0,)), Run((1,)), Run((2,))]
+
+
+def test_a_request_of_more_rows_than_a_batch_runs_alone_among_groups() -> None:
+    queue = batcher(max_batch=4, max_delay_s=1.0)
+    for ticket, (group, rows) in enumerate((("a", 9), ("b", 1), ("a", 1))):
+        queue.add(ticket, 0.0, group=group, rows=rows)
+    assert (queue.decide(0.0), queue.decide(0.0), queue.rows) == (Run((0,)), Wait(1.0), 2)
 
 
 def test_the_least_priority_goes_first_and_within_it_who_came_first() -> None:
