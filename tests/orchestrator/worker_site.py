@@ -15,7 +15,7 @@ from orchestrator.blueprint import Blueprint
 from orchestrator.fleet import AgentHandle, Fleet
 from orchestrator.plan_json import plan_id
 from orchestrator.routes import EpochRoutes
-from orchestrator.waymarks import rows_taken
+from orchestrator.waymarks import lengths_of, ragged_taken, rows_taken
 from partitioner.plan import Plan
 from partitioner.topology import Node, Topology
 from tests.orchestrator.small_site import blueprint_of, site
@@ -94,6 +94,7 @@ class WorkerSite:
             self.fleet.note_loaded(spec)
         rows, queueing = rows_taken(self.fleet, plan, name, epoch), batching or Batching()
         inputs, codecs = model_inputs(plan, blueprint.model, free_rows=rows > 1)
+        ragged = ragged_taken(self.fleet, blueprint.model, plan, name, epoch)
         shaped, paths = self.fleet.emulation()
         return EpochRoutes(
             deployment=name,
@@ -106,12 +107,14 @@ class WorkerSite:
             shaped=shaped,
             paths=paths,
             plan=plan_id(plan),
-            made=tensor_specs(blueprint.model, blueprint.model.graph.outputs, free_rows=rows > 1),
+            made=tensor_specs(blueprint.model, blueprint.model.graph.outputs, free_rows=rows > 1, ragged=ragged),
             rows=rows,
             preferred=queueing.preferred,
             max_delay_s=queueing.max_delay_s,
             queue_limit=queueing.queue_limit,
             sequence=stateful_of(blueprint.model, blueprint.spec.sequence, free_rows=rows > 1),
+            pads={entry.name: entry.pad for entry in blueprint.spec.inputs if entry.pad is not None},
+            lengths={} if ragged is None else lengths_of(blueprint.spec),
         )
 
     def close(self) -> None:
