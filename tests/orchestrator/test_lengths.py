@@ -107,7 +107,7 @@ def test_a_model_that_cannot_take_them_is_refused_when_it_is_deployed(
 
 def test_a_normalised_model_is_refused(tmp_path: Path) -> None:
     spec = spec_of(normalise(words(tmp_path), shapes=dict.fromkeys(PADS, (1, 32))).save(tmp_path / "done.onnx"))
-    with pytest.raises(SpecError, match="done.onnx is normalised, its shapes are fixed; give the model"):
+    with pytest.raises(SpecError, match=r"done\.onnx is normalised, its shapes are fixed; give the model"):
         prepare(spec)
 
 
@@ -178,10 +178,11 @@ def test_stages_of_an_engine_of_fixed_shapes_run_at_the_largest(
     plan = blueprint.find()
     assert isinstance(plan, Plan)
     bound = tuple(replace(node, engines=(("onnxruntime", (("io_binding", True),)),)) for node in QUICK.nodes)
+    reaches = {name: Reach(node=name, address=name) for name in QUICK.by_name}
     for nodes, takes in ((QUICK.nodes, True), (bound, False)):
         built = build(
             plan, blueprint.model, Store(tmp_path / "store"), deployment="words", epoch=1,
-            topology=replace(QUICK, nodes=nodes), reaches={name: Reach(node=name, address=name) for name in QUICK.by_name},
+            topology=replace(QUICK, nodes=nodes), reaches=reaches,
         )  # fmt: skip
         assert [one.spec.any_length for one in built.values()] == [takes, takes]
     assert "runs at the largest length: onnxruntime takes fixed shapes" in caplog.text
