@@ -34,12 +34,15 @@ def network() -> onnx.ModelProto:
     return network.model("minilm", inputs, [result])
 
 
-def tokens(text: str) -> dict[str, NDArray[Any]]:
-    """A text as the model's inputs: word pieces between [CLS] and [SEP], padded or cut off to LENGTH."""
+def tokens(text: str, length: int | None = LENGTH) -> dict[str, NDArray[Any]]:
+    """A text as the model's inputs: word pieces between [CLS] and [SEP], padded or cut off to `length`.
+
+    None: all of them, with nothing to fill up.
+    """
     vocabulary = _vocabulary()
-    inner = [vocabulary[piece] for piece in pieces(text, vocabulary)][: LENGTH - 2]
-    row = [vocabulary["[CLS]"], *inner, vocabulary["[SEP]"]]
-    lack = LENGTH - len(row)
+    inner = [vocabulary[piece] for piece in pieces(text, vocabulary)]
+    row = [vocabulary["[CLS]"], *(inner if length is None else inner[: length - 2]), vocabulary["[SEP]"]]
+    lack = 0 if length is None else length - len(row)
     return {"ids": np.array([row + [0] * lack]), "mask": np.array([[1] * len(row) + [0] * lack])}
 
 
