@@ -20,6 +20,7 @@ from orchestrator.errors import RequestTimeout, Unavailable
 from orchestrator.gateway.faults import Fault, Refused
 from orchestrator.gateway.models import Asking, Model, Source
 from orchestrator.gateway.window import Window
+from orchestrator.padding import bucket
 from orchestrator.trace_ids import TRACE
 
 PACES = 16  # the time between so many answers tells how fast a queue is worked off
@@ -56,6 +57,7 @@ class _Queue:
 
     batcher: Batcher = field(default_factory=Batcher)
     window: Window = field(default_factory=Window)
+    model: Model | None = None  # as it was told last
     waiting: dict[int, _Waiting] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     answered_s: deque[float] = field(default_factory=lambda: deque(maxlen=PACES))
@@ -88,7 +90,7 @@ class Gathering:
     async def answer(self, model: Model, feeds: Mapping[str, Array], rows: int, asking: Asking) -> Gathered:
         """The answer, in turn. Refused at once where the queue is full, or the time can't suffice."""
         queue = self._queues.get(model.name) or self._begun(model.name)
-        queue.batcher.rules, queue.window.least = model.rules, model.width
+        queue.model, queue.batcher.rules, queue.window.least = model, model.rules, model.width
         if not queue.window.inside and not queue.batcher:
             queue.forget_pace()
         if len(model.versions) == 1 and asking.key:  # it matters only where several answer
@@ -113,7 +115,7 @@ class Gathering:
         queue.window.inside += 1
         try:
             answer = await self._source.answer(name, feeds, asking)
-            self._note(queue, time.monotonic() - began_s, rows, answer.epoch)
+            self._note(queue, time.monotonic() - began_s, rows, answer.epoch, feeds)
         finally:
             queue.window.inside -= 1
             if queue.batcher:
@@ -183,8 +185,9 @@ class Gathering:
         rows = sum(held.rows for held in together)
         try:
             asking = together[0].asking.within(max(held.left_s for held in together))
-            answer = await self._source.answer(name, _stacked(together), asking)
-            self._note(queue, time.monotonic() - began_s, rows, answer.epoch)
+            feeds = _stacked(together)
+            answer = await self._source.answer(name, feeds, asking)
+            self._note(queue, time.monotonic() - began_s, rows, answer.epoch, feeds)
             _tell(together, answer, began_s, rows)
         except Exception as error:
             if len(together) == 1 or isinstance(error, Unavailable | RequestTimeout | Refused):
@@ -206,9 +209,10 @@ class Gathering:
         except Exception as error:
             _fail([held], error)
 
-    def _note(self, queue: _Queue, took_s: float, rows: int, epoch: int) -> None:
+    def _note(self, queue: _Queue, took_s: float, rows: int, epoch: int, feeds: Mapping[str, Array]) -> None:
         """Learn from an answer how much may be under way, and how long those that wait will."""
-        queue.window.answered(took_s, rows, epoch, is_full=rows >= queue.batcher.rules.max_batch)
+        is_full, place = rows >= queue.batcher.rules.max_batch, _place(queue.model, feeds)
+        queue.window.answered(took_s, rows, epoch, is_full=is_full, place=place)
         queue.answered_s.append(time.monotonic())
         if not queue.batcher:  # what comes of an idle pipeline tells nothing of its speed
             queue.forget_pace()
@@ -229,6 +233,13 @@ class Gathering:
                 why = f"no answer within {held.asking.budget_s:.3g} s; it was still waiting for its turn"
         retry_s = max(0.05, len(queue.batcher) / queue.batcher.rules.max_batch * queue.batcher.run_s / SURE)
         return Refused(Fault.UNAVAILABLE, f"model {name!r}: {why}", retry_s=retry_s)
+
+
+def _place(model: Model | None, feeds: Mapping[str, Array]) -> int:
+    """Of a run's length among the model's: it says how long the run takes."""
+    if model is None or not model.lengths:
+        return 0
+    return bucket(model.pads, model.lengths, {name: array.shape for name, array in feeds.items()}) or 0
 
 
 def _group(held: _Waiting) -> Hashable:

@@ -19,8 +19,10 @@ class Window:
     least: int = 2
     inside: int = 0
     limit: float = 0.0
-    _least_s: dict[tuple[int, int], float] = field(default_factory=dict)  # of a run, by its rows and epoch
-    _before_s: dict[tuple[int, int], float] = field(default_factory=dict)  # the same, of the REMEMBERED answers before
+    _least_s: dict[tuple[int, int, int], float] = field(default_factory=dict)  # of a run, by its rows, epoch, length
+    _before_s: dict[tuple[int, int, int], float] = field(
+        default_factory=dict
+    )  # the same, of the REMEMBERED answers before
     _epoch: int = 0  # of the newest answer
     _answers: int = 0
 
@@ -30,22 +32,25 @@ class Window:
         return self.inside < max(self.least, int(self.limit))
 
     def alone_s(self, rows: int = 1) -> float:
-        """What a run of so many rows takes when nothing else is under way; 0 where that isn't known."""
-        at = (rows, self._epoch)
-        return min((found[at] for found in (self._least_s, self._before_s) if at in found), default=0.0)
+        """What a run of so many rows, of whichever length, takes when nothing else is under way; 0 where that isn't
+        known.
+        """
+        known = (self._least_s, self._before_s)
+        return min((s for found in known for at, s in found.items() if at[:2] == (rows, self._epoch)), default=0.0)
 
-    def answered(self, took_s: float, rows: int, epoch: int, *, is_full: bool = True) -> None:
-        """A run of so many rows came back from this epoch; `inside` still counts it.
+    def answered(self, took_s: float, rows: int, epoch: int, *, is_full: bool = True, place: int = 0) -> None:
+        """A run of so many rows came back from this epoch; `inside` still counts it. `place`: of its length among all.
 
         One that is not full lets no more in: rather than beside each other, requests go together.
         """
-        self._epoch, at = epoch, (rows, epoch)
+        self._epoch, at = epoch, (rows, epoch, place)
         self._answers += 1
         if self._answers >= REMEMBERED:
             self._before_s, self._least_s, self._answers = self._least_s, {}, 0
         self._least_s[at] = min(took_s, self._least_s.get(at, took_s))
         self.limit = max(self.limit, float(self.least))
-        waiting = self.inside * (1 - self.alone_s(rows) / took_s) if took_s > 0 else 0.0
+        alone_s = min(self._least_s[at], self._before_s.get(at, took_s))
+        waiting = self.inside * (1 - alone_s / took_s) if took_s > 0 else 0.0
         if waiting > MOST_WAITING:
             self.limit -= 1 / self.limit
         elif waiting < LEAST_WAITING and self.inside >= int(self.limit) and is_full:

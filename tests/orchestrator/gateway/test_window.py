@@ -78,3 +78,11 @@ def test_two_epochs_that_answer_in_turn_are_not_taken_for_an_idle_pipeline() -> 
         window.inside = window.least if window.limit < 1 else int(window.limit)
         window.answered(0.02 * window.inside, 1, answer % 2)  # one at a time, whichever it is
     assert window.limit <= 12
+
+
+def test_a_run_that_is_longer_as_its_input_is_does_not_count_as_one_that_waited() -> None:
+    window = Window(inside=8, limit=8.0)
+    for _ in range(4):
+        window.answered(0.01, 1, 1, is_full=False, place=0)
+        window.answered(0.10, 1, 1, is_full=False, place=3)
+    assert (window.limit, window.alone_s()) == (8.0, 0.01)
