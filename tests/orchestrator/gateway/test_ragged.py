@@ -11,11 +11,13 @@ import pytest
 from nodes.backend import Array, Session, load_backend
 from orchestrator.batching import Batching
 from orchestrator.gateway.doors import Doors, Listen
-from orchestrator.gateway.models import Given, Question, Reply
+from orchestrator.gateway.faults import Fault, Refused
+from orchestrator.gateway.models import Given, Question, Reply, feeds_of
 from orchestrator.gateway.permits import Permits
 from orchestrator.gateway.repository import Repository
 from orchestrator.gateway.router_source import RouterSource
 from orchestrator.gateway.serving import Serving
+from orchestrator.gateway.window import Window
 from orchestrator.router import Router
 from tests.orchestrator.gateway.served import Served
 from tests.orchestrator.gateway.test_foreign import HERE, TRITON, UV, environment, run
@@ -107,6 +109,24 @@ def test_rest_tells_free_axes_answers_and_refuses_what_is_too_long(opened: Site)
     status, refused = rest(opened, "POST", "/v2/models/words/infer", {"inputs": tensors})
     assert status == 400
     assert "input 'ids' is 33 long along axis 1, its lengths are 4, 8, 32" in refused["error"]
+
+
+def test_what_is_too_long_never_enters_the_queue(opened: Site) -> None:
+    model = RouterSource(opened.router).model("words")
+    assert model is not None
+    with pytest.raises(Refused, match="input 'mask' is 33 long along axis 1, its lengths are 4, 8, 32") as refused:
+        feeds_of(model, question({"ids": text(3)["ids"], "mask": text(33)["mask"]}))
+    assert refused.value.fault is Fault.INVALID
+
+
+def test_how_long_a_run_takes_is_learnt_for_each_length(opened: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[int] = []
+    monkeypatch.setattr(Window, "answered", lambda *_args, place=0, **_options: noted.append(place))
+    serving = Serving(RouterSource(opened.router))
+    for length in (2, 5, 32):
+        asked = question(text(length))
+        opened.workers.do(serving.infer("words", "", lambda asked=asked: asked, lambda reply: reply))
+    assert noted == [0, 1, 2]
 
 
 @pytest.mark.skipif(UV is None, reason="uv is not installed (make setup brings it)")
