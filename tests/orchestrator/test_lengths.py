@@ -18,6 +18,7 @@ from nodes.store import Store
 from orchestrator.actions import Send
 from orchestrator.artifacts import build, stage_artifact
 from orchestrator.batching import Batching
+from orchestrator.client import Client
 from orchestrator.errors import SpecError
 from orchestrator.model_file import prepare, read_model
 from orchestrator.padding import bucket, padded
@@ -227,3 +228,16 @@ def test_a_request_of_another_epochs_length_is_filled_up_again(
             assert {meta.shape for meta in frame.header.tensors} == {(1, wanted)}
 
     workers.do(story())
+
+
+@pytest.mark.slow
+def test_a_controller_deploys_all_lengths(shared_client: Client, tmp_path: Path) -> None:
+    blueprint = blueprint_of(tmp_path)
+    shared_client.deploy(replace(blueprint.spec, batching=Batching(most=4)), profile=blueprint.profile)
+    try:
+        for length, wanted in ((3, 4), (30, 32)):
+            assert shared_client.infer("words", text(length))["each"].shape == (1, wanted, 8)
+        with pytest.raises(BadInput, match="its lengths are 4, 8, 32"):
+            shared_client.infer("words", text(33))
+    finally:
+        shared_client.delete("words")
