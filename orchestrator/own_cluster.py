@@ -5,14 +5,14 @@ tests use it; a deployment that is to live goes through the client.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from nodes.memory import keep_memory
 from nodes.store import Store
-from orchestrator.artifacts import build, model_inputs, stateful_of, tensor_specs
+from orchestrator.artifacts import Built, build, model_inputs, stateful_of, tensor_specs
 from orchestrator.batching import Batching
 from orchestrator.fleet import Fleet
 from orchestrator.own_host import own_fleet
@@ -73,12 +73,7 @@ class OwnCluster:
             batching=batching,
             sequence=sequence,
         )
-        for stage in plan.stages:
-            spec = built[stage.name].spec
-            await self.fleet.give(stage.node, built[stage.name].folder, spec.artifact)
-            wanted = spec if slowdown is None else replace(spec, slowdown=slowdown)
-            await self.fleet.call(stage.node, "load_stage", wanted)
-            self.fleet.note_loaded(wanted)
+        await self._load(plan, built, slowdown)
         rows, queueing = rows_taken(self.fleet, plan, name, EPOCH), batching or Batching()
         ragged = ragged_taken(self.fleet, model, plan, name, EPOCH)
         inputs, codecs = model_inputs(plan, model, free_rows=rows > 1)
@@ -104,6 +99,14 @@ class OwnCluster:
             lengths={} if ragged is None else lengths,
         )
         await self.router.switch(self._routes[name])
+
+    async def _load(self, plan: Plan, built: Mapping[str, Built], slowdown: float | None) -> None:
+        for stage in plan.stages:
+            spec = built[stage.name].spec
+            await self.fleet.give(stage.node, built[stage.name].folder, spec.artifact)
+            wanted = spec if slowdown is None else replace(spec, slowdown=slowdown)
+            await self.fleet.call(stage.node, "load_stage", wanted)
+            self.fleet.note_loaded(wanted)
 
     async def shape(self, *links: Link) -> None:
         """Give emulated links new rates, on the workers and on the router's way out."""
