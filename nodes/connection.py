@@ -18,6 +18,7 @@ from nodes.framing import VERSION, Carried, Fault, Frame, Header, Kind, TensorMe
 from nodes.link_watch import IDLE_S, LinkWatch
 from nodes.links import LARGE_BYTES, LinkEstimate
 from nodes.parts import MAX_MESSAGE_BYTES, Assembler, split
+from nodes.placing import Placing
 
 WINDOW_BYTES = 64 << 20  # tensor bytes a peer may send before it hears that some were used
 OUTBOX_BYTES = 64 << 20
@@ -87,18 +88,19 @@ class Connection:
         on_closed: OnClosed,
         on_link_change: OnLinkChange | None = None,
         shaper: LinkShaper | None = None,
+        placing: Placing | None = None,
         manual_credit: bool = False,
         part_bytes: int | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         self.node, self.peer_node, self.origin, self.version = ends.node, ends.peer_node, ends.origin, ends.version
         self.closed = False
-        self.received_bytes = self.sent_bytes = 0
+        self.received_bytes = self.sent_bytes = self.shared_bytes = 0  # those in shared memory count among those sent
         self.last_used_s = self.heard_s = time.monotonic()
         self.on_link_change = on_link_change
         self._watch = LinkWatch(self._link_changed, self._held_back, part_bytes)
         self._awaits_credit = False
-        self._wire, self._shaper = wire, shaper
+        self._wire, self._shaper, self._placing = wire, shaper, placing or Placing()
         self._on_frame, self._on_closed = on_frame, on_closed
         self._manual_credit = manual_credit
         self._max_message_bytes = max_message_bytes
@@ -127,7 +129,8 @@ class Connection:
         self.last_used_s = time.monotonic()
         self._number += 1
         nbytes = frame.nbytes
-        self._watch.sent(self._number, nbytes, self.last_used_s, is_probe=frame.header.kind is Kind.PING)
+        crossing_bytes = 0 if self._is_placed(frame, nbytes) else nbytes  # what memory carries tells nothing of a link
+        self._watch.sent(self._number, crossing_bytes, self.last_used_s, is_probe=frame.header.kind is Kind.PING)
         self._hand_over(_Outgoing(frame, nbytes, self._number), frame.header.kind in _EXPRESS and nbytes < LARGE_BYTES)
 
     async def send(self, frame: Frame) -> None:
@@ -267,6 +270,7 @@ class Connection:
                 answer.set_exception(StreamClosed(reason))
         self._outbox.clear()
         self._express.clear()
+        self._placing.close()
         self._tell_roomy()
         self._on_closed(self, reason)
 
@@ -275,13 +279,22 @@ class Connection:
     def _hand_over(self, going: _Outgoing, express: bool) -> None:
         self._queued_bytes += going.nbytes
         self._queued_frames += 1
-        if self._shaper is None:
+        if self._shaper is None or not self._is_shaped:
             self._enqueue(going, express)
             return
         going = going._replace(carried=self._carried(going))  # on the emulated link this side no longer holds it
         charged_bytes = going.nbytes + HEADER_BYTES
         enqueue = partial(self._enqueue, going, express)
         self._shaper.send(self.node, self.peer_node, charged_bytes, enqueue, express=express)
+
+    @property
+    def _is_shaped(self) -> bool:
+        """Whether there is an emulated link between here and the peer."""
+        return self._shaper is not None and self._shaper.shapes(self.node, self.peer_node)
+
+    def _is_placed(self, frame: Frame, nbytes: int) -> bool:
+        """Whether a message is for shared memory; an emulated link is to carry what a real one would."""
+        return self._placing.carries(frame, nbytes) and not self._is_shaped
 
     def _enqueue(self, going: _Outgoing, express: bool) -> None:
         (self._express if express else self._outbox).append(going)
@@ -347,6 +360,13 @@ class Connection:
         self._queued_frames -= 1
         if self._roomy and self.ready:
             self._tell_roomy()
+        if going.carried is None and self._is_placed(going.frame, going.nbytes):
+            placed = self._placing.place(going.frame, self.version)
+            self._watch.sent(going.number, going.nbytes if placed is None else 0, time.monotonic())
+            if placed is not None:
+                self.sent_bytes += going.nbytes
+                self.shared_bytes += going.nbytes
+                return encode(placed, self._carried(going._replace(nbytes=0)))
         if going.nbytes > self._watch.part_bytes:
             self._parts = split(going.frame, going.number, self._watch.part_bytes, self.version)
             return self._encoded(next(self._parts))
@@ -358,7 +378,7 @@ class Connection:
         Not where an emulated link held the whole message back, and its parts leave together.
         """
         of = part.header.part
-        if of is None or (self._shaper is not None and self._shaper.shapes(self.node, self.peer_node)):
+        if of is None or self._is_shaped:
             return encode(part, Carried(version=self.version))
         self._number += 1
         self._watch.sent(self._number, part.nbytes, time.monotonic(), of.message)
@@ -416,16 +436,23 @@ class Connection:
                 if whole is None:
                     return
                 frame, header = whole, whole.header
+            elif header.kind is Kind.PLACED:
+                frame = self._placing.found(frame)
+                self.received_bytes += frame.nbytes
         except MalformedFrame as error:
             self._refuse(error, header, len(data))
             return
+        self._take_in(header, frame, now_s)
+
+    def _take_in(self, header: Header, frame: Frame, now_s: float) -> None:
+        """A message that is whole; `header` is that of what came over the stream for it."""
         if header.acks or header.credit_bytes:
             self._heard(header, now_s)
         if header.number:
             self._owe(header.number, now_s)
             if header.kind is Kind.PING:
                 self._flush()
-        if header.kind in (Kind.TENSORS, Kind.ERROR, Kind.CANCEL):
+        if frame.header.kind in (Kind.TENSORS, Kind.ERROR, Kind.CANCEL):
             self._on_frame(self, frame)
             if not self._manual_credit:
                 self.consumed(frame)
@@ -452,17 +479,7 @@ class Connection:
         about = header or Header()
         self._credit_bytes += about.part.nbytes if about.part else nbytes  # a sender never waits for what was dropped
         fault = Fault("MalformedFrame", str(error)[:SAID_CHARACTERS], True)
-        answer = Header(
-            kind=Kind.ERROR,
-            deployment=about.deployment,
-            epoch=about.epoch,
-            stage=about.stage,
-            request=about.request,
-            attempt=about.attempt,
-            origin=about.origin,
-            fault=fault,
-        )
-        self.post(Frame(answer))
+        self.post(Frame(about.naming(Kind.ERROR, fault)))
         if about.number and about.part is None:
             self._owe(about.number, time.monotonic())
         self._flush_later()

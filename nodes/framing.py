@@ -33,10 +33,13 @@ MAX_HEADER_BYTES = 1 << 20
 NOTHING_CARRIED = Carried()
 Buffer = bytes | bytearray | memoryview
 _ZEROS = bytes(ALIGNMENT)
+_ABOUT_OTHERS = (Kind.PART, Kind.PLACED)  # their payload is not their header's tensors
 
 
 class Frame(NamedTuple):
-    """A header and the encoded bytes of its tensors, parallel to `header.tensors` (of a PART: one slice)."""
+    """A header and the encoded bytes of its tensors, parallel to `header.tensors` (of a PART: one slice;
+    of a PLACED one: where the frame lies that it stands for).
+    """
 
     header: Header
     buffers: tuple[Buffer, ...] = ()
@@ -56,7 +59,7 @@ def encode_chunks(frame: Frame, carried: Carried = NOTHING_CARRIED) -> list[Buff
     """The frame as chunks to be joined: header first, then buffers with alignment between them."""
     header, buffers = frame
     chunks: list[Buffer] = [*pack_header(header, carried)]
-    if header.kind is Kind.PART:
+    if header.kind in _ABOUT_OTHERS:
         return [*chunks, *buffers]  # slices of one frame, which has its alignment already
     if [len(buffer) for buffer in buffers] != [meta[-1] for meta in header.tensors]:
         raise MalformedFrame(
@@ -82,7 +85,7 @@ def decode(data: Buffer) -> Frame:
     if not view.readonly:
         view = view.toreadonly()
     header = unpack_header(bytes(view[LENGTH.size : start]))
-    if header.kind is Kind.PART:
+    if header.kind in _ABOUT_OTHERS:
         return Frame(header, (view[start:],))
     return Frame(header, _split_payload(header, view, start))
 

@@ -45,6 +45,7 @@ class Kind(IntEnum):
     CANCEL = 5
     CREDIT = 6
     PING = 7
+    PLACED = 8
 
 
 class TensorMeta(NamedTuple):
@@ -126,6 +127,19 @@ class Header(NamedTuple):
     def holding(self, tensors: tuple[TensorMeta, ...]) -> "Header":
         """The same with other tensors; a fifth of what `_replace` takes."""
         return _new(Header, (*self[:_TENSORS], tensors, *self[_TENSORS + 1 :]))
+
+    def naming(self, kind: Kind, fault: Fault | None = None) -> "Header":
+        """One of another kind that names the same request, and says nothing else of it."""
+        return Header(
+            kind=kind,
+            deployment=self.deployment,
+            epoch=self.epoch,
+            stage=self.stage,
+            request=self.request,
+            attempt=self.attempt,
+            origin=self.origin,
+            fault=fault,
+        )
 
     def passed_on(
         self,

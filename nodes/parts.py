@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nodes.errors import MalformedFrame
-from nodes.framing import VERSION, Buffer, Carried, Frame, Header, Kind, PartOf, decode, encode_chunks
+from nodes.framing import VERSION, Buffer, Carried, Frame, Kind, PartOf, decode, encode_chunks
 
 MAX_MESSAGE_BYTES = 1 << 31
 MAX_OPEN_MESSAGES = 64
@@ -24,15 +24,7 @@ def split(frame: Frame, message: int, part_bytes: int, version: int = VERSION) -
     chunks = encode_chunks(frame, Carried(message, version=version))
     nbytes = sum(map(len, chunks))
     count = -(-nbytes // part_bytes)
-    header = Header(
-        kind=Kind.PART,
-        deployment=frame.header.deployment,
-        epoch=frame.header.epoch,
-        stage=frame.header.stage,
-        request=frame.header.request,
-        attempt=frame.header.attempt,
-        origin=frame.header.origin,
-    )
+    header = frame.header.naming(Kind.PART)
     pieces = _pieces(chunks, part_bytes)
     for index, piece in enumerate(pieces):
         yield Frame(header._replace(part=PartOf(message, index, count, nbytes)), piece)

@@ -16,6 +16,7 @@ from nodes.connection import Connection, Ends, OnClosed, OnFrame
 from nodes.emulation import LinkShaper
 from nodes.errors import NodesError, NotAuthorised, StreamClosed, Unsecured
 from nodes.framing import SPOKEN, VERSION
+from nodes.same_host import MEMORY, Sharing
 from nodes.tls import Identity, channel_credentials, own_identity, server_credentials
 from nodes.tls_faults import fault_of_files, fault_of_peer
 
@@ -90,13 +91,15 @@ async def open_connection(
 
     `node` is where the caller stands, `origin` its id if it is a router; `settings` go to Connection.
     """
+    sharing = Sharing(address)
     channel = channel_to(address)
-    call = channel.stream_stream(STREAM_METHOD)(metadata=_greeting(token, node, origin))
+    call = channel.stream_stream(STREAM_METHOD)(metadata=_greeting(token, node, origin, sharing.offer))
     try:
         greeting = dict(await asyncio.wait_for(call.initial_metadata(), timeout_s))
         if PROTOCOL not in greeting:  # the call ended before the peer said anything
             await asyncio.wait_for(_raise_ended(call, address), timeout_s)
         version = check_version(str(greeting.get(PROTOCOL, "")), address)
+        placing = sharing.taken(str(greeting.get(MEMORY, "")))
     except TimeoutError:
         call.cancel()
         await channel.close()
@@ -109,9 +112,8 @@ async def open_connection(
         await channel.close()
         raise
     ends = Ends(node=node, peer_node=str(greeting.get(NODE, "")), origin=origin, version=version)
-    connection = DialledConnection(
-        _Wire(call, ends.peer_node or address), ends, on_frame=on_frame, on_closed=on_closed, shaper=shaper, **settings
-    )
+    settings |= {"on_frame": on_frame, "on_closed": on_closed, "shaper": shaper, "placing": placing}
+    connection = DialledConnection(_Wire(call, ends.peer_node or address), ends, **settings)
     connection.channel, connection.call = channel, call
     connection.reader = asyncio.create_task(connection.run())
     return connection
@@ -221,17 +223,20 @@ async def serve_stream(context: Any, node: str, *, on_open: Callable[[Connection
     """Answer one dialled stream until it ends; `on_open` hears of it first, `settings` go to Connection."""
     metadata = {key: value for key, value in context.invocation_metadata() or ()}
     theirs = str(metadata.get(PROTOCOL, ""))
-    await context.send_initial_metadata(_greeting(None, node, ""))
+    offered = str(metadata.get(MEMORY, ""))
+    sharing = Sharing(context.peer() if offered else "")
+    await context.send_initial_metadata(_greeting(None, node, "", sharing.offer))
     version = check_version(theirs, "the peer")
     told = {"peer_node": str(metadata.get(NODE, "")), "origin": str(metadata.get(ORIGIN, ""))}
     ends = Ends(node=node, version=version, **told)
-    connection = Connection(_Wire(context, ends.peer_node or context.peer()), ends, **settings)
+    wire, placing = _Wire(context, ends.peer_node or context.peer()), sharing.taken(offered)
+    connection = Connection(wire, ends, placing=placing, **settings)
     on_open(connection)
     await connection.run()
 
 
-def _greeting(token: str | None, node: str, origin: str) -> tuple[tuple[str, str], ...]:
-    given = ((TOKEN, token or ""), (NODE, node), (ORIGIN, origin), (PROTOCOL, str(VERSION)))
+def _greeting(token: str | None, node: str, origin: str, memory: str) -> tuple[tuple[str, str], ...]:
+    given = ((TOKEN, token or ""), (NODE, node), (ORIGIN, origin), (MEMORY, memory), (PROTOCOL, str(VERSION)))
     return tuple((key, value) for key, value in given if value)
 
 

@@ -1,0 +1,60 @@
+"""Large messages of a stream by way of shared memory: what goes there, and how a frame says where it lies.
+
+A message is written whole, header and all, into memory that the peer reads, and a PLACED frame goes over the stream in
+its stead: so order, numbers, credit and cancelling are a stream's as ever. Whatever does not fit just now takes the
+socket. This file knows neither streams nor how memory is shared: shared_memory.py does that.
+"""
+
+import struct
+
+from nodes.errors import MalformedFrame
+from nodes.framing import Carried, Frame, Kind, decode, encode_chunks
+from nodes.shared_memory import POOL_BYTES, Place, Pool, View
+
+# There and back at a worker (`benchmarks/shared_memory.py`) 64 KiB take 1.05 of the time that they do over the socket,
+# 128 KiB 0.97, 800 kB 0.6, 6 MB 0.12: a message more to pack and to read weighs against copies, and a fresh page each.
+LEAST_BYTES = 128 << 10
+MOST_BYTES = POOL_BYTES // 4  # a copy takes the loop's time in one go; the parts of a message let others pass
+_PLACE = struct.Struct("<QQQ")
+
+
+class Placing:
+    """The shared memory of one stream: `pool` for what leaves, `view` of what the peer places; None has none."""
+
+    def __init__(self, pool: Pool | None = None, view: View | None = None) -> None:
+        self._pool, self._view = pool, view
+
+    def carries(self, frame: Frame, nbytes: int) -> bool:
+        """Whether a frame of so many tensor bytes is to go this way."""
+        pool = self._pool
+        if pool is None or not LEAST_BYTES <= nbytes <= MOST_BYTES or frame.header.kind is not Kind.TENSORS:
+            return False
+        return pool.opened
+
+    def place(self, frame: Frame, version: int) -> Frame | None:
+        """The frame that goes instead; None while there is no room."""
+        if self._pool is None:
+            return None
+        chunks = encode_chunks(frame, Carried(version=version))
+        place = self._pool.place(chunks, sum(map(len, chunks)))
+        if place is None:
+            return None
+        return Frame(frame.header.naming(Kind.PLACED), (_PLACE.pack(*place),))
+
+    def found(self, frame: Frame) -> Frame:
+        """The frame that a PLACED one stands for; its buffers are views of the memory. MalformedFrame."""
+        (said,) = frame.buffers
+        if self._view is None or len(said) != _PLACE.size:
+            raise MalformedFrame(
+                f"a PLACED frame of {len(said)} bytes; {'no' if self._view is None else 'some'} memory is shared"
+            )
+        whole = decode(self._view.read(Place(*_PLACE.unpack(said))))
+        if whole.header.kind is not Kind.TENSORS:
+            raise MalformedFrame(f"a {whole.header.kind.name} frame in shared memory")
+        return whole
+
+    def close(self) -> None:
+        """Place nothing more; what the peer or whoever else here still reads stays as long as that."""
+        if self._pool is not None:
+            self._pool.close()
+        self._pool = self._view = None
