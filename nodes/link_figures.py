@@ -30,6 +30,7 @@ class Stream(Protocol):
     node: str
     peer_node: str
     sent_bytes: int
+    shared_bytes: int
 
     @property
     def transfers(self) -> tuple[int, float]:
@@ -41,6 +42,7 @@ class Stream(Protocol):
 class _Link:
     estimate: LinkEstimate = field(default_factory=LinkEstimate)
     sent_bytes: int = 0
+    shared_bytes: int = 0
     messages: int = 0
     transfer_s: float = 0.0
     changes: int = 0
@@ -52,7 +54,7 @@ class LinkFigures(Collector):
 
     def __init__(self) -> None:
         self._links: dict[Ends, _Link] = {}
-        self._streams: dict[int, tuple[Stream, int, int, float]] = {}  # with what was counted of each
+        self._streams: dict[int, tuple[Stream, int, int, int, float]] = {}  # with what was counted of each
 
     def told(self, source: str, target: str, estimate: LinkEstimate, now_s: float, *, changed: bool = False) -> None:
         """What is known of the way to another node, and whether it has changed since the last word."""
@@ -66,11 +68,12 @@ class LinkFigures(Collector):
         ended = {key: one[0] for key, one in self._streams.items() if key not in there}
         for key, stream in (there | ended).items():
             link = self._links.setdefault((stream.node, stream.peer_node), _Link())
-            _, sent_bytes, messages, transfer_s = self._streams.pop(key, (stream, 0, 0, 0.0))
-            now = (stream.sent_bytes, *stream.transfers)
+            _, sent_bytes, shared_bytes, messages, transfer_s = self._streams.pop(key, (stream, 0, 0, 0, 0.0))
+            now = (stream.sent_bytes, stream.shared_bytes, *stream.transfers)
             link.sent_bytes += now[0] - sent_bytes
-            link.messages += now[1] - messages
-            link.transfer_s += now[2] - transfer_s
+            link.shared_bytes += now[1] - shared_bytes
+            link.messages += now[2] - messages
+            link.transfer_s += now[3] - transfer_s
             link.seen_s = now_s
             if key in there:
                 self._streams[key] = (stream, *now)
@@ -81,6 +84,9 @@ class LinkFigures(Collector):
         """All families."""
         links = list(self._links.items())
         sent = CounterMetricFamily("isthmus_link_sent_bytes", "Bytes sent to a node, headers included", labels=LABELS)
+        shared = CounterMetricFamily(
+            "isthmus_link_shared_memory_bytes", "Of the bytes sent, tensors' that went by shared memory", labels=LABELS
+        )
         changes = CounterMetricFamily(
             "isthmus_link_changes", "Changes of the way to a node that were detected", labels=LABELS
         )
@@ -91,9 +97,10 @@ class LinkFigures(Collector):
         )
         for ends, link in links:
             sent.add_metric(ends, link.sent_bytes)
+            shared.add_metric(ends, link.shared_bytes)
             changes.add_metric(ends, link.changes)
             transfers.add_metric(ends, link.messages, link.transfer_s)
-        yield from (sent, changes, transfers)
+        yield from (sent, shared, changes, transfers)
         for name, what, read in _ESTIMATED:
             gauge = GaugeMetricFamily(f"isthmus_link_{name}", what, labels=LABELS)
             for ends, link in links:

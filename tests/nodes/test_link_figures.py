@@ -18,6 +18,7 @@ class Stream:
     transfers: tuple[int, float] = (0, 0.0)
     node: str = "edge"
     peer_node: str = "mec"
+    shared_bytes: int = 0
 
 
 def told(figures: LinkFigures, name: str, of: dict[str, str] = OF) -> float | None:
@@ -35,6 +36,14 @@ def test_streams_over_one_link_are_added_up_also_when_they_have_ended() -> None:
     figures.count([other, Stream(1)], 2.0)
     assert told(figures, "sent_bytes_total") == 150 + 15 + 1
     assert (told(figures, "transfer_seconds_count"), told(figures, "transfer_seconds_sum")) == (4, 1.25)
+
+
+def test_bytes_in_shared_memory_are_told_beside_those_sent() -> None:
+    figures, stream = LinkFigures(), Stream(100, shared_bytes=80)
+    figures.count([stream], 0.0)
+    stream.sent_bytes, stream.shared_bytes = 150, 120
+    figures.count([stream], 1.0)
+    assert (told(figures, "sent_bytes_total"), told(figures, "shared_memory_bytes_total")) == (150, 120)
 
 
 def test_only_what_is_known_of_a_link_is_told() -> None:
