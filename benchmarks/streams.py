@@ -1,10 +1,11 @@
-"""How many video streams a gateway and a worker sustain at a fixed p99, with freed memory kept for reuse and without.
+"""How many video streams a gateway and a worker sustain at a fixed p99, with what spares copies or faults and without.
 
 python benchmarks/streams.py [--json] [--quick]
 
 A stream sends a picture (float32 [1, 3, 224, 224], 600 kB) ten times a second over ModelInfer, whether or not answers
 are there; the model is a mean per channel, so that what is measured is the tensors' way. A number of streams is
-sustained if 99 % of the answers of some seconds come within P99_MS. Both ways of nodes/memory.py are tried in turn.
+sustained if 99 % of the answers of some seconds come within P99_MS. Freed memory kept for reuse (nodes/memory.py) or
+given back, tensors by shared memory (nodes/shared_memory.py) or by the socket: of each the two ways are tried in turn.
 """
 
 import argparse
@@ -23,13 +24,16 @@ from kit.doors import NAME, Behind, ours
 from kit.figures import Figure, figure, report
 from onnx import TensorProto, helper
 
-from nodes.memory import VARIABLE
+from nodes import memory, shared_memory
 from nodes.normalise import normalise
 from orchestrator.gateway.messages import SERVICE, message
 
 SHAPE = (1, 3, 224, 224)
 PER_S, P99_MS, MOST = 10, 100.0, 64
-POOLS = {"kept": "1", "given back": "0"}
+SWITCHES = {  # the variable, and what 1 and 0 stand for
+    memory.VARIABLE: ("freed memory kept", "freed memory given back"),
+    shared_memory.VARIABLE: ("tensors by shared memory", "tensors by the socket"),
+}
 
 
 def means(folder: Path) -> Path:
@@ -44,18 +48,18 @@ def means(folder: Path) -> Path:
 
 
 @contextmanager
-def served(path: Path, pool: str) -> Iterator[int]:
-    """The port of a gateway whose processes keep freed memory, or don't."""
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = POOLS[pool]
+def served(path: Path, variable: str, value: str) -> Iterator[int]:
+    """The port of a gateway whose processes were started with that in their environment."""
+    before = os.environ.get(variable)
+    os.environ[variable] = value
     behind = Behind(ours, path)
     try:
         yield behind.found[0]
     finally:
         behind.close()
-        os.environ.pop(VARIABLE)
+        os.environ.pop(variable)
         if before is not None:
-            os.environ[VARIABLE] = before
+            os.environ[variable] = before
 
 
 async def p99_ms(port: int, streams: int, seconds: float) -> float:
@@ -108,22 +112,23 @@ async def sustained(port: int, seconds: float) -> int:
 
 
 def figures_of(path: Path, rounds: int, seconds: float) -> Iterator[Figure]:
-    """Streams both ways."""
-    found: dict[str, list[int]] = {pool: [] for pool in POOLS}
-    for _ in range(rounds):
-        for pool, counts in found.items():
-            with served(path, pool) as port:
-                counts.append(asyncio.run(sustained(port, seconds)))
-    for pool, counts in found.items():
-        spread = (min(counts), max(counts))
-        name = f"streams of {PER_S} pictures a second at a p99 of {P99_MS:g} ms, freed memory {pool}"
-        yield figure(name, median(counts), "streams", None, "higher", spread)
-    ratios = [kept / max(1, given) for kept, given in zip(*found.values(), strict=True)]
-    yield figure("kept / given back", median(ratios), "×", None, "higher", (min(ratios), max(ratios)))
+    """Streams with each switch on and off."""
+    for variable, (on, off) in SWITCHES.items():
+        found: dict[str, list[int]] = {"1": [], "0": []}
+        for _ in range(rounds):
+            for value, counts in found.items():
+                with served(path, variable, value) as port:
+                    counts.append(asyncio.run(sustained(port, seconds)))
+        for way, counts in zip((on, off), found.values(), strict=True):
+            spread = (min(counts), max(counts))
+            name = f"streams of {PER_S} pictures a second at a p99 of {P99_MS:g} ms, {way}"
+            yield figure(name, median(counts), "streams", None, "higher", spread)
+        ratios = [with_it / max(1, without) for with_it, without in zip(*found.values(), strict=True)]
+        yield figure(f"{on} / {off}", median(ratios), "×", None, "higher", (min(ratios), max(ratios)))
 
 
 def main() -> None:
-    """Both ways."""
+    """Both ways of each."""
     parser = argparse.ArgumentParser(description="How many video streams are sustained at a fixed p99.")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="one round, two seconds each")

@@ -11,8 +11,9 @@ from nodes.errors import MalformedFrame
 from nodes.framing import Carried, Frame, Kind, decode, encode_chunks
 from nodes.shared_memory import POOL_BYTES, Place, Pool, View
 
-# There and back at a worker (`benchmarks/shared_memory.py`) 64 KiB take 1.05 of the time that they do over the socket,
-# 128 KiB 0.97, 800 kB 0.6, 6 MB 0.12: a message more to pack and to read weighs against copies, and a fresh page each.
+# There and back at a worker (`benchmarks/shared_memory.py`) messages of 64 KiB, when they went this way, took 1.05 of
+# what they take over the socket, of 128 KiB 0.97; of 0.8 MB 0.6, of 6 MB 0.12. One frame more is to be packed and read,
+# and bookkeeping to be done, for a few copies less.
 LEAST_BYTES = 128 << 10
 MOST_BYTES = POOL_BYTES // 4  # a copy takes the loop's time in one go; the parts of a message let others pass
 _PLACE = struct.Struct("<QQQ")

@@ -225,12 +225,12 @@ async def serve_stream(context: Any, node: str, *, on_open: Callable[[Connection
     theirs = str(metadata.get(PROTOCOL, ""))
     offered = str(metadata.get(MEMORY, ""))
     sharing = Sharing(context.peer() if offered else "")
+    placing = sharing.taken(offered)  # before the greeting: with that the caller may begin to place
     await context.send_initial_metadata(_greeting(None, node, "", sharing.offer))
     version = check_version(theirs, "the peer")
     told = {"peer_node": str(metadata.get(NODE, "")), "origin": str(metadata.get(ORIGIN, ""))}
     ends = Ends(node=node, version=version, **told)
-    wire, placing = _Wire(context, ends.peer_node or context.peer()), sharing.taken(offered)
-    connection = Connection(wire, ends, placing=placing, **settings)
+    connection = Connection(_Wire(context, ends.peer_node or context.peer()), ends, placing=placing, **settings)
     on_open(connection)
     await connection.run()
 

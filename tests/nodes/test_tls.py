@@ -20,7 +20,7 @@ from nodes.worker_client import WorkerClient
 from tests.nodes import workers
 from tests.nodes.certified import certified, identity
 from tests.nodes.test_worker import refused
-from tests.nodes.wires import Inbox
+from tests.nodes.wires import Inbox, request_frame
 from tests.nodes.workers import Worker
 
 pytestmark = pytest.mark.slow
@@ -52,6 +52,13 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     worker.end()
 
 
+async def placed_bytes(address: str) -> int:
+    connection = await open_connection(address, **Inbox().settings())
+    connection.post(request_frame("large", rows=20_000))
+    await connection.close()
+    return connection.shared_bytes
+
+
 async def health(address: str) -> str:
     async with WorkerClient(address) as control:
         return str((await control.health())["node"])
@@ -73,6 +80,11 @@ def why(address: str) -> str:
     assert told[0] == told[1]
     assert "\n" not in told[0]
     return told[0]
+
+
+def test_memory_is_shared_under_tls_too(secured: Worker, pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(pki / "ours/camera"))
+    assert asyncio.run(placed_bytes(secured.address)) == 20_000 * 4 * 4
 
 
 def test_a_holder_of_a_certificate_is_served(secured: Worker, pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
