@@ -133,6 +133,7 @@ def test_a_forked_child_gives_nothing_back(ends: Ends, monkeypatch: pytest.Monke
 
 
 def test_no_file_is_left_open_and_none_has_a_name() -> None:
+    gc.collect()
     before, named = memory_files(), set(os.listdir("/dev/shm"))
     pool, view = both()
     data = view.read(placed(pool))
