@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import numpy as np
@@ -38,13 +39,14 @@ class Asked:
     """A router's stream to the mirror; `address` is where."""
 
     address: str
+    name: str = field(default_factory=lambda: uuid4().hex)
     inbox: Inbox = field(default_factory=Inbox)
     asked: int = 0
     stream: DialledConnection = field(init=False)
 
     async def __call__(self, array: Array = X) -> Array:
         self.asked += 1
-        header = Header(deployment="d", epoch=1, stage="s1", request=f"{id(self)}-{self.asked}", origin=str(id(self)))
+        header = Header(deployment="d", epoch=1, stage="s1", request=f"{self.name}-{self.asked}", origin=self.name)
         self.stream.post(pack(header, {"x": array}, {}))
         return unpack(await self.inbox.frames.get())["y"]
 
@@ -52,7 +54,7 @@ class Asked:
 @asynccontextmanager
 async def dialled(address: str) -> AsyncIterator[Asked]:
     asked = Asked(address)
-    asked.stream = await open_connection(address, node="here", origin=str(id(asked)), **asked.inbox.settings())
+    asked.stream = await open_connection(address, node="here", origin=asked.name, **asked.inbox.settings())
     try:
         yield asked
     finally:
@@ -139,7 +141,7 @@ def test_a_killed_peer_leaves_nothing_behind_and_what_it_sent_stays(tmp_path: Pa
     async def scenario() -> None:
         process, address = mirror_process(tmp_path)
         asked = Asked(address)
-        asked.stream = await open_connection(address, node="here", origin=str(id(asked)), **asked.inbox.settings())
+        asked.stream = await open_connection(address, node="here", origin=asked.name, **asked.inbox.settings())
         kept = await asked()
         asked.stream.post(pack(Header(deployment="d", epoch=1, stage="s1", request="lost"), {"x": X}, {}))
         process.kill()
