@@ -193,3 +193,10 @@ def test_the_switch_keeps_it_shut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "0")
     assert opened(pool.offer) is None
     assert not shared_memory.wanted()
+
+
+def test_what_is_something_else_is_not_even_opened(offers: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(os, "open", lambda path, _: tried.append(path) or os.dup(0))
+    assert opened(offers["file"]) is None
+    assert tried == []
