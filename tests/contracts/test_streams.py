@@ -15,6 +15,7 @@ from nodes.codec import pack, unpack
 from nodes.connection import Connection
 from nodes.errors import StreamClosed
 from nodes.framing import Frame, Header, Kind
+from nodes.shared_memory import VARIABLE
 from nodes.stream import SERVER_OPTIONS, SERVICE, open_connection, serve_stream
 from tests.nodes.wires import Inbox, pair, request_frame, run
 
@@ -99,7 +100,9 @@ def test_both_directions_work_at_once(opened: Opened) -> None:
 
 
 @both
-def test_a_large_message_goes_in_parts_and_arrives_whole(opened: Opened) -> None:
+def test_a_large_message_goes_in_parts_and_arrives_whole(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "0")  # in shared memory there are no parts
+
     async def scenario(ends: Ends) -> None:
         large = np.random.default_rng(1).integers(0, 255, 300_000, np.uint8)
         ends.a.post(pack(Header(request="large"), {"x": large}, {}))
@@ -109,7 +112,9 @@ def test_a_large_message_goes_in_parts_and_arrives_whole(opened: Opened) -> None
 
 
 @both
-def test_a_cancel_passes_between_the_parts_of_a_large_message(opened: Opened) -> None:
+def test_a_cancel_passes_between_the_parts_of_a_large_message(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "0")  # in shared memory there are no parts
+
     async def scenario(ends: Ends) -> None:
         ends.a.post(pack(Header(request="large"), {"x": np.zeros(4_000_000, np.uint8)}, {}))
         ends.a.post(Frame(Header(kind=Kind.CANCEL, request="other")))
