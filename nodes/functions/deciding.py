@@ -41,8 +41,8 @@ def _nms(params: Params, boxes: Array, scores: Array) -> tuple[Array, ...]:
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
         raise BadInput(f"boxes [n, 4] and scores [n] are needed, not {list(boxes.shape)} and {list(scores.shape)}")
     overlap, least = float(number(params, "iou", 0.5)), float(number(params, "least", 0.0))
-    boxes, scores = boxes.astype(np.float64), scores.astype(np.float64)
-    return (np.array(_kept(boxes, scores, overlap, least), np.int64),)
+    kept = _kept(boxes.astype(np.float64), scores.astype(np.float64), overlap, least)
+    return (np.array(kept, np.int64),)
 
 
 def _kept(boxes: Floats, scores: Floats, overlap: float, least: float) -> list[int]:
