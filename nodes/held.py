@@ -24,6 +24,11 @@ def held_as(dtype: str) -> np.dtype[Any]:
     return HELD.get(dtype) or np.dtype(dtype)
 
 
+def dtype_of(array: Array) -> str:
+    """The dtype that an array holds; bfloat16 can't be told from uint16, and is not told."""
+    return STRING if array.dtype.kind == "O" else array.dtype.name
+
+
 @cache
 def holds(held: np.dtype[Any], dtype: str) -> bool:
     """Whether arrays of `held` may be tensors of that dtype."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx
 
 from nodes.backend import Array
+from nodes.held import dtype_of
 from nodes.normalising import functions, names
 from nodes.normalising.assemble import assemble
 from nodes.normalising.evaluate import Evaluator, Values
@@ -82,7 +83,7 @@ def _normalise(source: Source, wanted: Mapping[str, tuple[int, ...]], samples: M
         found, dynamic = complete(core, values, dynamic)
         types.update(found)
     for name in sorted(dynamic):
-        types[name] = (values.value(name).dtype.name, values.value(name).shape)
+        types[name] = (dtype_of(values.value(name)), values.value(name).shape)
     result = assemble(source, core, split.functions, types)
     renamed = names.rename(result.graph, origins)
     if dynamic:

@@ -107,9 +107,14 @@ def _ranked(params: Params, logits: Shape) -> tuple[Inferred, ...]:
 
 
 DECIDING: Mapping[str, Function] = {
-    "top_k": Function(_top_k, _ranked),
-    "nms": Function(_nms, lambda params, boxes, scores: (("int64", (None,)),)),
-    "ctc_decode": Function(_ctc_decode, lambda params, logits: ((STRING, logits[:1]), ("float32", logits[:1]))),
-    "vote": Function(_vote, lambda params, *labels: (("int64", (1,)),)),
-    "rule": Function(_rule, lambda params, *values: (("bool", (1,)),)),
+    "top_k": Function(_top_k, _ranked, ("float32",), ("labels", "shares")),
+    "nms": Function(_nms, lambda params, boxes, scores: (("int64", (None,)),), ("float32", "float32"), ("kept",)),
+    "ctc_decode": Function(
+        _ctc_decode,
+        lambda params, logits: ((STRING, logits[:1]), ("float32", logits[:1])),
+        ("float32",),
+        ("lines", "sure"),
+    ),
+    "vote": Function(_vote, lambda params, *labels: (("int64", (1,)),), ("int64",), ("label",), many=True),
+    "rule": Function(_rule, lambda params, *values: (("bool", (1,)),), (None,), ("holds",), many=True),
 }

@@ -18,11 +18,15 @@ class Function:
     """What an operator of domain "isthmus" does.
 
     `run(params, *arrays)` gives the outputs, BadInput for arrays it cannot take (the caller adds their names).
-    `infer(params, *shapes)` gives dtype and shape of each output from the inputs' shapes.
+    `infer(params, *shapes)` gives dtype and shape of each output from the inputs' shapes. `takes` has the inputs'
+    dtypes, None for any; the last stands for all that follow where there may be `many`. `outputs` are their names.
     """
 
     run: Callable[..., tuple[Array, ...]]
     infer: Callable[..., tuple[Inferred, ...]]
+    takes: tuple[str | None, ...]
+    outputs: tuple[str, ...]
+    many: bool = False
 
 
 def number(params: Params, name: str, default: float) -> float:

@@ -99,8 +99,10 @@ def _size(params: Params) -> tuple[int, int]:
 
 
 PICTURES: Mapping[str, Function] = {
-    "decode_jpeg": Function(_decode_jpeg, lambda params, data: (("uint8", (None, None, 3)),)),
-    "encode_jpeg": Function(_encode_jpeg, lambda params, picture: (("uint8", (None,)),)),
-    "resize": Function(_resize, lambda params, picture: (("uint8", (*_size(params), 3)),)),
-    "normalise": Function(_normalise, lambda params, picture: (("float32", (1, 3, picture[0], picture[1])),)),
+    "decode_jpeg": Function(_decode_jpeg, lambda params, data: (("uint8", (None, None, 3)),), ("uint8",), ("picture",)),
+    "encode_jpeg": Function(_encode_jpeg, lambda params, picture: (("uint8", (None,)),), ("uint8",), ("file",)),
+    "resize": Function(_resize, lambda params, picture: (("uint8", (*_size(params), 3)),), ("uint8",), ("picture",)),
+    "normalise": Function(
+        _normalise, lambda params, picture: (("float32", (1, 3, picture[0], picture[1])),), ("uint8",), ("planes",)
+    ),
 }

@@ -84,6 +84,8 @@ TEXT: Mapping[str, Function] = {
     "tokenise": Function(
         _tokenise,
         lambda params, text: (("int64", (text[0], count(params, "length", 32))),) * 2,
+        (STRING,),
+        ("ids", "mask"),
     ),
-    "detokenise": Function(_detokenise, lambda params, ids: ((STRING, (1,)),)),
+    "detokenise": Function(_detokenise, lambda params, ids: ((STRING, (1,)),), ("int64",), ("text",)),
 }

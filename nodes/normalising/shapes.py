@@ -7,6 +7,7 @@ import onnx
 
 from nodes.backend import Array
 from nodes.functions import Inferred
+from nodes.held import dtype_of
 from nodes.normalising.evaluate import Values
 from nodes.normalising.functions import Types, outer_reads, type_of, value_info
 from nodes.normalising.source import graphs
@@ -75,8 +76,8 @@ def _way_out(name: str, example: tuple[int, ...]) -> str:
 
 
 def _check_sample(name: str, samples: Mapping[str, Array], known: Inferred, label: str) -> None:
-    if name in samples and (samples[name].dtype.name, samples[name].shape) != known:
-        have = f"{samples[name].dtype.name} {list(samples[name].shape)}"
+    if name in samples and (dtype_of(samples[name]), samples[name].shape) != known:
+        have = f"{dtype_of(samples[name])} {list(samples[name].shape)}"
         raise InvalidModel(f"{label}: the sample of {name!r} is {have}, the input {known[0]} {list(known[1])}")
 
 
@@ -101,5 +102,5 @@ def complete(core: onnx.ModelProto, values: Values, loose: Iterable[str]) -> tup
         for name, value in values.run_core(unknown).items():
             if not isinstance(value, np.ndarray):
                 raise InvalidModel(f"{values.label}: {name!r} is a {type(value).__name__}, not a tensor")
-            types[name] = (value.dtype.name, value.shape)
+            types[name] = (dtype_of(value), value.shape)
     return types, dynamic

@@ -78,14 +78,14 @@ def test_what_a_function_raises_is_a_run_error(tmp_path: Path, monkeypatch: pyte
     def broken(*_: object) -> None:
         raise ZeroDivisionError("no")
 
-    monkeypatch.setattr(program, "function", lambda name: Function(broken, broken))  # type: ignore[arg-type]
+    monkeypatch.setattr(program, "function", lambda name: Function(broken, broken, (), ()))  # type: ignore[arg-type]
     with pytest.raises(RunError, match="resize: ZeroDivisionError: no"):
         loaded.run({"picture": np.zeros((4, 4, 3), np.uint8)})
 
 
 def test_an_unknown_function_is_refused_before_anything_compiles(tmp_path: Path) -> None:
-    unknown = FunctionStep(function="tokenise", inputs=("picture",), outputs=("doubled",))
-    with pytest.raises(UnsupportedOperator, match="tokenise"):
+    unknown = FunctionStep(function="translate", inputs=("picture",), outputs=("doubled",))
+    with pytest.raises(UnsupportedOperator, match="translate"):
         Program.load(doubling(tmp_path, unknown, RESIZE, NORMALISE))
 
 

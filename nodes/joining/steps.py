@@ -1,0 +1,69 @@
+"""What a pipeline consists of. A wire is a source's name, or STEP.PORT; of a step with one port, STEP alone does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nodes.functions import Inferred, Param
+from nodes.functions.params import Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where data comes in: a tensor of this dtype and shape, None for what differs from item to item."""
+
+    name: str
+    dtype: str
+    shape: Shape
+
+    @property
+    def inferred(self) -> Inferred:
+        """What it gives."""
+        return self.dtype, self.shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStep:
+    """Runs a model. `inputs`: its inputs' names → the wires that they are fed from."""
+
+    name: str
+    model: Path
+    inputs: Mapping[str, str]
+
+    @property
+    def wires(self) -> tuple[str, ...]:
+        """What it reads."""
+        return tuple(self.inputs.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionStep:
+    """Calls a registered function with what comes over `wires`, in its own order."""
+
+    name: str
+    function: str
+    wires: tuple[str, ...]
+    params: Mapping[str, Param] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionStep:
+    """Makes one tensor of several; `fusion` is a name in fusions.py."""
+
+    name: str
+    fusion: str
+    wires: tuple[str, ...]
+    params: Mapping[str, Param] = field(default_factory=dict)
+
+
+Step = ModelStep | FunctionStep | FusionStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """Steps in any order. `outputs`: the names under which answers give wires."""
+
+    name: str
+    sources: tuple[Source, ...]
+    steps: tuple[Step, ...]
+    outputs: Mapping[str, str]
