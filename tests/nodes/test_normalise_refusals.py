@@ -116,5 +116,5 @@ def test_an_operator_that_no_engine_here_knows_is_named() -> None:
 
 
 def test_an_unknown_registered_function() -> None:
-    model = model_of([function_node("tokenise", "x", "y")], [info("x", 1)], [info("y", 1)], domains=["isthmus"])
-    assert "no registered function 'tokenise'" in refusal(model)
+    model = model_of([function_node("translate", "x", "y")], [info("x", 1)], [info("y", 1)], domains=["isthmus"])
+    assert "no registered function 'translate'" in refusal(model)
