@@ -12,7 +12,7 @@ simulation makes some for each of millions of requests.
 """
 
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import inf
@@ -71,6 +71,10 @@ class _Waiting:
     group: Hashable
     priority: int
     rows: int
+
+
+def _soonest_s(waiting: Iterable[_Waiting]) -> float:
+    return min((one.deadline_s for one in waiting if one.deadline_s is not None), default=inf)
 
 
 @dataclass(slots=True)
@@ -149,7 +153,7 @@ class Batcher:
                 self.rows -= waiting.rows
                 del self._queue[at]
                 return Refuse(waiting.ticket, "deadline" if waiting.deadline_s <= now_s else "late")
-        self._soonest_s = min((one.deadline_s for one in self._queue if one.deadline_s is not None), default=inf)
+        self._soonest_s = _soonest_s(self._queue)
         return None
 
     def _together(self, now_s: float) -> Run | Wait:
@@ -167,12 +171,16 @@ class Batcher:
         return Run(tuple(self._taken(chosen))) if chosen else Wait(due_s)
 
     def _of_groups(self, now_s: float) -> Run | Wait:
-        """The same where several groups wait: the first of which some are to run now. Each waits for its own others."""
-        groups: dict[Hashable, list[_Waiting]] = {}
+        """The same where several groups wait: the first of which some are to run now. Each waits for its own others.
+
+        Of those of one priority the one whose deadline is next goes first.
+        """
+        groups: dict[tuple[int, Hashable], list[_Waiting]] = {}
         for waiting in self._queue:
             groups.setdefault((waiting.priority, waiting.group), []).append(waiting)
         until_s = inf
-        for members in groups.values():
+        by_deadline = sorted(groups.items(), key=lambda one: (one[0][0], _soonest_s(one[1])))  # else as they came
+        for _, members in by_deadline:
             sizes = [size for size in accumulate(one.rows for one in members) if size <= self.rules.max_batch]
             first = members[: max(1, len(sizes))]
             if len(first) < len(members):
@@ -187,7 +195,7 @@ class Batcher:
         """How many of these, after whom none of theirs waits, are to run now; where none is, when they are."""
         due_s = min(one.arrived_s for one in members) + self.rules.max_delay_s
         if self.run_s:
-            due_s = min(due_s, self._soonest_s - IN_TIME * self.own_s)
+            due_s = min(due_s, _soonest_s(members) - IN_TIME * self.own_s)
         if rows >= self.rules.max_batch or now_s >= due_s:
             return self._largest(members), due_s
         return self._preferred(members), due_s  # others may still join

@@ -1,6 +1,6 @@
 """Functions that turn what models say into decisions: the likeliest labels, boxes, lines read, votes and rules."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from nodes.functions.text import held
 from nodes.held import STRING
 
 Floats = NDArray[np.float64]
+MOST_BOXES = 10_000
 
 
 def _top_k(params: Params, logits: Array) -> tuple[Array, ...]:
@@ -36,19 +37,20 @@ def _nms(params: Params, boxes: Array, scores: Array) -> tuple[Array, ...]:
     """float32 boxes [n, 4] (left, top, right, bottom), scores [n] → int64 [kept], best first.
 
     Greedy non-maximum suppression: a box goes that overlaps a better one by more than `iou` (intersection over union,
-    0.5), or scores below `least` (0).
+    0.5), or scores below `least` (0). Of more boxes than `most` (10,000) the best are looked at.
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
         raise BadInput(f"boxes [n, 4] and scores [n] are needed, not {list(boxes.shape)} and {list(scores.shape)}")
     overlap, least = float(number(params, "iou", 0.5)), float(number(params, "least", 0.0))
-    kept = _kept(boxes.astype(np.float64), scores.astype(np.float64), overlap, least)
+    values = scores.astype(np.float64)
+    best = np.argsort(-values, kind="stable")[: count(params, "most", MOST_BOXES)]
+    kept = _kept(boxes.astype(np.float64), overlap, best[values[best] >= least])
     return (np.array(kept, np.int64),)
 
 
-def _kept(boxes: Floats, scores: Floats, overlap: float, least: float) -> list[int]:
+def _kept(boxes: Floats, overlap: float, waiting: NDArray[np.intp]) -> list[int]:
+    """Those of `waiting`, best first, that no better one overlaps."""
     areas = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1)
-    waiting = np.argsort(-scores, kind="stable")
-    waiting = waiting[scores[waiting] >= least]
     kept: list[int] = []
     while waiting.size:
         best, waiting = int(waiting[0]), waiting[1:]
@@ -81,6 +83,7 @@ def _ctc_decode(params: Params, logits: Array) -> tuple[Array, ...]:
 
 def _vote(params: Params, *labels: Array) -> tuple[Array, ...]:
     """One int64 [1] each → the int64 [1] that most say, weighed by `weights`; of equals the one said first."""
+    _check_given(labels)
     told = [int(label.reshape(-1)[0]) for label in labels]
     weights = given.numbers(params, "weights", 1.0)
     weights = weights * len(told) if len(weights) == 1 else weights
@@ -97,8 +100,14 @@ def _rule(params: Params, *values: Array) -> tuple[Array, ...]:
     names = words(params, "names")
     if len(names) != len(values):
         raise BadInput(f"{len(values)} values for the names {', '.join(names)}")
+    _check_given(values)
     numbers = {name: float(value.reshape(-1).max()) for name, value in zip(names, values, strict=True)}
     return (np.array([Rule.of(given.text(params, "when"), tuple(names)).holds(numbers)]),)
+
+
+def _check_given(arrays: Sequence[Array]) -> None:
+    if empty := [str(at) for at, array in enumerate(arrays) if not array.size]:
+        raise BadInput(f"nothing is in number {', '.join(empty)} of what is decided by")
 
 
 def _ranked(params: Params, logits: Shape) -> tuple[Inferred, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from nodes.errors import UnsupportedOperator
 
+_LARGEST = 1e300
 LONGEST = 1000  # characters; also bounds how deep one can go
 _COMPARED: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
@@ -55,8 +56,8 @@ class Rule:
 def _check(part: ast.AST, text: str, names: tuple[str, ...]) -> None:
     if isinstance(part, ast.Name) and part.id not in names:
         raise UnsupportedOperator(f"rule {text!r} speaks of {part.id!r}; there are {', '.join(names)}")
-    if isinstance(part, ast.Constant) and not isinstance(part.value, int | float):
-        raise UnsupportedOperator(f"rule {text!r}: {part.value!r} is no number")
+    if isinstance(part, ast.Constant) and not (isinstance(part.value, int | float) and abs(part.value) < _LARGEST):
+        raise UnsupportedOperator(f"rule {text!r:.80}: {part.value!r:.40} is no number")
     if not isinstance(part, _KNOWN) and type(part) not in _SIGNS:
         raise UnsupportedOperator(f"rule {text!r}: {type(part).__name__} has no place in a rule")
 

@@ -19,9 +19,12 @@ from nodes.functions.params import Function, Params, count, number
 
 RATE = 16_000  # Hz, unless told otherwise
 MOST_S = 60.0
+MOST_CHANNELS, MOST_RATE = 8, 192_000  # of a file; a second of it as float32 is 6 MB, and is read in pieces
+PIECE_FRAMES = 65_536
 MOST_CLIPPED = 0.05  # of the samples that may lie at full scale: music mastered loud has below a hundredth
 BANDS, FRAMES = 80, 3000
 _FULL_SCALE = 1 - 2**-14
+_LOUDEST = 1e4  # files of floats may go beyond 1
 _RIFF_OPEN = 0x7FF00000  # what programs that write to a pipe state as a size that they cannot know
 
 _WINDOW, _STEP = 400, 160
@@ -47,17 +50,37 @@ def _decode_sound(params: Params, data: Array) -> tuple[Array, ...]:
     _check_whole(data)
     try:
         with library.SoundFile(BytesIO(np.ascontiguousarray(data, np.uint8).data)) as file:
-            if file.frames > most_s * file.samplerate:
-                raise BadInput(f"{file.frames / file.samplerate:.1f} s of sound; at most {most_s:g} s are taken")
-            samples, has_rate = file.read(dtype="float32", always_2d=True), file.samplerate
+            _check_size(file, most_s)
+            samples, clipped = _read(file)
+            has_rate = file.samplerate
     except (library.LibsndfileError, TypeError, ValueError) as error:
         raise BadInput(f"{data.nbytes} bytes that are no sound file: {error}") from None
     if not samples.size:
         raise BadInput("a sound file without a sample in it")
-    clipped = float((np.abs(samples) >= _FULL_SCALE).mean())
+    if not np.abs(samples).max() <= _LOUDEST:  # NaN is not, either
+        raise BadInput("a sound file with samples that are no numbers, or beyond all measure")
     if clipped > (most := float(number(params, "most_clipped", MOST_CLIPPED))):
         raise BadInput(f"clipped sound: {clipped:.0%} of its samples are at full scale; at most {most:.0%} are taken")
-    return (_resampled(samples.mean(axis=1), has_rate, rate),)
+    return (_resampled(samples, has_rate, rate),)
+
+
+def _check_size(file: Any, most_s: float) -> None:
+    """What the head says, before anything is decoded: a file of silence may be a thousandth of what it holds."""
+    if file.channels > MOST_CHANNELS or file.samplerate > MOST_RATE:
+        told = f"{file.channels} channels at {file.samplerate:,} Hz"
+        raise BadInput(f"{told}; at most {MOST_CHANNELS} at {MOST_RATE:,} Hz are taken")
+    if file.frames > most_s * file.samplerate:
+        raise BadInput(f"{file.frames / file.samplerate:.1f} s of sound; at most {most_s:g} s are taken")
+
+
+def _read(file: Any) -> tuple[NDArray[np.float32], float]:
+    """Channels averaged, and which part of all samples is at full scale."""
+    pieces, at_full_scale = [np.zeros(0, np.float32)], 0
+    for piece in file.blocks(PIECE_FRAMES, dtype="float32", always_2d=True):
+        at_full_scale += int((np.abs(piece) >= _FULL_SCALE).sum())
+        pieces.append(piece.mean(axis=1, dtype=np.float64).astype(np.float32))
+    sound = np.concatenate(pieces)
+    return sound, at_full_scale / max(1, sound.size * file.channels)
 
 
 def _check_whole(data: Array) -> None:

@@ -15,17 +15,19 @@ from nodes.functions import params as given
 from nodes.functions.params import Function, Params, count
 from nodes.held import STRING
 
-MOST_BYTES = 1 << 20  # of one text
+MOST_BYTES = 1 << 16  # of all texts of a tensor: what is cut off is read, too, a tenth of a second for so much
+_MOST_IDS = 1 << 32
 KEPT = 16  # tokenizers a process holds parsed
 
 
 def texts(array: Array) -> list[str]:
     """The elements as text. BadInput, with the place, for bytes that are not UTF-8, or for too many of them."""
-    found = []
+    found, nbytes = [], 0
     for element in array.reshape(-1).tolist():
         data = element if isinstance(element, bytes) else str(element).encode()
-        if len(data) > MOST_BYTES:
-            raise BadInput(f"a text of {len(data):,} bytes; at most {MOST_BYTES:,} are taken")
+        nbytes += len(data)
+        if nbytes > MOST_BYTES:
+            raise BadInput(f"text of {nbytes:,} bytes or more; at most {MOST_BYTES:,} are taken")
         try:
             found.append(data.decode())
         except UnicodeDecodeError as error:
@@ -45,8 +47,11 @@ def _tokenise(params: Params, text: Array) -> tuple[Array, ...]:
     length, lines = count(params, "length", 32), texts(text)
     if not lines:
         raise BadInput("no text to cut into tokens")
-    encoded = [_tokenizer(given.text(params, "tokenizer"), length).encode(line) for line in lines]
-    ids, mask = (np.array([getattr(one, part) for one in encoded], np.int64) for part in ("ids", "attention_mask"))
+    tokenizer = _tokenizer(given.text(params, "tokenizer"), length)
+    ids, mask = np.empty((2, len(lines), length), np.int64)
+    for at, line in enumerate(lines):
+        encoded = tokenizer.encode(line)  # holds all that was cut off, too: one at a time
+        ids[at], mask[at] = encoded.ids, encoded.attention_mask
     return ids, mask
 
 
@@ -55,6 +60,8 @@ def _detokenise(params: Params, ids: Array) -> tuple[Array, ...]:
     if ids.dtype.kind not in "iu":
         raise BadInput(f"tokens are whole numbers, not {ids.dtype}")
     told = [one for one in ids.reshape(-1).tolist() if one >= 0]
+    if told and max(told) >= _MOST_IDS:
+        raise BadInput(f"token {max(told)}; no vocabulary has as many")
     tokenizer = _tokenizer(given.text(params, "tokenizer"), 0)
     return (held([tokenizer.decode(told, skip_special_tokens=True).strip()]),)
 

@@ -57,6 +57,23 @@ def test_those_of_a_group_find_each_other_wherever_they_wait() -> None:
     assert (queue.decide(0.0), queue.decide(1.0), queue.rows) == (Wait(1.0), Run((7,)), 0)
 
 
+def test_the_deadline_of_one_group_neither_ends_the_waiting_of_another_nor_comes_after_it() -> None:
+    queue = grouped("aa", max_delay_s=1.0)
+    queue.run_s = queue.own_s = 0.1
+    queue.add(2, 0.1, deadline_s=0.5, group="b")
+    assert queue.decide(0.25) == Wait(0.3)
+    assert queue.decide(0.3) == Run((2,))
+    assert queue.decide(0.3) == Wait(1.0)
+
+
+def test_of_groups_that_are_due_the_next_deadline_goes_first() -> None:
+    queue = grouped("aa", max_delay_s=0.3)
+    queue.run_s = queue.own_s = 0.1
+    queue.add(2, 0.1, deadline_s=0.5, group="b")
+    assert queue.decide(0.3) == Run((2,))
+    assert queue.decide(0.3) == Run((0, 1))
+
+
 def test_of_a_group_a_preferred_size_runs_at_once_while_another_waits() -> None:
     queue = grouped("abb", max_delay_s=1.0, preferred=(2,))
     assert (queue.decide(0.0), queue.decide(0.5)) == (Run((1, 2)), Wait(1.0))

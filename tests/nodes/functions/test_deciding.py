@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nodes.errors import BadInput, UnsupportedOperator
+from nodes.functions import Param, function
 from nodes.functions.rules import Rule
 from tests.nodes.functions.called import called
 
@@ -35,6 +36,11 @@ def test_of_boxes_that_overlap_the_best_is_kept() -> None:
     assert kept.tolist() == [1, 3, 2]
     (kept,) = called("nms", boxes, floats([0.8, 0.9, 0.3, 0.7]), iou=0.5, least=0.5)
     assert kept.tolist() == [1, 3]
+
+
+def test_of_very_many_boxes_the_best_are_looked_at() -> None:
+    boxes = np.tile(np.arange(6, dtype=np.float32)[:, None] * 10, 4) + floats([0, 0, 5, 5])
+    assert called("nms", boxes, floats([1, 6, 2, 5, 3, 4]), most=3)[0].tolist() == [1, 3, 5]
 
 
 @given(st.integers(0, 12), st.integers(0, 2**31))
@@ -75,6 +81,12 @@ def test_most_votes_win_by_their_weights() -> None:
         called("vote", *votes, weights=[1.0, 2.0])
 
 
+@pytest.mark.parametrize(("name", "params"), [("vote", {}), ("rule", {"names": ["x"], "when": "x"})])
+def test_nothing_to_decide_by_is_the_callers_fault(name: str, params: dict[str, Param]) -> None:
+    with pytest.raises(BadInput, match="nothing is in number 0"):
+        function(name).run(params, np.zeros(0, np.int64))
+
+
 @pytest.mark.parametrize(
     ("when", "holds"),
     [
@@ -100,6 +112,7 @@ def test_rules_hold_as_they_read(when: str, holds: bool) -> None:
         ("face > 1", "speaks of 'face'; there are person"),
         ("__import__('os')", "has no place in a rule"),
         ("person ** 9", "Pow has no place"),
+        ("person > 1" + "0" * 400, "is no number"),
         ("person > 'a'", "'a' is no number"),
         ("(person := 3) > 1", "NamedExpr has no place"),
         ("person > 1 " + "or person > 1 " * 100, "a rule of 1,?411 characters"),

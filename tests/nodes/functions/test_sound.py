@@ -60,8 +60,24 @@ def test_a_long_file_is_refused_by_what_its_head_says() -> None:
 def test_two_hours_are_refused_without_being_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     file = BytesIO()
     soundfile.write(file, np.zeros(2 * 3600 * 1000, np.int16), 1000, format="FLAC")
-    monkeypatch.setattr(soundfile.SoundFile, "read", None)
+    monkeypatch.setattr(soundfile.SoundFile, "blocks", None)
     with pytest.raises(BadInput, match=r"7200\.0 s of sound; at most 60 s"):
+        called("decode_sound", np.frombuffer(file.getvalue(), np.uint8))
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(9, 16_000), (1, 400_000)])
+def test_a_small_file_that_holds_too_much_is_refused(channels: int, rate: int) -> None:
+    file = BytesIO()
+    soundfile.write(file, np.zeros((100, channels), np.float32), rate, format="WAV")
+    with pytest.raises(BadInput, match=r"channels at .* Hz; at most 8 at 192,000 Hz"):
+        called("decode_sound", np.frombuffer(file.getvalue(), np.uint8))
+
+
+@pytest.mark.parametrize("sample", [np.nan, np.inf, 1e38])
+def test_samples_that_are_no_numbers_are_refused(sample: float) -> None:
+    file = BytesIO()
+    soundfile.write(file, np.array([0.1, sample, 0.1], np.float32), 16_000, format="WAV", subtype="FLOAT")
+    with pytest.raises(BadInput, match="no numbers, or beyond all measure"):
         called("decode_sound", np.frombuffer(file.getvalue(), np.uint8))
 
 

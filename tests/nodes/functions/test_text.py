@@ -35,8 +35,10 @@ def test_bytes_that_are_not_utf8_are_refused_with_their_place() -> None:
 
 
 def test_endless_text_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"a text of 1,048,577 bytes; at most 1,048,576"):
-        called("tokenise", texts(b"a" * (2**20 + 1)), tokenizer=saved())
+    with pytest.raises(BadInput, match=r"text of 65,537 bytes or more; at most 65,536"):
+        called("tokenise", texts(*[b"a" * 2**15] * 2, b"a"), tokenizer=saved())
+    with pytest.raises(BadInput, match="token 4294967296; no vocabulary"):
+        called("detokenise", np.array([2**32]), tokenizer=saved())
 
 
 def test_no_text_and_no_tokenizer_are_told() -> None:
