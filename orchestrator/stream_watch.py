@@ -29,7 +29,8 @@ async def look_after(
         slept_s = time.monotonic()
         await asyncio.sleep(min(LOOK_S, every_s))
         now_s = time.monotonic()
-        pulse.looked(connection.received_bytes, connection.sent_bytes, connection.link.goodput_bytes_per_s)
+        crossing_bytes = connection.sent_bytes - connection.shared_bytes  # memory holds nothing up, nor is it measured
+        pulse.looked(connection.received_bytes, crossing_bytes, connection.link.goodput_bytes_per_s)
         if not is_awaited() or now_s - slept_s > LOOK_S + HELD_UP_S:
             pulse.rest()
         elif pulse.wants_ping(now_s):

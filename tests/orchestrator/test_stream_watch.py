@@ -16,6 +16,7 @@ class Stream:
 
     answers: int = 0
     sent_bytes: int = 0
+    shared_bytes: int = 0
     received_bytes: int = 0
     pings: int = 0
     closed: bool = False
@@ -66,3 +67,7 @@ def test_a_stream_is_let_be_while_nothing_is_awaited() -> None:
 
 def test_a_message_ahead_of_the_ping_buys_the_time_that_it_takes() -> None:
     assert not watched(Stream(sent_bytes=100_000), within_s=0.5)
+
+
+def test_a_message_in_shared_memory_buys_none() -> None:
+    assert watched(Stream(sent_bytes=100_000, shared_bytes=100_000), within_s=2.0)
