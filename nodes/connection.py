@@ -18,7 +18,7 @@ from nodes.framing import VERSION, Carried, Fault, Frame, Header, Kind, TensorMe
 from nodes.link_watch import IDLE_S, LinkWatch
 from nodes.links import LARGE_BYTES, LinkEstimate
 from nodes.parts import MAX_MESSAGE_BYTES, Assembler, split
-from nodes.placing import Placing
+from nodes.placing import Placing, charged_bytes
 
 WINDOW_BYTES = 64 << 20  # tensor bytes a peer may send before it hears that some were used
 OUTBOX_BYTES = 64 << 20
@@ -426,6 +426,7 @@ class Connection:
         now_s = self.last_used_s = self.heard_s = time.monotonic()
         self.received_bytes += len(data)
         header: Header | None = None
+        nbytes = len(data)
         try:
             frame = decode(data)
             header = frame.header
@@ -437,10 +438,13 @@ class Connection:
                     return
                 frame, header = whole, whole.header
             elif header.kind is Kind.PLACED:
+                self._heard(header, now_s)  # it is due whether or not there is anything in that place
+                header = header._replace(acks=(), credit_bytes=0)
+                nbytes = charged_bytes(frame) or nbytes
                 frame = self._placing.found(frame)
                 self.received_bytes += frame.nbytes
         except MalformedFrame as error:
-            self._refuse(error, header, len(data))
+            self._refuse(error, header, nbytes)
             return
         self._take_in(header, frame, now_s)
 

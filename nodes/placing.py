@@ -19,6 +19,12 @@ MOST_BYTES = POOL_BYTES // 4  # a copy takes the loop's time in one go; the part
 _PLACE = struct.Struct("<QQQ")
 
 
+def charged_bytes(placed: Frame) -> int | None:
+    """What a PLACED frame's sender holds against its credit, at the most; None where it names no place."""
+    (said,) = placed.buffers
+    return min(Place(*_PLACE.unpack(said)).nbytes, MOST_BYTES) if len(said) == _PLACE.size else None
+
+
 class Placing:
     """The shared memory of one stream: `pool` for what leaves, `view` of what the peer places; None has none."""
 

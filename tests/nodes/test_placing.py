@@ -210,6 +210,24 @@ def test_a_place_that_is_none_is_refused_by_name_and_the_stream_goes_on(name: st
     run(scenario)
 
 
+def test_the_credit_of_a_message_that_was_refused_comes_back_and_what_its_frame_carried_counts() -> None:
+    async def scenario() -> None:
+        made = shared()
+        made.b.post(request_frame("owed"))  # a's next frame carries the acknowledgement
+        await made.at_a.frames.get()
+        made.b._placing.close()
+        made.a.post(large("refused"))
+        assert made.a._outstanding_bytes == 4 * FLOATS
+        fault = (await made.at_a.frames.get()).header.fault
+        assert fault is not None
+        while made.a._outstanding_bytes or made.b._outstanding_bytes:
+            await asyncio.sleep(0)
+        assert (made.b.link.samples, made.b.transfers[0]) == (1, 1)
+        await made.close()
+
+    run(scenario)
+
+
 def test_only_tensors_may_lie_in_memory() -> None:
     async def scenario() -> None:
         made = shared()
