@@ -169,10 +169,10 @@ def opened(offer: str) -> View | None:
         return None
     with suppress(OSError, ValueError):
         pid, fd, nonce = about.split(":")
-        path = f"/proc/{int(pid)}/fd/{int(fd)}"
+        path, known = f"/proc/{int(pid)}/fd/{int(fd)}", bytes.fromhex(nonce)  # nothing is open yet when these raise
         if not os.readlink(path).startswith(f"/memfd:{NAME}"):  # opening might do something, were it anything else
             return None
-        return _opened(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK), bytes.fromhex(nonce))
+        return _opened(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK), known)
     return None
 
 

@@ -182,6 +182,13 @@ def test_what_is_not_the_peers_own_sealed_memory_is_not_opened(offers: dict[str,
     assert [name for name, offer in offers.items() if opened(offer) is not None] == []
 
 
+def test_offers_that_nobody_takes_leave_nothing_open(offers: dict[str, str]) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for offer in offers.values():
+        opened(offer)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_another_users_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     pool, other = Pool(CAPACITY), os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: other)
