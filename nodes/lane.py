@@ -66,10 +66,18 @@ class Lane(Generic[T]):
         done(result)
 
     def _run(self) -> None:
-        while (entry := self._jobs.get()) is not None:
-            job, done = entry
-            result = self._timed(job)
-            try:
-                self._loop.call_soon_threadsafe(self._finish, done, result)
-            except RuntimeError:  # the loop is gone, and with it whoever wanted the result
-                return
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        """Wait for a job and run it; whether others may follow. While it waits, nothing holds what the last one had."""
+        entry = self._jobs.get()
+        if entry is None:
+            return False
+        job, done = entry
+        result = self._timed(job)
+        try:
+            self._loop.call_soon_threadsafe(self._finish, done, result)
+        except RuntimeError:  # the loop is gone, and with it whoever wanted the result
+            return False
+        return True
