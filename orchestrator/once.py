@@ -44,6 +44,10 @@ class Once(Generic[A]):
             raise RequestTimeout(f"request {key[1]}: no answer within {budget_s:.3g} s; it is still under way")
         return task.result()
 
+    def forget_old(self, now_s: float) -> None:
+        """Drop answers whose time is over, though nobody asks any more."""
+        self._remembered.forget_old(now_s)
+
     async def close(self) -> None:
         """Wait for the end of what is under way."""
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)

@@ -489,6 +489,7 @@ class Router:
         while True:
             await asyncio.sleep(0.05)
             self.sequences.forget_idle(time.monotonic())
+            self._once.forget_old(time.monotonic())
             self.metrics.figures.look(self._connections.values(), time.monotonic())
             for name, held in list(self._deployments.items()):
                 due_s = held.core.next_deadline_s

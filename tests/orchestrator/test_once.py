@@ -1,13 +1,16 @@
 """The same request id gets one answer, computed once."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from orchestrator.answers import Answer
 from orchestrator.errors import RequestFailed, RequestTimeout
 from orchestrator.once import Once
 from orchestrator.remembered import Remembered
+from orchestrator.router import Router
 from orchestrator.router_metrics import RouterMetrics
 
 KEY = ("d", "r1")
@@ -143,3 +146,17 @@ def test_an_answer_kept_twice_weighs_once() -> None:
     kept.keep("a", "old", 6, 0.0)
     kept.keep("a", "new", 4, 1.0)
     assert (kept.find("a", 2.0), kept.nbytes, len(kept)) == ("new", 4, 1)
+
+
+def test_a_router_that_nobody_asks_any_more_drops_its_answers() -> None:
+    async def scenario() -> None:
+        kept = Remembered[Answer](window_s=0.01)
+        router = Router(on_drained=lambda _name, _epoch: None, remembered=kept)
+        kept.keep("r", Answer({}, 0.0, 1, 1), 100, time.monotonic())
+        ticker = asyncio.create_task(router._tick())
+        while kept.nbytes:
+            await asyncio.sleep(0.01)
+        ticker.cancel()
+        await router.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 5))
