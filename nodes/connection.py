@@ -16,7 +16,7 @@ from nodes.emulation import LinkShaper
 from nodes.errors import MalformedFrame, StreamClosed
 from nodes.framing import VERSION, Carried, Fault, Frame, Header, Kind, TensorMeta, decode, encode
 from nodes.link_watch import IDLE_S, LinkWatch
-from nodes.links import LARGE_BYTES, LinkEstimate
+from nodes.links import LARGE_BYTES, PLACED, LinkEstimate
 from nodes.parts import MAX_MESSAGE_BYTES, Assembler, split
 from nodes.placing import Placing, charged_bytes
 
@@ -128,10 +128,9 @@ class Connection:
             raise StreamClosed(f"the stream to {self.peer_node or 'the peer'} is closed")
         self.last_used_s = time.monotonic()
         self._number += 1
-        nbytes = frame.nbytes
-        crossing_bytes = 0 if self._is_placed(frame, nbytes) else nbytes  # what memory carries tells nothing of a link
-        self._watch.sent(self._number, crossing_bytes, self.last_used_s, is_probe=frame.header.kind is Kind.PING)
-        self._hand_over(_Outgoing(frame, nbytes, self._number), frame.header.kind in _EXPRESS and nbytes < LARGE_BYTES)
+        going = _Outgoing(frame, frame.nbytes, self._number)
+        self._note_sent(going, self.last_used_s, is_probe=frame.header.kind is Kind.PING)
+        self._hand_over(going, frame.header.kind in _EXPRESS and going.nbytes < LARGE_BYTES)
 
     async def send(self, frame: Frame) -> None:
         """Queue a frame, waiting while the outbox is full. StreamClosed."""
@@ -292,9 +291,12 @@ class Connection:
         """Whether there is an emulated link between here and the peer."""
         return self._shaper is not None and self._shaper.shapes(self.node, self.peer_node)
 
-    def _is_placed(self, frame: Frame, nbytes: int) -> bool:
+    def _is_placed(self, going: _Outgoing) -> bool:
         """Whether a message is for shared memory; an emulated link is to carry what a real one would."""
-        return self._placing.carries(frame, nbytes) and not self._is_shaped
+        return going.carried is None and self._placing.carries(going.frame, going.nbytes) and not self._is_shaped
+
+    def _note_sent(self, going: _Outgoing, now_s: float, *, is_probe: bool = False) -> None:
+        self._watch.sent(going.number, PLACED if self._is_placed(going) else going.nbytes, now_s, is_probe=is_probe)
 
     def _enqueue(self, going: _Outgoing, express: bool) -> None:
         (self._express if express else self._outbox).append(going)
@@ -349,7 +351,7 @@ class Connection:
             return None  # until the peer has credited some
         if self._awaits_credit:
             self._awaits_credit = False
-            self._watch.sent(going.number, going.nbytes, time.monotonic())  # the link was not to blame
+            self._note_sent(going, time.monotonic())  # the link was not to blame
         if going.frame.header.kind is not Kind.PING:
             self._outstanding_bytes += going.nbytes
         return self._leave(self._outbox.popleft())
@@ -360,9 +362,9 @@ class Connection:
         self._queued_frames -= 1
         if self._roomy and self.ready:
             self._tell_roomy()
-        if going.carried is None and self._is_placed(going.frame, going.nbytes):
+        if self._is_placed(going):
             placed = self._placing.place(going.frame, self.version)
-            self._watch.sent(going.number, going.nbytes if placed is None else 0, time.monotonic())
+            self._watch.sent(going.number, going.nbytes if placed is None else PLACED, time.monotonic())
             if placed is not None:
                 self.sent_bytes += going.nbytes
                 self.shared_bytes += going.nbytes

@@ -15,6 +15,7 @@ from nodes.round_trips import RoundTrips
 
 LARGE_BYTES = 8192  # below, propagation and software outweigh the bytes; above, the bytes tell of goodput
 MAX_PENDING = 4096  # unacknowledged messages remembered; a peer that never acknowledges costs no more than this
+PLACED = -1  # bytes of a message that shared memory carried: it tells of no link, whenever it is acknowledged
 LOOKED_AT = 64  # of the oldest of these, for one that is overdue
 
 
@@ -111,6 +112,8 @@ class LinkEstimator:
         through_s = now_s - held_s
         if sent is None or held_s < 0 or through_s < sent.sent_s:  # not held so long
             return None
+        if sent.nbytes == PLACED:
+            return through_s - sent.sent_s
         self._heard_s = now_s
         if sent.message:
             self._parts_told = True
@@ -167,7 +170,7 @@ class LinkEstimator:
             if sent.nbytes >= LARGE_BYTES and not large:
                 large = True
                 self._crossing(number, sent, now_s)
-            elif sent.nbytes < LARGE_BYTES and not small and number not in self._parts:
+            elif PLACED < sent.nbytes < LARGE_BYTES and not small and number not in self._parts:
                 small = True
                 if sent.alone and self._through_s <= sent.sent_s:
                     self._trips.under_way(sent.sent_s, now_s)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nodes.codec import pack, unpack
-from nodes.connection import Connection, Ends
+from nodes.connection import WINDOW_BYTES, Connection, Ends
 from nodes.emulation import LinkShaper, ShapedLink
 from nodes.framing import Frame, Header, Kind, decode, encode
 from nodes.placing import LEAST_BYTES, MOST_BYTES, Placing
@@ -136,10 +136,28 @@ def test_what_memory_carried_tells_nothing_of_the_link() -> None:
         for number in range(30):
             made.a.post(large(f"r{number}"))
             await made.heard()
+        while not made.a.transfers[0]:
+            await asyncio.sleep(0.01)
+            assert made.a.link.rtt_s is None  # a copy's time and a small frame's
         await made.a.ping()
         known = made.a.link
+        assert known.rtt_s is not None
         assert (known.goodput_bytes_per_s, known.bytes_in_flight, known.by_probes) == (None, 0, True)
         assert made.a.transfers[0] == 30
+        await made.close()
+
+    run(scenario)
+
+
+def test_what_waits_for_credit_and_goes_by_memory_is_no_traffic_on_the_link() -> None:
+    async def scenario() -> None:
+        made = shared()
+        made.a._outstanding_bytes = WINDOW_BYTES
+        made.a.post(large("waits"))
+        made.b._credit_bytes = WINDOW_BYTES
+        made.b.post(request_frame("credits"))
+        await made.heard()
+        assert made.a.link.by_probes
         await made.close()
 
     run(scenario)
