@@ -15,7 +15,7 @@ from nodes.shared_memory import POOL_BYTES, Place, Pool, View
 # what they take over the socket, of 128 KiB 0.97; of 0.8 MB 0.6, of 6 MB 0.12. One frame more is to be packed and read,
 # and bookkeeping to be done, for a few copies less.
 LEAST_BYTES = 128 << 10
-MOST_BYTES = POOL_BYTES // 4  # a copy takes the loop's time in one go; the parts of a message let others pass
+MOST_BYTES = POOL_BYTES // 8  # a copy takes the loop's time in one go; the parts of a message let others pass
 _PLACE = struct.Struct("<QQQ")
 
 
