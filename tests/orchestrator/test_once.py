@@ -152,7 +152,7 @@ def test_a_router_that_nobody_asks_any_more_drops_its_answers() -> None:
     async def scenario() -> None:
         kept = Remembered[Answer](window_s=0.01)
         router = Router(on_drained=lambda _name, _epoch: None, remembered=kept)
-        kept.keep("r", Answer({}, 0.0, 1, 1), 100, time.monotonic())
+        kept.keep("r", Answer(outputs={}, latency_s=0.0, epoch=1, attempt=1), 100, time.monotonic())
         ticker = asyncio.create_task(router._tick())
         while kept.nbytes:
             await asyncio.sleep(0.01)
