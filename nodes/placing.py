@@ -5,6 +5,7 @@ its stead: so order, numbers, credit and cancelling are a stream's as ever. What
 socket. This file knows neither streams nor how memory is shared: shared_memory.py does that.
 """
 
+import asyncio
 import struct
 
 from nodes.errors import MalformedFrame
@@ -16,6 +17,7 @@ from nodes.shared_memory import POOL_BYTES, Place, Pool, View
 # and bookkeeping to be done, for a few copies less.
 LEAST_BYTES = 128 << 10
 MOST_BYTES = POOL_BYTES // 8  # a copy takes the loop's time in one go; the parts of a message let others pass
+GIVE_BACK_S = 5.0  # how often pages that were not used are given back
 _PLACE = struct.Struct("<QQQ")
 
 
@@ -30,6 +32,7 @@ class Placing:
 
     def __init__(self, pool: Pool | None = None, view: View | None = None) -> None:
         self._pool, self._view = pool, view
+        self._give_back_at: asyncio.TimerHandle | None = None
 
     def carries(self, frame: Frame, nbytes: int) -> bool:
         """Whether a frame of so many tensor bytes is to go this way."""
@@ -46,6 +49,7 @@ class Placing:
         place = self._pool.place(chunks, sum(map(len, chunks)))
         if place is None:
             return None
+        self._give_back_later()
         return Frame(frame.header.naming(Kind.PLACED), (_PLACE.pack(*place),))
 
     def found(self, frame: Frame) -> Frame:
@@ -60,8 +64,20 @@ class Placing:
             raise MalformedFrame(f"a {whole.header.kind.name} frame in shared memory")
         return whole
 
+    def _give_back_later(self) -> None:
+        if self._give_back_at is None and self._pool is not None and self._pool.is_wide:
+            self._give_back_at = asyncio.get_running_loop().call_later(GIVE_BACK_S, self._give_back)
+
+    def _give_back(self) -> None:
+        self._give_back_at = None
+        if self._pool is not None:
+            self._pool.give_back()
+            self._give_back_later()
+
     def close(self) -> None:
         """Place nothing more; what the peer or whoever else here still reads stays as long as that."""
+        if self._give_back_at is not None:
+            self._give_back_at.cancel()
         if self._pool is not None:
             self._pool.close()
         self._pool = self._view = None

@@ -19,6 +19,7 @@ class Regions:
         self._free: list[tuple[int, int]] = [(0, capacity_bytes)]  # half-open, in order, never touching each other
         self._taken: dict[int, int] = {}  # begin → end
         self.taken_bytes = 0
+        self.reached_bytes = 0  # where what was taken since `look_anew` ends
 
     def take(self, nbytes: int) -> int | None:
         """Where a region of at least so many bytes begins; None where none is free."""
@@ -28,8 +29,13 @@ class Regions:
                 self._free[index : index + 1] = [(begin + needed, end)] if end - begin > needed else []
                 self._taken[begin] = begin + needed
                 self.taken_bytes += needed
+                self.reached_bytes = max(self.reached_bytes, begin + needed)
                 return begin
         return None
+
+    def look_anew(self) -> None:
+        """From now on `reached_bytes` is about what is taken, and what will be."""
+        self.reached_bytes = max(self._taken.values(), default=0)
 
     def give(self, begin: int) -> None:
         """Take a region back; KeyError for one that is not taken."""

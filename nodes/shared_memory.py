@@ -15,6 +15,7 @@ import mmap
 import os
 import secrets
 import stat
+import sys
 import weakref
 from collections.abc import Iterable
 from contextlib import suppress
@@ -27,6 +28,7 @@ from nodes.errors import MalformedFrame
 from nodes.regions import PIECE_BYTES, Regions
 
 VARIABLE = "ISTHMUS_SHARED_MEMORY"
+KEPT_BYTES = 8 << 20  # at the beginning, whose pages stay
 POOL_BYTES = 64 << 20  # as much as credit lets a peer have under way; untouched pages take no memory
 NAME = "isthmus"
 _MOST_BYTES = 1 << 30  # that a peer's memory may have
@@ -66,7 +68,9 @@ class Pool:
         os.fchmod(fd, 0o600)
         os.ftruncate(fd, _CONTROL_BYTES + capacity_bytes)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _seals())
-        whole = memoryview(mmap.mmap(fd, _CONTROL_BYTES + capacity_bytes))
+        self._memory = _mapped(fd, _CONTROL_BYTES + capacity_bytes)
+        self._touched_bytes = 0  # of the regions, those with pages
+        whole = memoryview(self._memory)
         self._control, self._data = whole[:_CONTROL_BYTES], whole[_CONTROL_BYTES:]
         self._control[_NONCE] = nonce
         self.offer = f"{_LAYOUT}:{os.getpid()}:{fd}:{nonce.hex()}"
@@ -101,6 +105,25 @@ class Pool:
         self._control[_MARKS + slot] = 1
         return Place(offset, nbytes, slot)
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether there may be something to `give_back`."""
+        return max(self._touched_bytes, self._regions.reached_bytes) > KEPT_BYTES
+
+    def give_back(self) -> None:
+        """Let the kernel have the pages, beyond the first, in which nothing has lain since the last call.
+
+        Memory that is in use again and again is kept: a page that is touched anew costs a fault.
+        """
+        self._sweep()
+        reached_bytes = max(self._regions.reached_bytes, KEPT_BYTES)
+        begin = -(-reached_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        if begin < self._touched_bytes and hasattr(mmap, "MADV_REMOVE"):
+            with suppress(OSError):  # it stays, then
+                self._memory.madvise(mmap.MADV_REMOVE, _CONTROL_BYTES + begin, self._touched_bytes - begin)
+        self._touched_bytes = reached_bytes
+        self._regions.look_anew()
+
     def _sweep(self) -> None:
         control = self._control
         for slot in [slot for slot in self._used if not control[_MARKS + slot]]:
@@ -108,7 +131,10 @@ class Pool:
             self._slots.append(slot)
 
     def close(self) -> None:
-        """Nobody can open it any more; what the peer reads is there for as long as the peer has it."""
+        """The number that was offered opens it no more; what the peer reads is there for as long as the peer has it.
+
+        Before Python 3.13 a mapping keeps a file descriptor of its own, by which this user can open it until it ends.
+        """
         self._close()
 
 
@@ -118,8 +144,8 @@ class View:
     def __init__(self, fd: int, nbytes: int) -> None:
         """Of an open, sealed file of so many bytes; OSError or ValueError where it can't be mapped."""
         self.capacity_bytes = nbytes - _CONTROL_BYTES
-        self._control = mmap.mmap(fd, _CONTROL_BYTES)
-        self._data = mmap.mmap(fd, self.capacity_bytes, offset=_CONTROL_BYTES, access=mmap.ACCESS_READ)
+        self._control = _mapped(fd, _CONTROL_BYTES)
+        self._data = _mapped(fd, self.capacity_bytes, _CONTROL_BYTES, mmap.ACCESS_READ)
         self._held: dict[int, int] = {}  # slot → bytes, of regions that something here refers to
         self._pid = os.getpid()
 
@@ -190,6 +216,13 @@ def _opened(fd: int, nonce: bytes) -> View | None:
         return None
     view.open()
     return view
+
+
+def _mapped(fd: int, nbytes: int, offset: int = 0, access: int = mmap.ACCESS_DEFAULT) -> mmap.mmap:
+    """With no file descriptor of its own, where Python can do without."""
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(fd, nbytes, access=access, offset=offset, trackfd=False)
+    return mmap.mmap(fd, nbytes, access=access, offset=offset)
 
 
 def _seals() -> int:

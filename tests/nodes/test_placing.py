@@ -1,17 +1,19 @@
 """Which messages of a stream go by shared memory, and that nothing else about them is different."""
 
 import asyncio
+import os
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from nodes import placing
 from nodes.codec import pack, unpack
 from nodes.connection import WINDOW_BYTES, Connection, Ends
 from nodes.emulation import LinkShaper, ShapedLink
 from nodes.framing import Frame, Header, Kind, decode, encode
 from nodes.placing import LEAST_BYTES, MOST_BYTES, Placing
-from nodes.shared_memory import POOL_BYTES, Pool, View, opened
+from nodes.shared_memory import KEPT_BYTES, POOL_BYTES, Pool, View, opened
 from tests.nodes.wires import Inbox, MemoryWire, Pair, request_frame, run
 
 FLOATS = 100_000
@@ -258,6 +260,26 @@ def test_only_tensors_may_lie_in_memory() -> None:
         assert fault is not None
         assert "CANCEL" in fault.message
         assert made.pool.used_bytes == 0
+        await made.close()
+
+    run(scenario)
+
+
+def test_an_idle_streams_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "GIVE_BACK_S", 0.01)
+
+    async def scenario() -> None:
+        made = shared()
+        fd = os.dup(int(made.pool.offer.split(":")[2]))
+        for number in range(4):
+            made.a.post(large(f"r{number}", floats=MOST_BYTES // 4))
+        frames = [await made.heard() for _ in range(4)]
+        assert os.fstat(fd).st_blocks * 512 > 4 * MOST_BYTES
+        frames.clear()
+        while made.pool.is_wide:
+            await asyncio.sleep(0.01)
+        assert os.fstat(fd).st_blocks * 512 < KEPT_BYTES + (1 << 16)
+        os.close(fd)
         await made.close()
 
     run(scenario)

@@ -1,6 +1,7 @@
 """Memory shared by two ends: what is placed lies there for as long as anything refers to it, and no longer."""
 
 import gc
+import mmap
 import os
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from nodes import shared_memory
 from nodes.errors import MalformedFrame
-from nodes.shared_memory import SLOTS, VARIABLE, Place, Pool, View, opened
+from nodes.shared_memory import KEPT_BYTES, POOL_BYTES, SLOTS, VARIABLE, Place, Pool, View, opened
 
 CAPACITY, LARGE = 1 << 20, 100_000
 SAID = bytes(range(250)) * (LARGE // 250)
@@ -71,6 +72,28 @@ def test_a_region_is_taken_until_nothing_made_of_it_is_left(ends: Ends) -> None:
         assert pool.used_bytes >= LARGE
     kept.clear()
     assert pool.used_bytes == 0
+
+
+def test_pages_that_are_used_no_more_are_given_back_and_can_be_used_again() -> None:
+    pool, view = both(POOL_BYTES)
+    fd = os.dup(int(pool.offer.split(":")[2]))
+    data = bytes(range(256)) * (1 << 12)
+    held = [view.read(placed(pool, data)) for _ in range(24)]
+    pool.give_back()
+    full = os.fstat(fd).st_blocks
+    del held[16:]
+    pool.give_back()  # what is not used any more was, since the last time
+    assert os.fstat(fd).st_blocks == full
+    pool.give_back()
+    assert (os.fstat(fd).st_blocks - full) * 512 == -8 << 20
+    held.append(view.read(placed(pool, data)))
+    assert all(each == data for each in held)
+    held.clear()
+    pool.give_back()
+    pool.give_back()
+    assert not pool.is_wide
+    assert os.fstat(fd).st_blocks * 512 <= KEPT_BYTES + 2 * mmap.PAGESIZE
+    os.close(fd)
 
 
 def test_regions_may_be_let_go_of_in_any_thread(ends: Ends) -> None:
@@ -137,8 +160,8 @@ def test_no_file_is_left_open_and_none_has_a_name() -> None:
     before, named = memory_files(), set(os.listdir("/dev/shm"))
     pool, view = both()
     data = view.read(placed(pool))
-    assert pool.opened
     assert len(memory_files()) > len(before)
+    assert pool.opened
     assert set(os.listdir("/dev/shm")) == named
     del pool, view, data
     gc.collect()
