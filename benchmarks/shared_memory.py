@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     options = parser.parse_args()
+    os.environ.pop(VARIABLE, None)  # the worker would refuse, and the socket be compared with itself
     keep_memory()
     context = get_context("spawn")
     here, there = context.Pipe()

@@ -45,7 +45,7 @@ class LinkWatch:
         self._look_at: asyncio.TimerHandle | None = None
 
     def sent(self, number: int, nbytes: int, now_s: float, message: int = 0, *, is_probe: bool = False) -> None:
-        """A message of so many bytes, or PLACED, was given to the link, or a part of `message`; the last word counts."""
+        """A message of so many bytes, or PLACED, or a part of `message` was given to the link; the last word counts."""
         if nbytes >= LARGE_BYTES and not is_probe:
             self._traffic_s = now_s
         self._notes.append((True, number, nbytes, now_s, message))

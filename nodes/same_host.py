@@ -2,7 +2,8 @@
 
 Each end offers memory for what it sends, in the metadata of the call; who opens what it was offered says so within
 that memory. A peer that doesn't know the key offers and opens nothing. Only peers whose address is this host's own, in
-its own network namespace, are offered any: what crosses a wire, emulated by the kernel or not, stays on it.
+its own network namespace, are offered any: what crosses a wire, or what the kernel emulates between namespaces, stays
+on it. What it emulates on loopback itself (`tc netem` on `lo`) is passed by: ISTHMUS_SHARED_MEMORY=0 keeps all on it.
 """
 
 import ipaddress
