@@ -4,6 +4,7 @@ All it knows lies in folders, a job each, so a desk that dies loses nothing. It 
 again and again by whoever keeps it (on_ray.py).
 """
 
+import logging
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.jobs import lock
 from orchestrator.jobs.dataset import open_dataset
 from orchestrator.jobs.errors import JobError, UnknownJob
@@ -27,6 +29,7 @@ from orchestrator.jobs.terms import JobStatus, JobTerms
 from orchestrator.spec import load_spec
 from orchestrator.topology_spec import NAME
 
+_log = logging.getLogger(__name__)
 LOG = "log.txt"
 AT_ONCE = 4  # drivers; jobs beyond are PENDING
 DEATHS = 5  # of drivers in a row without an item more
@@ -57,6 +60,7 @@ class Desk:
         self._root.mkdir(parents=True, exist_ok=True)
         self._driven: dict[str, _Driven] = {}
         self._tidy: set[str] = set()  # jobs that are over and have no deployment any more
+        self._told: dict[str, str] = {}  # what last went wrong with a job
         for left in root.glob(".*"):
             shutil.rmtree(left, ignore_errors=True)  # half submitted, or half deleted
 
@@ -143,6 +147,7 @@ class Desk:
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
         self._driven.pop(name, None)
+        self._told.pop(name, None)
         self._tidy.discard(name)
 
     def tend(self) -> None:
@@ -152,14 +157,16 @@ class Desk:
         at_work = sum(self._is_driven(one) for one in open_jobs)
         for job in open_jobs:
             if at_work < AT_ONCE and not self._is_driven(job):
-                at_work += self._drive(job)
+                with self._alone(job.name):
+                    at_work += self._drive(job)
         for name in [name for name in self._driven if name not in {one.name for one in open_jobs}]:
             del self._driven[name]
-        for name in {one.name for one in jobs if one.is_over} - self._tidy:
-            with suppress(JobError), self._opened(name) as ledger:
-                if not self._tidied(ledger):
-                    continue
-            self._tidy.add(name)
+        over = {one.name for one in jobs if one.is_over}
+        self._tidy &= over  # a ledger that could not be read for a moment is taken for a job that is over
+        for name in over - self._tidy:
+            with self._alone(name), self._opened(name) as ledger:
+                if self._tidied(ledger):
+                    self._tidy.add(name)
 
     def _tidied(self, ledger: Ledger) -> bool:
         """Whether a job that is over has no deployment of its own; a driver that was killed may have left one."""
@@ -201,6 +208,18 @@ class Desk:
         folder = self._root / job.name
         driven.pid, driven.started_s = self._start(folder), time.monotonic()
         return True
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """What goes wrong with a job is said once, and left to the next time: no other job suffers of it."""
+        try:
+            yield
+        except (OrchestratorError, OSError) as error:
+            if (told := " ".join(str(error).split())) != self._told.get(name):
+                _log.warning("job %s: %s", name, told)
+            self._told[name] = told
+        else:
+            self._told.pop(name, None)
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[Ledger]:

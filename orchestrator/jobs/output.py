@@ -82,7 +82,8 @@ def is_published(ledger: Ledger, path: Path, job: str) -> bool:
 
 def discard(ledger: Ledger, path: Path, job: str) -> None:
     """Remove what was made of an output that is not to be."""
-    ledger.note(OURS, "")  # first: none of ours that is not there has been put anywhere then
+    if ledger.fact(OURS):  # else there is nothing to note, and a full disk takes no note
+        ledger.note(OURS, "")  # first: a part that is gone while its inode is known counts as put at its place
     _remove(_part(path, job))
 
 

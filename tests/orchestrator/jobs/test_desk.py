@@ -12,7 +12,7 @@ from orchestrator.errors import SpecError
 from orchestrator.jobs import lock
 from orchestrator.jobs.desk import AT_ONCE, DEATHS, Desk
 from orchestrator.jobs.errors import JobError, UnknownJob
-from orchestrator.jobs.ledger import OWN, Ledger
+from orchestrator.jobs.ledger import OWN, Ledger, LedgerFull
 from orchestrator.jobs.progress import Progress, progress
 from orchestrator.jobs.terms import JobTerms
 from tests.eventually import eventually
@@ -207,6 +207,45 @@ def test_a_job_whose_ledger_is_broken_is_listed_as_failed_and_harms_no_other(des
     assert [(one.name, one.state) for one in desk.list()] == [("broken", "FAILED"), ("sort", "PENDING")]
     desk.tend()
     assert desk.status("sort").driver_pid
+
+
+def test_a_job_that_cannot_be_ended_stops_no_other(
+    desk: Desk, tmp_path: Path, drivers: Drivers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_ledger: Ledger, _verb: str, _why: str = "") -> None:
+        raise LedgerFull("the disk is full; make room")
+
+    desk.submit(terms(tmp_path, "first", "first.npz"))
+    for _ in range(DEATHS):
+        desk.tend()
+        drivers.kill()
+    desk.submit(terms(tmp_path, "second", "second.npz"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "step", full)
+        for _ in range(3):
+            desk.tend()
+    assert desk.status("second").driver_pid
+    assert caplog.messages == ["job first: the disk is full; make room"]
+    desk.tend()
+    assert desk.status("first").state == "FAILED"
+
+
+def test_a_deployment_whose_end_could_not_be_noted_is_withdrawn_again(
+    tmp_path: Path, drivers: Drivers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_ledger: Ledger, _key: str, _value: str) -> None:
+        raise LedgerFull("the disk is full; make room")
+
+    asked: list[str] = []
+    desk = Desk(tmp_path / "jobs", drivers, lambda name: asked.append(name) or True)  # type: ignore[func-returns-value]
+    desk.submit(terms(tmp_path))
+    left_behind(tmp_path / "jobs", ("stop",))
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "note", full)
+        desk.tend()
+    desk.tend()
+    desk.tend()
+    assert asked == ["job-sort"] * 2
 
 
 def test_the_rate_is_that_of_late_and_tells_what_is_left() -> None:

@@ -1,5 +1,6 @@
 """What a job writes: whole or not at all, once, and never over anything."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from pyarrow.parquet import read_table
 
+from orchestrator.jobs import output
 from orchestrator.jobs.errors import JobError
-from orchestrator.jobs.ledger import End, Ledger
-from orchestrator.jobs.output import WRITERS, check_output, discard, is_published, publish
+from orchestrator.jobs.ledger import End, Ledger, LedgerFull
+from orchestrator.jobs.output import OURS, WRITERS, check_output, discard, is_published, publish
 from orchestrator.jobs.packing import packed, unpacked
 from tests.orchestrator.jobs.ledgers import answered, begun
 
@@ -166,6 +168,40 @@ def test_what_is_there_is_not_written_over(ledger: Ledger, tmp_path: Path) -> No
 def test_what_a_dead_driver_had_made_is_discarded(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / ".out.npz.sort.part").write_text("half")
     discard(ledger, tmp_path / "out.npz", "sort")
+    assert [path.name for path in tmp_path.iterdir()] == ["job"]
+
+
+def full(_ledger: Ledger, key: str, _value: str) -> None:
+    raise LedgerFull(f"no room for {key}")
+
+
+def test_what_fills_the_disk_is_discarded_though_the_disk_takes_no_note(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(_ledger: Ledger, part: Path) -> None:
+        part.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(WRITERS, ".npz", half)
+    monkeypatch.setattr(Ledger, "note", full)
+    with pytest.raises(JobError, match=r"out\.npz cannot be written: No space left on device"):
+        publish(ledger, tmp_path / "out.npz", "sort")
+    assert [path.name for path in tmp_path.iterdir()] == ["job"]
+
+
+def test_a_whole_output_that_cannot_be_noted_as_dropped_is_not_taken_for_published(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, real = tmp_path / "out.npz", Ledger.note
+    (tmp_path / ".out.npz.sort.part").write_text("whole")
+    ledger.note(OURS, output._inode(tmp_path / ".out.npz.sort.part"))
+    monkeypatch.setattr(Ledger, "note", full)
+    with pytest.raises(LedgerFull):
+        discard(ledger, out, "sort")
+    assert not is_published(ledger, out, "sort")
+    monkeypatch.setattr(Ledger, "note", real)
+    discard(ledger, out, "sort")
+    assert not is_published(ledger, out, "sort")
     assert [path.name for path in tmp_path.iterdir()] == ["job"]
 
 
