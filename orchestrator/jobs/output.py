@@ -50,7 +50,8 @@ def publish(ledger: Ledger, path: Path, job: str) -> None:
     """Put the ledger's answers and failures at `path`; nothing if that is done. JobError where it can't be."""
     part = _part(path, job)
     if is_published(ledger, path, job):
-        _remove(part)  # its other name, where the driver before died in between
+        if _is_ours(ledger, part):
+            _remove(part)  # its other name, where the driver before died in between
         return
     if os.path.lexists(path):
         raise JobError(f"{path} exists, and is not of this job; its answers are kept in {ledger.folder}")
@@ -70,21 +71,23 @@ def publish(ledger: Ledger, path: Path, job: str) -> None:
 
 def is_published(ledger: Ledger, path: Path, job: str) -> bool:
     """Whether the output was put at `path`: it is there, or somebody has moved it away since."""
-    ours, part = ledger.fact(OURS), _part(path, job)
-    if not ours:
+    part = _part(path, job)
+    if not ledger.fact(OURS):
         return False
-    if not os.path.lexists(part):
-        return True
-    if _inode(part) != ours:  # somebody else's, under that name: ours was moved
+    if not _is_ours(ledger, part):  # nothing, or somebody else's under that name: ours was moved
         return True
     return part.is_file() and part.stat().st_nlink > 1  # put there under a second name, its first one is left
 
 
 def discard(ledger: Ledger, path: Path, job: str) -> None:
     """Remove what was made of an output that is not to be."""
+    part = _part(path, job)
     if ledger.fact(OURS):  # else there is nothing to note, and a full disk takes no note
+        is_ours = _is_ours(ledger, part)
         ledger.note(OURS, "")  # first: a part that is gone while its inode is known counts as put at its place
-    _remove(_part(path, job))
+        if not is_ours:
+            return
+    _remove(part)
 
 
 def _part(path: Path, job: str) -> Path:
@@ -238,9 +241,13 @@ def _renamed(part: Path, path: Path) -> bool:
     raise OSError(number, os.strerror(number), str(path))
 
 
+def _is_ours(ledger: Ledger, part: Path) -> bool:
+    """Whether the part is there, and the one that was noted. The device's number is another after a reboot."""
+    return os.path.lexists(part) and _inode(part) == (ledger.fact(OURS) or " ").split(" ")[-1]
+
+
 def _inode(path: Path) -> str:
-    told = path.stat()
-    return f"{told.st_dev} {told.st_ino}"
+    return str(path.lstat().st_ino)
 
 
 def _to_disk(path: Path) -> None:

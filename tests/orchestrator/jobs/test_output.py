@@ -205,6 +205,25 @@ def test_a_whole_output_that_cannot_be_noted_as_dropped_is_not_taken_for_publish
     assert [path.name for path in tmp_path.iterdir()] == ["job"]
 
 
+def test_an_output_that_was_made_before_a_reboot_is_put_at_its_place(ledger: Ledger, tmp_path: Path) -> None:
+    part = tmp_path / ".out.npz.sort.part"
+    part.write_text("whole")
+    ledger.note(OURS, f"{part.stat().st_dev + 1} {part.stat().st_ino}")  # as they were noted once
+    assert not is_published(ledger, tmp_path / "out.npz", "sort")
+    publish(ledger, tmp_path / "out.npz", "sort")
+    assert (tmp_path / "out.npz").read_text() == "whole"
+    assert not part.exists()
+
+
+def test_a_part_that_is_not_known_to_be_the_jobs_is_kept(ledger: Ledger, tmp_path: Path) -> None:
+    part = tmp_path / ".out.npz.sort.part"
+    for act in (publish, discard):
+        part.write_text("another's")
+        ledger.note(OURS, str(part.stat().st_ino + 1))
+        act(ledger, tmp_path / "out.npz", "sort")
+        assert part.read_text() == "another's"
+
+
 def test_an_output_that_cannot_be_is_refused_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for path, why in {
