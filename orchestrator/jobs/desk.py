@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -34,6 +34,7 @@ LOG = "log.txt"
 AT_ONCE = 4  # drivers; jobs beyond are PENDING
 DEATHS = 5  # of drivers in a row without an item more
 TAIL_BYTES = 1 << 20
+KILLED_S = 1.0  # in which drivers that were killed let go of their locks
 START_S = 120.0  # in which a driver that was started takes the lock
 KEPT = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED")
 
@@ -179,10 +180,16 @@ class Desk:
 
     def end(self, kill: Callable[[int], None]) -> None:
         """Stop every job at once, and what drives it: the cluster is shut down, and all deployments with it."""
-        for name in self.names():
-            if (pid := lock.holder(self._root / name) or None) is not None:
+        names, until_s = self.names(), time.monotonic() + KILLED_S
+        while driven := [pid for name in names if (pid := lock.holder(self._root / name)) is not None]:
+            for pid in filter(None, driven):  # again and again: 0 has not said yet which it is
                 kill(pid)
-            with suppress(JobError), self._opened(name) as ledger:
+            if time.monotonic() > until_s:
+                _log.warning("%d jobs' drivers do not end within %g s", len(driven), KILLED_S)
+                break
+            time.sleep(0.01)
+        for name in names:
+            with self._alone(name), self._opened(name) as ledger:
                 if not ledger.is_over:
                     finish(ledger, "stop", "the cluster was shut down")
                 ledger.note(OWN, "")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import SpecError
+from orchestrator.jobs import desk as desk_module
 from orchestrator.jobs import lock
 from orchestrator.jobs.desk import AT_ONCE, DEATHS, Desk
 from orchestrator.jobs.errors import JobError, UnknownJob
@@ -198,6 +200,44 @@ def test_an_ended_cluster_leaves_no_driver_and_no_job_running(desk: Desk, tmp_pa
     desk.end(lambda pid: process.kill() if pid == process.pid else None)
     assert process.wait(10) == -9
     assert (desk.status("sort").state, desk.status("sort").why) == ("STOPPED", "the cluster was shut down")
+
+
+def test_a_job_is_ended_once_its_driver_is_gone(
+    desk: Desk, tmp_path: Path, drivers: Drivers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+    real = desk_module.finish
+
+    def finish(ledger: Ledger, verb: str, why: str) -> None:
+        held.append(lock.holder(ledger.folder) is not None)
+        real(ledger, verb, why)
+
+    monkeypatch.setattr(desk_module, "finish", finish)
+    desk.submit(terms(tmp_path))
+    desk.tend()
+    process, late = drivers.started[0][1], []
+
+    def kill(_pid: int) -> None:  # it lasts a while until it is gone
+        if not late:
+            late.append(threading.Timer(0.2, process.kill))
+            late[0].start()
+
+    desk.end(kill)
+    assert held == [False]
+
+
+def test_a_job_that_cannot_be_ended_leaves_no_other_running(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def readonly(ledger: Ledger, _path: Path, job: str) -> None:
+        if job == "first":
+            raise OSError("read-only file system")
+
+    desk.submit(terms(tmp_path, "first", "first.npz"))
+    desk.submit(terms(tmp_path, "second", "second.npz"))
+    monkeypatch.setattr(desk_module, "discard", readonly)
+    desk.end(lambda _pid: None)
+    assert [one.state for one in desk.list()] == ["PENDING", "STOPPED"]
 
 
 def test_a_job_whose_ledger_is_broken_is_listed_as_failed_and_harms_no_other(desk: Desk, tmp_path: Path) -> None:
