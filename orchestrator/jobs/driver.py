@@ -14,7 +14,7 @@ from pathlib import Path
 from orchestrator.errors import OrchestratorError
 from orchestrator.jobs import lock
 from orchestrator.jobs.errors import Stopped
-from orchestrator.jobs.ledger import Ledger
+from orchestrator.jobs.ledger import OWN, Ledger
 from orchestrator.jobs.terms import Cluster, JobTerms
 from orchestrator.outliving import outlive_parents
 
@@ -49,6 +49,8 @@ def drive(ledger: Ledger, cluster: Cluster) -> None:
     if ledger.is_over:
         return
     terms, starts = ledger.terms(), sum(step.verb == "start" for step in ledger.steps())
+    if not starts:
+        ledger.note(OWN, "")  # known to have none; where nothing is noted, a version that noted none began the job
     ledger.step("start", "begins" if not starts else "a new driver goes on where the one before died")
     _log.info("job %s: %s", terms.name, ledger.steps()[-1].why)
     try:

@@ -21,7 +21,7 @@ from orchestrator.states import JOB, JOB_ENDS
 FILE = "job.sqlite"
 BUSY_S = 10.0
 STOP = "stop"  # the fact by which somebody wishes the job to stop
-OWN = "own deployment"  # noted before it is deployed, emptied once it is gone
+OWN = "own deployment"  # empty until it is deployed, and once it is gone; not there: begun before it was noted
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS steps (

@@ -95,6 +95,8 @@ def _deployed(bond: Bond, ledger: Ledger, terms: JobTerms) -> str:
     """The job's own deployment, up. DeploymentFailed; JobError where somebody else has one of its name; Stopped."""
     name = own_deployment(terms.name)
     spec = replace(load_spec(Path(terms.spec)), name=name)
+    if ledger.fact(OWN) is None:  # begun by a version that noted none: what bears the job's name is its own
+        ledger.note(OWN, name)
     while ledger.fact(STOP) is None:
         try:
             state = _state(bond, name)

@@ -3,18 +3,20 @@
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from orchestrator.jobs import driver, run
 from orchestrator.jobs.dataset import open_dataset
 from orchestrator.jobs.desk import Desk
-from orchestrator.jobs.ledger import STOP, Ledger
+from orchestrator.jobs.ledger import OWN, STOP, Ledger
 from orchestrator.jobs.run import own_deployment
-from orchestrator.jobs.terms import JobTerms
+from orchestrator.jobs.terms import Cluster, JobTerms
 from orchestrator.topology_spec import NAME
-from tests.orchestrator.jobs.ledgers import answered
+from tests.orchestrator.jobs.ledgers import answered, begun
 
 ROOT = Path(__file__).parents[3]
 DRIVES = [sys.executable, "-m", "orchestrator.jobs.driver"]
@@ -91,6 +93,53 @@ def test_a_cluster_that_ends_leaves_a_job_whose_output_is_out_as_one_that_succee
     Desk(tmp_path / "jobs", never, bool).end(lambda _pid: None)
     assert ended(killed) == ("SUCCEEDED", "2 items")
     assert (tmp_path / "out.npz").exists()
+
+
+class Standing:
+    """A controller that has the deployment `job-sort` running."""
+
+    def ask(self, method: str) -> object:
+        assert method == "status"
+        return {"deployments": {"job-sort": {"state": "running"}}}
+
+
+@pytest.fixture
+def terms(tmp_path: Path) -> JobTerms:
+    return JobTerms(name="sort", data="/data", output=str(tmp_path / "out.npz"), spec="/spec.yaml")
+
+
+@pytest.fixture
+def spec_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass
+    class Spec:
+        name: str = ""
+
+    monkeypatch.setattr(run, "load_spec", lambda _path: Spec())
+
+
+@pytest.mark.usefixtures("spec_is_read")
+def test_a_job_that_the_version_before_began_goes_on_with_its_deployment(tmp_path: Path, terms: JobTerms) -> None:
+    with begun(tmp_path / "job") as ledger:
+        assert run._deployed(Standing(), ledger, terms) == "job-sort"  # type: ignore[arg-type]
+        assert ledger.fact(OWN) == "job-sort"  # and is withdrawn when the job is over
+
+
+@pytest.mark.usefixtures("spec_is_read")
+def test_another_deployment_of_that_name_is_not_taken(
+    tmp_path: Path, terms: JobTerms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+
+    def work(ledger: Ledger, terms: JobTerms, _cluster: Cluster, *, is_again: bool) -> str:
+        found.append(run._deployed(Standing(), ledger, terms))  # type: ignore[arg-type]
+        return "done"
+
+    monkeypatch.setattr(driver, "_work", work)
+    with Ledger(tmp_path, make=True) as ledger:
+        ledger.begin(terms)
+        driver.drive(ledger, Cluster(address="", folder="", emulated=True))
+        assert (found, ledger.state) == ([], "FAILED")
+        assert "is not this job's" in ledger.steps()[-1].why
 
 
 def test_no_two_jobs_have_one_deployment() -> None:
