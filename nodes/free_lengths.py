@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from nodes.backend import Array, Session, load_backend
 from nodes.errors import NodesError
+from nodes.length_names import length_name
 from nodes.normalising.shapes import forget_shapes
 from nodes.ragged import Ragged, at_length
 from nodes.rebatch import SAMPLED, SHAPED, allows_zero, free_shapes, near, row_count, with_free_rows
@@ -104,7 +105,7 @@ class _Freed:
             if axis == 0 and self._rows is not None:
                 dim.dim_param = "rows"
             elif len(set(extents)) > 1:
-                dim.dim_param = "length_" + "_".join(map(str, extents))
+                dim.dim_param = length_name(extents)
 
     def _dims(self, name: str) -> list[Extents]:
         """Each dimension of an activation at every length; none where its shape is not known."""

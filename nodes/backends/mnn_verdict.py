@@ -12,6 +12,7 @@ import numpy as np
 from nodes.backend import Array, TensorSpec
 from nodes.backends.mnn_source import NAME, Port
 from nodes.errors import CompileError, EngineMissing, NodesError, RunError
+from nodes.length_names import extents_of
 from nodes.timing import sample_feeds
 
 # Largest difference allowed, in parts of an output's largest magnitude; of integers, the share that differs. Seen
@@ -144,10 +145,18 @@ def _evaluator(model: Path) -> Reference:
 
 
 def _sizes(inputs: Sequence[Port]) -> Iterator[Mapping[str, int]]:
-    """Sizes of the free dimensions to try: all different, then all alike, as pictures want them."""
+    """Sizes of the free dimensions to try: all different, then all alike, as pictures want them.
+
+    Of a stage with several lengths its shortest and its longest: it runs at no others.
+    """
     free = list(dict.fromkeys(dim for port in inputs for dim in port.shape or () if isinstance(dim, str)))
     if not free:
         yield {}
+        return
+    told = {name: extents for name in free if (extents := extents_of(name))}
+    if told:
+        for place in (0, -1):
+            yield {name: told[name][place] if name in told else 3 + number for number, name in enumerate(free)}
         return
     yield {name: 3 + number for number, name in enumerate(free)}
     for size in (12, 32, 64, 1):

@@ -18,6 +18,7 @@ from nodes.backends import mnn, mnn_conversion, mnn_engine, mnn_source, mnn_verd
 from nodes.backends.mnn_verdict import Trial, difference, judge
 from nodes.cache import engine_cache
 from nodes.errors import BadInput, CompileError, EngineMissing, UnsupportedOperator
+from nodes.length_names import extents_of, length_name
 from nodes.normalise import normalise
 from nodes.timing import sample_feeds
 from partitioner.load import load as load_model
@@ -263,6 +264,29 @@ def test_one_free_dimension_with_two_sizes_is_named(engine: mnn.Mnn) -> None:
     session = engine.compile(one("Add", [info("x", "n"), info("z", "n")], [info("y", "n")]))
     with pytest.raises(BadInput, match="n is 2 in 'x' and 3 in 'z'"):
         session.run({"x": np.zeros(2, np.float32), "z": np.zeros(3, np.float32)})
+
+
+def test_a_stage_of_several_lengths_is_verified_at_its_shortest_and_longest(
+    engine: mnn.Mnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    real = mnn_verdict._feeds
+
+    def feeds(*given: Any, **options: Any) -> dict[str, Array]:
+        made = real(*given, **options)
+        seen.append(made["x"].shape)
+        return made
+
+    monkeypatch.setattr(mnn_verdict, "_feeds", feeds)
+    shape = ("rows", length_name((16, 48, 128)), 4)
+    engine.compile(one("Relu", [info("x", *shape)], [info("y", *shape)]))
+    assert seen == [(3, 16, 4), (3, 128, 4)]
+
+
+@pytest.mark.parametrize("name", ["rows", "length", "length_", "length_s", "length_4_", "my_length_4_8"])
+def test_other_names_of_dimensions_tell_no_lengths(name: str) -> None:
+    assert extents_of(length_name((4, 8, 8))) == (4, 8, 8)
+    assert extents_of(name) == ()
 
 
 def test_no_rows_give_no_rows(engine: mnn.Mnn) -> None:
