@@ -8,7 +8,7 @@ import pytest
 
 from nodes.backend import load_backend
 from nodes.normalise import normalise
-from nodes.rebatch import rebatched
+from nodes.rebatch import near, rebatched
 from partitioner.errors import InvalidModel
 from partitioner.load import load
 from tests.contracts.backend_models import normalised_transformer, zoo_model
@@ -74,3 +74,27 @@ def test_what_cannot_be_batched_is_refused(source: onnx.ModelProto, rows: int, s
     with pytest.raises(InvalidModel, match=says):
         rebatched(path, rows, tmp_path / "more.onnx")
     assert not (tmp_path / "more.onnx").exists()
+
+
+INF, NAN, MASK = float("inf"), float("nan"), -3.4e38
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "are"),
+    [
+        ([1.0, INF, -INF, NAN], [1.0, INF, -INF, NAN], True),
+        ([1.0, INF], [1.0, -INF], False),
+        ([1.0, MASK], [1.0, -INF], False),
+        ([1.0, NAN], [1.0, 1.0], False),
+        ([1.0, 2.0, MASK, MASK], [1.1, 2.0, MASK, MASK], False),
+        ([1.0, 2.0, MASK, MASK], [1.0001, 2.0, MASK, MASK], True),
+        ([1.0, -1e4], [1.1, -1e4], False),
+        ([1e-9, 1.0], [2e-9, 1.0], True),  # rounding, beside what is large
+        ([3.0, 4e5, 5e5, 6e5, 7e5], [4.0, 4e5, 5e5, 6e5, 7e5], True),
+        ([], [], True),
+        ([True, False], [True, True], False),
+        ([3, 4], [3, 4], True),
+    ],
+)
+def test_answers_are_near_whatever_is_not_finite_or_masked(have: list[float], want: list[float], are: bool) -> None:
+    assert near(np.array(have), np.array(want)) is are
