@@ -14,7 +14,7 @@ from onnx import compose, helper, version_converter
 from nodes.errors import NodesError
 from nodes.functions import Inferred, function
 from nodes.joining import fusions
-from nodes.joining.steps import FunctionStep, FusionStep, ModelStep, Pipeline, Step
+from nodes.joining.steps import FunctionCall, Fusion, ModelCall, Pipeline, Step
 from nodes.normalising.functions import type_of, value_info
 from partitioner.errors import InvalidModel
 from partitioner.graph import FUNCTION_DOMAIN
@@ -26,7 +26,7 @@ Types = dict[str, Inferred]
 
 def join(pipeline: Pipeline) -> onnx.ModelProto:
     """The pipeline as one model, not yet normalised: its sources are the inputs. InvalidModel, in one line, else."""
-    models = {step.name: _loaded(step, pipeline) for step in pipeline.steps if isinstance(step, ModelStep)}
+    models = {step.name: _loaded(step, pipeline) for step in pipeline.steps if isinstance(step, ModelCall)}
     opset = max([OPSET, *(_opset(model) for model in models.values())])
     joined = helper.make_model(onnx.GraphProto(name=pipeline.name), ir_version=IR_VERSION)
     del joined.opset_import[:]
@@ -35,9 +35,9 @@ def join(pipeline: Pipeline) -> onnx.ModelProto:
     joined.graph.input.extend(value_info(source.name, source.inferred) for source in pipeline.sources)
     for step in _ordered(pipeline):
         wires = [_wire(wire, types, f"{pipeline.name}: step {step.name!r}") for wire in step.wires]
-        if isinstance(step, ModelStep):
+        if isinstance(step, ModelCall):
             _add_model(joined.graph, step, _at(models[step.name], opset, step, pipeline), types, pipeline)
-        elif isinstance(step, FunctionStep):
+        elif isinstance(step, FunctionCall):
             _add_function(joined.graph, step, wires, types, pipeline)
         else:
             _add_fusion(joined.graph, step, wires, types, pipeline)
@@ -75,7 +75,7 @@ def _wire(given: str, types: Types, reader: str) -> str:
     raise InvalidModel(f"{reader} reads {given!r}, which nothing gives; there are {', '.join(types)}")
 
 
-def _add_model(graph: onnx.GraphProto, step: ModelStep, model: onnx.ModelProto, types: Types, of: Pipeline) -> None:
+def _add_model(graph: onnx.GraphProto, step: ModelCall, model: onnx.ModelProto, types: Types, of: Pipeline) -> None:
     heavy = {tensor.name for tensor in model.graph.initializer}
     ports = {entry.name: type_of(entry) for entry in model.graph.input if entry.name not in heavy}
     label = f"{of.name}: step {step.name!r}"
@@ -120,7 +120,7 @@ def _told(inferred: Inferred) -> str:
     return f"{inferred[0]} [{', '.join('?' if dim is None else str(dim) for dim in inferred[1])}]"
 
 
-def _add_function(graph: onnx.GraphProto, step: FunctionStep, wires: list[str], types: Types, of: Pipeline) -> None:
+def _add_function(graph: onnx.GraphProto, step: FunctionCall, wires: list[str], types: Types, of: Pipeline) -> None:
     label = f"{of.name}: step {step.name!r}"
     try:
         known = function(step.function)
@@ -140,7 +140,7 @@ def _add_function(graph: onnx.GraphProto, step: FunctionStep, wires: list[str], 
     types.update(zip(outputs, made, strict=True))
 
 
-def _add_fusion(graph: onnx.GraphProto, step: FusionStep, wires: list[str], types: Types, of: Pipeline) -> None:
+def _add_fusion(graph: onnx.GraphProto, step: Fusion, wires: list[str], types: Types, of: Pipeline) -> None:
     given = [types[wire] for wire in wires]
     try:
         why = fusions.check(step.fusion, step.params, given)
@@ -154,7 +154,7 @@ def _add_fusion(graph: onnx.GraphProto, step: FusionStep, wires: list[str], type
     types[f"{step.name}.{fusions.PORT}"] = fusions.shape_of(step.fusion, given)
 
 
-def _loaded(step: ModelStep, of: Pipeline) -> onnx.ModelProto:
+def _loaded(step: ModelCall, of: Pipeline) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError
 
     path: Path = step.model
@@ -168,7 +168,7 @@ def _opset(model: onnx.ModelProto) -> int:
     return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=OPSET)
 
 
-def _at(model: onnx.ModelProto, opset: int, step: ModelStep, of: Pipeline) -> onnx.ModelProto:
+def _at(model: onnx.ModelProto, opset: int, step: ModelCall, of: Pipeline) -> onnx.ModelProto:
     if _opset(model) == opset:
         return model
     try:

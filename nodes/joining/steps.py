@@ -23,7 +23,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelStep:
+class ModelCall:
     """Runs a model. `inputs`: its inputs' names → the wires that they are fed from."""
 
     name: str
@@ -37,7 +37,7 @@ class ModelStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionStep:
+class FunctionCall:
     """Calls a registered function with what comes over `wires`, in its own order."""
 
     name: str
@@ -47,7 +47,7 @@ class FunctionStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FusionStep:
+class Fusion:
     """Makes one tensor of several; `fusion` is a name in fusions.py."""
 
     name: str
@@ -56,7 +56,7 @@ class FusionStep:
     params: Mapping[str, Param] = field(default_factory=dict)
 
 
-Step = ModelStep | FunctionStep | FusionStep
+Step = ModelCall | FunctionCall | Fusion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nodes.functions import Param
 from nodes.joining.join import join
-from nodes.joining.steps import FusionStep, Pipeline, Source
+from nodes.joining.steps import Fusion, Pipeline, Source
 from partitioner.errors import InvalidModel
 from tests.nodes.joining.pipelines import run
 
@@ -20,7 +20,7 @@ Floats = NDArray[Any]
 
 def pipeline(fusion: str, *shapes: tuple[int | None, ...], **params: Param) -> Pipeline:
     sources = tuple(Source(name=f"in{at}", dtype="float32", shape=shape) for at, shape in enumerate(shapes))
-    step = FusionStep(name="mix", fusion=fusion, wires=tuple(one.name for one in sources), params=params)
+    step = Fusion(name="mix", fusion=fusion, wires=tuple(one.name for one in sources), params=params)
     return Pipeline(name="fused", sources=sources, steps=(step,), outputs={"made": "mix"})
 
 

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto
 
 from nodes.joining.join import join
-from nodes.joining.steps import FunctionStep, FusionStep, ModelStep, Pipeline, Source, Step
+from nodes.joining.steps import FunctionCall, Fusion, ModelCall, Pipeline, Source, Step
 from partitioner.errors import InvalidModel
 from tests.nodes.joining.pipelines import doubling, run
 
@@ -20,8 +20,8 @@ def of(*steps: Step, sources: tuple[Source, ...] = (X,), **outputs: str) -> Pipe
     return Pipeline(name="pipe", sources=sources, steps=steps, outputs=outputs)
 
 
-def model(name: str, path: Path, wire: str) -> ModelStep:
-    return ModelStep(name=name, model=path, inputs={"x": wire})
+def model(name: str, path: Path, wire: str) -> ModelCall:
+    return ModelCall(name=name, model=path, inputs={"x": wire})
 
 
 def test_one_model_stands_twice_in_a_pipeline(tmp_path: Path) -> None:
@@ -33,11 +33,11 @@ def test_one_model_stands_twice_in_a_pipeline(tmp_path: Path) -> None:
 
 
 def test_functions_and_models_meet_in_a_fusion(tmp_path: Path) -> None:
-    planes = FunctionStep(name="planes", function="normalise", wires=("frame",), params={"scale": [2.0]})
-    votes = FunctionStep(name="rule", function="rule", wires=("mix",), params={"names": ["most"], "when": "most > 5"})
+    planes = FunctionCall(name="planes", function="normalise", wires=("frame",), params={"scale": [2.0]})
+    votes = FunctionCall(name="rule", function="rule", wires=("mix",), params={"names": ["most"], "when": "most > 5"})
     pipeline = of(
         model("seen", doubling(tmp_path), "x"),
-        FusionStep(name="mix", fusion="late", wires=("x", "seen"), params={"weights": [3.0, 1.0]}),
+        Fusion(name="mix", fusion="late", wires=("x", "seen"), params={"weights": [3.0, 1.0]}),
         planes,
         votes,
         sources=(X, FRAME),
@@ -70,7 +70,7 @@ def test_models_of_two_opsets_become_models_of_the_newer_one(tmp_path: Path) -> 
     ],
 )
 def test_a_wrong_wire_is_told_with_both_ends(tmp_path: Path, wire: str, told: str) -> None:
-    label = FunctionStep(name="label", function="top_k", wires=("x",), params={"labels": ["a", "b", "c"], "k": 2})
+    label = FunctionCall(name="label", function="top_k", wires=("x",), params={"labels": ["a", "b", "c"], "k": 2})
     with pytest.raises(InvalidModel, match=told):
         join(of(label, model("seen", doubling(tmp_path), wire), made="seen"))
 
@@ -92,9 +92,9 @@ def test_what_a_free_dimension_will_be_is_seen_when_it_is_there(tmp_path: Path) 
 def test_inputs_fed_twice_never_or_not_there_are_told(tmp_path: Path) -> None:
     path = doubling(tmp_path)
     with pytest.raises(InvalidModel, match=r"step 'seen' feeds no 'x', which doubling3_17_1\.onnx takes"):
-        join(of(ModelStep(name="seen", model=path, inputs={}), made="seen"))
+        join(of(ModelCall(name="seen", model=path, inputs={}), made="seen"))
     with pytest.raises(InvalidModel, match=r"feeds 'z', which doubling3_17_1\.onnx lacks; it takes x"):
-        join(of(ModelStep(name="seen", model=path, inputs={"x": "x", "z": "x"}), made="seen"))
+        join(of(ModelCall(name="seen", model=path, inputs={"x": "x", "z": "x"}), made="seen"))
 
 
 def test_a_circle_is_told(tmp_path: Path) -> None:
@@ -110,11 +110,11 @@ def test_names_are_given_once(tmp_path: Path) -> None:
 
 def test_functions_are_held_to_what_they_take() -> None:
     with pytest.raises(InvalidModel, match=r"step 'read': decode_jpeg takes uint8, while x gives float32 \[1, 3\]"):
-        join(of(FunctionStep(name="read", function="decode_jpeg", wires=("x",)), made="read"))
+        join(of(FunctionCall(name="read", function="decode_jpeg", wires=("x",)), made="read"))
     with pytest.raises(InvalidModel, match="step 'read': nms takes 2 tensors, 1 are given"):
-        join(of(FunctionStep(name="read", function="nms", wires=("x",)), made="read"))
+        join(of(FunctionCall(name="read", function="nms", wires=("x",)), made="read"))
     with pytest.raises(InvalidModel, match="step 'read': no registered function 'translate'"):
-        join(of(FunctionStep(name="read", function="translate", wires=("x",)), made="read"))
+        join(of(FunctionCall(name="read", function="translate", wires=("x",)), made="read"))
 
 
 def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
