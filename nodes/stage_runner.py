@@ -20,6 +20,7 @@ from nodes.connection import Connection
 from nodes.errors import BudgetExpired, NodesError, Overloaded, StageHung, UnknownEpoch
 from nodes.framing import Frame, Header, HopTiming, Kind
 from nodes.lane import Lane
+from nodes.partial import Came, Partials, merged
 from nodes.sequences import Sequences
 from nodes.stage_spec import StageSpec, Successor
 from nodes.stage_work import Runs, Worked, fault_of, rows_of, work
@@ -72,6 +73,12 @@ class _Request(NamedTuple):
     key: Key
     arrived_s: float
     deadline_s: float | None
+    came: tuple[Came, ...] = ()  # the messages that the frame was made of, where there are several senders
+
+    def consumed(self) -> None:
+        """Give the senders back what the request took of their windows."""
+        for frame, via in self.came or (Came(self.frame, self.via),):
+            via.consumed(frame)
 
 
 class StageRunner:
@@ -97,6 +104,7 @@ class StageRunner:
         self.served, self.busy_s = 0, 0.0  # requests run, well or not, and what that took; batches counted once
         self._unbounded = frozenset(unbounded)
         self._sequences = Sequences(spec, program.inputs) if spec.state or spec.kept else None
+        self._partials = Partials(spec.gathers) if spec.gathers > 1 else None
         self._hung: StageHung | None = None
         self._outlet, self._observer = outlet, observer
         self._batcher = Batcher(
@@ -127,25 +135,34 @@ class StageRunner:
         )
 
     def accept(self, frame: Frame, via: Connection) -> None:
-        """Take in a TENSORS frame; a duplicate of (request, attempt, sequence, position) is dropped."""
+        """Take in a TENSORS frame; a duplicate of (request, attempt, sequence, position) is dropped.
+
+        Where several stages send to this one, a request begins once the last of its messages is there.
+        """
         header = frame.header
         key = (header.request, header.attempt, header.sequence, header.position)
         if key in self._seen or self._is_cancelled(header):
             via.consumed(frame)
             return
+        now_s, came = time.monotonic(), ()
+        if self._partials is not None:
+            came = self._partials.add((header.request, header.sequence, header.position), frame, via, now_s)
+            if not came:
+                return
+            frame = merged(came)
+            header = frame.header
         _remember(self._seen, key, via)
-        now_s = time.monotonic()
         deadline_s = None if header.budget_s is None else now_s + header.budget_s
-        request = _Request(frame, via, key, now_s, deadline_s)
+        request = _Request(frame, via, key, now_s, deadline_s, came)
         if self._hung is not None:
             self._fail(request, header._replace(fault=fault_of(self._hung)))
-            via.consumed(frame)
+            request.consumed()
         elif self._closing:
             self._turn_away(request)
-            via.consumed(frame)
+            request.consumed()
         elif self._runs_at_once() and (deadline_s is None or deadline_s > now_s):
             worked = self._lane.run_here(lambda: self._work((frame,)))[0]
-            via.consumed(frame)  # before the answer, which carries the credit along
+            request.consumed()  # before the answer, which carries the credit along
             self._emit(request, worked, 0.0)
             self._observer.ran(self.spec, (frame,))
         else:
@@ -180,23 +197,31 @@ class StageRunner:
             self._pump()
 
     def cancel(self, header: Header) -> None:
-        """Forget a request, waiting or running, and tell the stage after this one."""
+        """Forget a request, waiting or running, and tell the stages after this one."""
         self._cancel(header, tuple(self._requests.items()))
 
     def cancel_all_of(self, origin: str) -> None:
         """Forget every request of a router that is gone."""
+        if self._partials is not None:
+            self._partials.drop_of(origin)
         for ticket, request in tuple(self._requests.items()):
             if request.frame.header.origin == origin:
                 self._cancel(request.frame.header, ((ticket, request),))
 
     def _cancel(self, header: Header, among: Sequence[tuple[int, _Request]]) -> None:
+        is_news = not self._is_cancelled(header)  # where branches meet again, it is heard from each
         _remember(self._cancelled, (header.request, header.attempt), None)
+        if self._partials is not None:
+            self._partials.drop(header.request, header.attempt)
         for ticket, request in among:
             about = request.frame.header
             if (about.request, about.attempt) == (header.request, header.attempt) and ticket not in self._running:
                 self._batcher.remove(ticket)  # or it waits for the lane, which will find that it is gone
                 self._forget(ticket)
-        if (successor := self.spec.next_on(header.way)) is not None:
+        if not is_news:
+            return
+        first = self.spec.next_on(header.way)
+        for successor in (*(() if first is None else (first,)), *(one.successor for one in self.spec.further)):
             passed = header._replace(kind=Kind.CANCEL, tensors=(), stage=successor.stage, way=header.way[1:])
             self._outlet.forward(successor, Frame(passed))
 
@@ -205,7 +230,9 @@ class StageRunner:
         return self._seen.get((header.request, header.attempt, header.sequence, header.position))
 
     def forget_idle(self, now_s: float) -> None:
-        """Let go of sequences that have been silent for too long."""
+        """Let go of sequences that have been silent for too long, and of requests that miss a message in time."""
+        if self._partials is not None:
+            self._partials.expire(now_s)
         if self._sequences is not None:
             self._sequences.forget_idle(now_s)
 
@@ -244,6 +271,8 @@ class StageRunner:
         self._watchdog.close()
         has_ended = await asyncio.to_thread(self._lane.join, 5.0)
         await asyncio.sleep(0)  # what the lane has finished is answered first
+        if self._partials is not None:
+            self._partials.clear()
         for ticket, request in list(self._requests.items()):
             self._batcher.remove(ticket)
             self._turn_away(request)
@@ -287,7 +316,10 @@ class StageRunner:
         following = self.spec.following
         if not following or self._stalled:
             return not self._stalled
-        self._stalled = not any(self._outlet.has_room(successor, self._resume) for successor in following)
+        has_room = self._outlet.has_room
+        self._stalled = not any(has_room(successor, self._resume) for successor in following) or not all(
+            has_room(branch.successor, self._resume) for branch in self.spec.further
+        )
         return not self._stalled
 
     def _resume(self) -> None:
@@ -366,9 +398,14 @@ class StageRunner:
             self._outlet.answer(Frame(header.passed_on(spec.stage, budget_s, metas, timings), buffers), request.via)
         successor = spec.next_on(header.way)
         if successor is not None and spec.sends:
-            metas, buffers = zip(*worked.sends, strict=True)
+            metas, buffers = zip(*worked.sends[: len(spec.sends)] if spec.further else worked.sends, strict=True)
             passed_on = header.passed_on(successor.stage, budget_s, metas, timings, header.way[1:])
             self._outlet.forward(successor, Frame(passed_on, buffers))
+        for branch in spec.further:
+            made = {sent[0].name: sent for sent in worked.sends}
+            metas, buffers = zip(*(made[name] for name in branch.sends), strict=True)
+            passed_on = header.passed_on(branch.successor.stage, budget_s, metas, timings)
+            self._outlet.forward(branch.successor, Frame(passed_on, buffers))
         self._observer.served(spec, queue_s, worked)  # last: the tensors are on their way
 
     def _refuse(self, refused: Refuse) -> None:
@@ -398,8 +435,7 @@ class StageRunner:
         self._outlet.answer(Frame(failed), request.via)
 
     def _forget(self, ticket: int) -> None:
-        request = self._requests.pop(ticket)
-        request.via.consumed(request.frame)
+        self._requests.pop(ticket).consumed()
         if not self._requests:
             self._emptied.set()
 

@@ -21,6 +21,14 @@ class Successor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A further stage that reads what this one makes, where branches run side by side, and which tensors go there."""
+
+    successor: Successor
+    sends: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageSpec:
     """One stage of one deployment at one epoch.
 
@@ -33,6 +41,8 @@ class StageSpec:
     they, and the inputs in `kept`, are held for each sequence (sequences.py), for `most_sequences` and
     `sequence_bytes` at the most, and forgotten after `idle_s` of silence. `carries`: state and kept inputs of later
     stages, passed on where a frame holds them. `any_length`: it takes every length of a model that has several.
+    Of a plan whose branches run side by side, `further` stages get messages of their own, and a request runs once the
+    messages of all `gathers` senders are there.
     """
 
     deployment: str
@@ -63,11 +73,15 @@ class StageSpec:
     most_sequences: int = 1024
     sequence_bytes: int = 1 << 29
     any_length: bool = False
+    further: tuple[Branch, ...] = ()
+    gathers: int = 1
 
     def __post_init__(self) -> None:
         where = f"stage {self.stage!r} of {self.deployment!r}"
         if self.slowdown < 1 or self.threads < 1 or self.max_batch < 1 or self.epoch < 0:
             raise NodesError(f"{where}: slowdown, threads and max_batch start at 1, epoch at 0")
+        if self.gathers < 1:
+            raise NodesError(f"{where}: gathers starts at 1, is {self.gathers}: nobody would send it anything")
         if self.sends and self.successor is None:
             raise NodesError(f"{where} sends {', '.join(self.sends)} but has no successor")
         if not self.sends and not self.returns:
@@ -79,6 +93,11 @@ class StageSpec:
     def following(self) -> tuple[Successor, ...]:
         """Every worker that holds the next stage; none after the last one."""
         return () if self.successor is None else (self.successor, *self.others)
+
+    @property
+    def leaving(self) -> tuple[str, ...]:
+        """All that goes to other stages, each once: what the successor is sent, then what the further ones are."""
+        return tuple(dict.fromkeys((*self.sends, *(name for branch in self.further for name in branch.sends))))
 
     def next_on(self, way: tuple[str, ...]) -> Successor | None:
         """Where a frame with this way goes next: the first where it names none that is known. None after the last."""
@@ -97,6 +116,10 @@ class StageSpec:
                 known["successor"] = Successor(**known["successor"])
             known["others"] = tuple(Successor(**other) for other in known.get("others", ()))
             known |= {name: tuple(known[name]) for name in _TUPLES if name in known}
+            known["further"] = tuple(
+                Branch(successor=Successor(**branch["successor"]), sends=tuple(branch["sends"]))
+                for branch in known.get("further", ())
+            )
             return cls(**known)
         except TypeError as error:
             raise NodesError(f"stage spec {given.get('stage')!r} is malformed: {error}") from None

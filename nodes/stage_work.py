@@ -145,7 +145,7 @@ def _encode(
     spec: StageSpec, program: Runs, made: Mapping[str, Array], frame: Frame
 ) -> tuple[tuple[Encoded, ...], tuple[Encoded, ...]]:
     """Tensors for the successor and for the router; each is encoded once, those passed on not at all."""
-    sends, returns = spec.sends, spec.returns
+    sends, returns = spec.leaving if spec.further else spec.sends, spec.returns
     if spec.carries or frame.header.snapshot:
         came = {meta.name for meta in frame.header.tensors}
         sends += tuple(name for name in spec.carries if name in came and name not in sends)

@@ -15,18 +15,18 @@ from nodes.functions import Param
 from nodes.ragged import Ragged, attached
 from nodes.rebatch import with_free_rows
 from nodes.stage_options import stage_options, takes_free_rows
-from nodes.stage_spec import StageSpec, Successor
+from nodes.stage_spec import Branch, StageSpec, Successor
 from nodes.store import Store
 from orchestrator.batching import Batching
 from orchestrator.errors import ClusterError
 from orchestrator.replicas import crew_of
-from orchestrator.routes import Reach, entry, onward, returned
+from orchestrator.routes import Reach, incoming, outgoing, returned
 from orchestrator.sequence_terms import SequenceTerms, Stateful
 from orchestrator.tuning.batches import rows_of
 from partitioner.errors import InvalidModel
 from partitioner.extract import extract, save_onnx
 from partitioner.load import Model
-from partitioner.plan import Plan, Stage
+from partitioner.plan import ROUTER, Plan, Stage
 from partitioner.stateful import beside
 from partitioner.topology import Node, NodeId, Topology
 
@@ -69,10 +69,10 @@ def build(
     codecs = {name: codec for c in plan.crossings for name, codec in zip(c.tensors, c.codecs, strict=True)}
     built = {}
     for index, stage in enumerate(plan.stages):
-        following = _successors(plan.stages[index + 1], reaches) if index + 1 < len(plan.stages) else ()
-        out, back = onward(plan, stage), returned(plan, stage)
-        sends = out.tensors if out is not None else ()
+        (following, sends), further = _ways_on(plan, stage, reaches)
+        back = returned(plan, stage)
         returns = back.tensors if back is not None else ()
+        leaving = (*sends, *returns, *(name for branch in further for name in branch.sends))
         spec = StageSpec(
             deployment=deployment,
             epoch=epoch,
@@ -82,11 +82,13 @@ def build(
             precision=stage.precision,
             successor=following[0] if following else None,
             others=following[1:],
-            codecs={name: codecs[name] for name in dict.fromkeys((*sends, *returns))},
+            codecs={name: codecs[name] for name in dict.fromkeys(leaving)},
             sends=sends,
             returns=returns,
             unbounded=stage.outputs if allow_nan else (),
             expected_s=stage.seconds,
+            further=further,
+            gathers=len(incoming(plan, stage)) if plan.parallel else 1,
         )
         if sequence is not None:
             spec = _keeping(spec, model, plan.stages[index:], sequence)
@@ -95,6 +97,16 @@ def build(
         on = {name: _built(model, stage, store, topology.node(name), spec, batching, ragged) for name in crew_of(stage)}
         built[stage.name] = replace(on.pop(stage.node), replicas=on)
     return built
+
+
+def _ways_on(
+    plan: Plan, stage: Stage, reaches: Mapping[NodeId, Reach]
+) -> tuple[tuple[tuple[Successor, ...], tuple[str, ...]], tuple[Branch, ...]]:
+    """Where a stage's first message goes, to one of a crew, and which tensors; then its messages to further stages."""
+    stages = {one.name: one for one in plan.stages}
+    ways = [(_successors(stages[c.receiver], reaches), c.tensors) for c in outgoing(plan, stage)]
+    first = ways[0] if ways else ((), ())
+    return first, tuple(Branch(successor=crew[0], sends=tensors) for crew, tensors in ways[1:])
 
 
 def _keeping(spec: StageSpec, model: Model, onward: Sequence[Stage], sequence: SequenceTerms) -> StageSpec:
@@ -251,8 +263,9 @@ def tensor_specs(
 
 def model_inputs(plan: Plan, model: Model, *, free_rows: bool = False) -> tuple[tuple[TensorSpec, ...], dict[str, str]]:
     """What the router takes in, and the codec of each input."""
-    first, inputs = entry(plan), tensor_specs(model, model.graph.inputs, free_rows=free_rows)
-    return inputs, dict(zip(first.tensors, first.codecs, strict=True))
+    entries = [crossing for crossing in plan.crossings if crossing.sender == ROUTER]
+    codecs = {name: codec for one in entries for name, codec in zip(one.tensors, one.codecs, strict=True)}
+    return tensor_specs(model, model.graph.inputs, free_rows=free_rows), codecs
 
 
 def stateful_of(model: Model, terms: SequenceTerms | None, *, free_rows: bool = False) -> Stateful | None:

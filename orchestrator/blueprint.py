@@ -122,6 +122,7 @@ def pose(
         pinned=dict(spec.pinned),
         together=(*spec.together, *together(model)),
         forward_only=spec.forward_only,
+        parallel=spec.parallel,
         cost_model="additive, corrected by measured segments",
         most_replicas=spec.most_replicas if spec.objective == "throughput" else 1,
     )

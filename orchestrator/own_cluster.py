@@ -19,7 +19,7 @@ from orchestrator.own_host import own_fleet
 from orchestrator.padding import Lengths, Pads
 from orchestrator.plan_json import plan_id
 from orchestrator.router import Router
-from orchestrator.routes import EpochRoutes
+from orchestrator.routes import EpochRoutes, entries_of
 from orchestrator.sequence_terms import SequenceTerms
 from orchestrator.waymarks import ragged_taken, rows_taken
 from orchestrator.workshop import Workshop
@@ -97,6 +97,7 @@ class OwnCluster:
             sequence=stateful_of(model, sequence, free_rows=rows > 1),
             pads=pads,
             lengths={} if ragged is None else lengths,
+            entries=entries_of(plan),
         )
         await self.router.switch(self._routes[name])
 

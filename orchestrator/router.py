@@ -15,9 +15,10 @@ from nodes.backend import Array, TensorSpec
 from nodes.codec import unpack
 from nodes.connection import Connection
 from nodes.emulation import LinkShaper
-from nodes.errors import BadInput, NodesError, StreamClosed
-from nodes.framing import Frame, Kind
+from nodes.errors import BadInput, NodesError
+from nodes.framing import Frame, Header, Kind
 from nodes.links import LinkEstimate
+from nodes.partial import all_hops
 from nodes.stream import DialledConnection
 from orchestrator.actions import Action, Cancel, Deliver, Drained, FailRequest, Release, Send, Suspect
 from orchestrator.answers import Answer, Waiting, weight
@@ -33,8 +34,9 @@ from orchestrator.routed import Routed
 from orchestrator.router_copies import note_copy, send_copy
 from orchestrator.router_faults import Faulty, node_of
 from orchestrator.router_feeds import check_feeds, taken
-from orchestrator.router_frames import Sent, cancel_frame, inputs_frame
+from orchestrator.router_frames import Sent
 from orchestrator.router_metrics import RouterMetrics
+from orchestrator.router_posts import Unsent, is_open, post_cancel, post_inputs
 from orchestrator.routes import EpochRoutes, Reach
 from orchestrator.sequences import Sequences
 from orchestrator.splitting import Split
@@ -354,26 +356,26 @@ class Router:
 
     def _send(self, deployment: str, held: Routed, send: Send) -> None:
         routes, waiting = held.epochs[send.epoch], held.waiting[send.request]
-        reach, waiting.way = routes.begin(send.way), send.way
+        waiting.way = send.way
+        sent = Sent(self.name, waiting.traced, waiting.priority, trace=waiting.trace, part=waiting.part)
         try:
-            connection = self._connections.get(reach.address)
-            if connection is None:
-                raise StreamClosed(f"no stream to {reach.node}")
-            sent = Sent(self.name, waiting.traced, waiting.priority, trace=waiting.trace, part=waiting.part)
-            connection.post(inputs_frame(routes, send, waiting.feeds, sent))
-        except StreamClosed as closed:  # noted by the core at the next turn, never inside its own decision
-            asyncio.get_running_loop().call_soon(self._unsent, deployment, send, reach.node, str(closed))
+            post_inputs(self._connections, routes, send, waiting.feeds, sent)
+        except Unsent as closed:  # noted by the core at the next turn, never inside its own decision
+            asyncio.get_running_loop().call_soon(self._unsent, deployment, send, closed.node, str(closed))
 
     def _recall(self, held: Routed, cancel: Cancel) -> None:
         routes, waiting = held.epochs.get(cancel.epoch), held.waiting.get(cancel.request)
         if waiting is not None:
             waiting.outputs.pop(cancel.attempt, None)
-        if routes is None:
-            return
-        connection = self._connections.get(routes.begin(cancel.way).address)
-        if connection is None or connection.closed or connection.withdraw(cancel.request, cancel.attempt):
-            return  # none of it had left
-        connection.post(cancel_frame(routes, cancel))
+        if routes is not None:
+            post_cancel(self._connections, routes, cancel)
+
+    def _recall_rest(self, held: Routed, failed: Header) -> None:
+        """An attempt has failed in one branch: the others need not go on with it."""
+        routes = held.epochs.get(failed.epoch)
+        if routes is not None and routes.entries:
+            attempt = Cancel(request=failed.request, attempt=failed.attempt, epoch=failed.epoch, way=())
+            post_cancel(self._connections, routes, attempt)
 
     def _deliver(self, held: Routed, deliver: Deliver) -> None:
         waiting, routes = held.waiting[deliver.request], held.epochs.get(deliver.epoch)
@@ -403,13 +405,14 @@ class Router:
         why = "waited"
         if header.kind is Kind.ERROR and header.fault is not None:
             faulty = Faulty(header, header.fault, held.epochs.get(header.epoch), held.waiting.get(header.request))
+            self._recall_rest(held, header)
             actions, why = faulty.tell(held.core, self._meet, now_s), header.fault.kind
         elif header.kind is Kind.TENSORS and header.request in held.waiting:
             waiting = held.waiting[header.request]
             outputs = unpack(frame)
             waiting.outputs.setdefault(header.attempt, {}).update(outputs)
             if header.timings:
-                waiting.hops[header.attempt] = tuple(header.timings)
+                waiting.hops[header.attempt] = all_hops(waiting.hops.get(header.attempt, ()), header.timings)
             actions = held.core.answer(header.request, header.attempt, tuple(outputs), now_s)
         else:
             return
@@ -480,8 +483,8 @@ class Router:
         now_s = time.monotonic()
         self._carry_out(deployment, held.core.unsent(send.request, send.attempt, node, reason, now_s))
         routes = held.epochs.get(send.epoch)
-        connection = None if routes is None else self._connections.get(routes.begin(send.way).address)
-        if connection is not None and not connection.closed:  # it was reached again before this was noted
+        addresses = () if routes is None else (one.address for one in routes.workers if one.node == node)
+        if any(is_open(self._connections, one) for one in addresses):  # it was reached again before this was noted
             self._carry_out(deployment, held.core.worker_found(node, now_s))
         self._reopen_lost()
 

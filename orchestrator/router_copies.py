@@ -8,7 +8,8 @@ from nodes.errors import StreamClosed
 from nodes.framing import Frame, Kind
 from nodes.stream import DialledConnection
 from orchestrator.routed import Routed
-from orchestrator.router_frames import Sent, inputs_frame
+from orchestrator.router_frames import Sent
+from orchestrator.router_posts import post_inputs
 
 
 def send_copy(
@@ -26,11 +27,8 @@ def send_copy(
     if send is None or held.trial is None:
         return
     routes = held.epochs[send.epoch]
-    connection = connections.get(routes.first[1].address)
     try:
-        if connection is None:
-            raise StreamClosed(f"no stream to {routes.first[1].node}")
-        connection.post(inputs_frame(routes, send, feeds, Sent(origin=origin)))
+        post_inputs(connections, routes, send, feeds, Sent(origin=origin))
     except StreamClosed as closed:
         held.trial.failed(send.request, type(closed).__name__)
 

@@ -9,7 +9,7 @@ from nodes.framing import Frame, Header, Kind
 from orchestrator.actions import Cancel, Send
 from orchestrator.padding import padded
 from orchestrator.request import Part
-from orchestrator.routes import EpochRoutes
+from orchestrator.routes import EpochRoutes, Reach
 
 
 class Sent(NamedTuple):
@@ -50,6 +50,28 @@ def inputs_frame(routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], se
     if routes.sequence is not None:
         dtypes |= {spec.name: spec.dtype for spec in routes.sequence.brought}
     return pack(header, padded(routes.inputs, routes.pads, feeds, routes.lengths), routes.codecs, dtypes)
+
+
+def inputs_frames(
+    routes: EpochRoutes, send: Send, feeds: Mapping[str, Array], sent: Sent
+) -> tuple[tuple[Reach, Frame], ...]:
+    """The message that each worker begins this attempt with: one, or one for each stage that reads inputs."""
+    whole = inputs_frame(routes, send, feeds, sent)
+    if not routes.entries:
+        return ((routes.begin(send.way), whole),)
+    held, found = {pair[0].name: pair for pair in zip(whole.header.tensors, whole.buffers, strict=True)}, []
+    for stage, names in routes.entries:
+        metas, buffers = zip(*(held[name] for name in names), strict=True)
+        found.append((routes.at(stage), Frame(whole.header._replace(stage=stage, tensors=metas), buffers)))
+    return tuple(found)
+
+
+def cancel_frames(routes: EpochRoutes, cancel: Cancel) -> tuple[tuple[Reach, Frame], ...]:
+    """The word to each worker that begins this attempt that nobody waits for it."""
+    whole = cancel_frame(routes, cancel)
+    if not routes.entries:
+        return ((routes.begin(cancel.way), whole),)
+    return tuple((routes.at(stage), Frame(whole.header._replace(stage=stage))) for stage, _ in routes.entries)
 
 
 def cancel_frame(routes: EpochRoutes, cancel: Cancel) -> Frame:

@@ -55,6 +55,7 @@ class EpochRoutes:
     pads: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # inputs that may be shorter (padding.py)
     sequence: Stateful | None = None  # of a model that keeps state from one request to the next
     lengths: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of inputs in `pads`, where there are several
+    entries: tuple[tuple[str, tuple[str, ...]], ...] = ()  # who gets which inputs, if others than the first do
 
     def __setstate__(self, state: list[Any]) -> None:
         """As pickled by this version or one before, which told less: what it did not know stays at its default."""
@@ -91,6 +92,10 @@ class EpochRoutes:
         reaches = (own, *self.replicas.get(first, ()))
         return next((reach for reach in reaches if way and reach.node == way[0]), own)
 
+    def at(self, stage: str) -> Reach:
+        """The worker that holds a stage. KeyError for a stage that this epoch doesn't have."""
+        return dict(self.stages)[stage]
+
     def known(self) -> Routes:
         """What the routing core needs to know."""
         crews = tuple(
@@ -110,14 +115,29 @@ class EpochRoutes:
         return replace(self, stages=before.stages, replicas=before.replicas)
 
 
+def entries_of(plan: Plan) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Which stages get which inputs, if branches run side by side; none of a plan whose first stage gets all."""
+    return tuple((c.receiver, c.tensors) for c in plan.crossings if c.sender == ROUTER) if plan.parallel else ()
+
+
 def entry(plan: Plan) -> Crossing:
-    """The message with which a request begins."""
+    """The message with which a request begins, of a plan whose first stage gets all inputs."""
     return next(crossing for crossing in plan.crossings if crossing.sender == ROUTER)
 
 
 def onward(plan: Plan, stage: Stage) -> Crossing | None:
-    """The stage's message to the next one; None for the last."""
-    return next((c for c in plan.crossings if c.sender == stage.name and c.receiver != ROUTER), None)
+    """The stage's message to the next one, of a plan that is a chain; None for the last."""
+    return next(iter(outgoing(plan, stage)), None)
+
+
+def outgoing(plan: Plan, stage: Stage) -> tuple[Crossing, ...]:
+    """The stage's messages to others: one to the next, or one to each that reads it if branches run side by side."""
+    return tuple(c for c in plan.crossings if c.sender == stage.name and c.receiver != ROUTER)
+
+
+def incoming(plan: Plan, stage: Stage) -> tuple[Crossing, ...]:
+    """The messages that the stage begins with."""
+    return tuple(c for c in plan.crossings if c.receiver == stage.name)
 
 
 def returned(plan: Plan, stage: Stage) -> Crossing | None:

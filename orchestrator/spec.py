@@ -26,7 +26,7 @@ from partitioner.topology import NodeId, Tier, Topology
 
 FRACTION = Field(ge=0, le=1)
 MOST_REPLICAS = 16
-LATER = ("replicas", "batching", "sequence")  # keys that specs of before could not have
+LATER = ("parallel", "replicas", "batching", "sequence")  # keys that specs of before could not have
 STANDBY_MB = 256.0  # of each node's memory, for plans that are kept loaded in case they are needed
 Positive = Annotated[float, Field(gt=0)]
 
@@ -108,6 +108,7 @@ class DeploymentModel(StrictModel):
     pinned: dict[str, str] = Field(default_factory=dict)
     together: list[Annotated[list[str], Field(min_length=2)]] = Field(default_factory=list)
     forward_only: bool = True
+    parallel: bool | None = None
     max_error: Annotated[float, FRACTION] = 0.0
     codecs: list[str] | None = None
     standby_mb: Annotated[float, Field(ge=0)] = STANDBY_MB
@@ -155,7 +156,8 @@ class DeploymentSpec:
     `standby_bytes` of weights may stand by on each node, in case they are needed. `allow_nan`: NaN and infinities are
     no fault of a stage that makes them. A stage may run on up to `most_replicas` nodes: as many as the best plan has
     for the objective throughput, else as its load wants. `batching`: how requests share runs.
-    `sequence`: what goes on from one request to the next.
+    `sequence`: what goes on from one request to the next. `parallel`: branches run side by side, each stage sending
+    straight to those that read it.
 
     `digest` is the SHA-256 of the file's meaning with its topology, not of the model.
     """
@@ -179,6 +181,7 @@ class DeploymentSpec:
     batching: Batching | None = None
     sequence: SequenceTerms | None = None
     digest: str = ""
+    parallel: bool = False
 
 
 def load_spec(path: Path) -> DeploymentSpec:
@@ -214,6 +217,7 @@ def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentS
         batching=None if model.batching is None else model.batching.batching(),
         sequence=None if model.sequence is None else model.sequence.terms(),
         digest=_digest(model, topology),
+        parallel=_parallel(model, where),
     )
 
 
@@ -313,6 +317,20 @@ def sharers_of(
     )
 
 
+def _parallel(model: DeploymentModel, where: str) -> bool:
+    """Whether branches run side by side; SpecError beside what is not planned or run so."""
+    if not model.parallel:
+        return False
+    beside = {
+        "sequence": model.sequence is not None,
+        "replicas": model.replicas is not None and model.replicas.max > 1,
+        f"objective: {model.objective}": model.objective != "latency",
+    }
+    if clash := next((key for key, is_there in beside.items() if is_there), None):
+        raise SpecError(f"{where}: parallel: branches side by side don't go with {clash}; leave out one of them")
+    return True
+
+
 def _pin(name: str, node: str, topology: Topology, where: str) -> tuple[str, NodeId]:
     if node not in topology.by_name:
         raise SpecError(f"{where}: pinned.{name}: no node {node!r}; nodes are {', '.join(topology.by_name)}")
@@ -343,9 +361,7 @@ def _existing(folder: Path, given: str, where: str) -> Path:
 
 
 def _digest(model: DeploymentModel, topology: Topology) -> str:
-    later = {
-        name: getattr(model, name) for name in ("replicas", "batching", "sequence")
-    }  # keys that specs of before could not have
+    later = {name: getattr(model, name) for name in LATER}
     given = model.model_dump(mode="json", exclude={name for name, value in later.items() if value is None})
     for entry in given["inputs"].values():
         if entry["pad"] is None:

@@ -9,7 +9,7 @@ from orchestrator.fleet import Fleet
 from orchestrator.padding import Lengths
 from orchestrator.plan_json import plan_id
 from orchestrator.replicas import crew_of, without
-from orchestrator.routes import EpochRoutes
+from orchestrator.routes import EpochRoutes, entries_of
 from orchestrator.spec import DeploymentSpec
 from partitioner.load import Model
 from partitioner.plan import Plan
@@ -59,6 +59,7 @@ def routes_of(
         pads={entry.name: entry.pad for entry in blueprint.spec.inputs if entry.pad is not None},
         sequence=stateful_of(blueprint.model, blueprint.spec.sequence, free_rows=rows > 1),
         lengths={} if ragged is None else lengths_of(blueprint.spec),
+        entries=entries_of(plan),
     )
 
 

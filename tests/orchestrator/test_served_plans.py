@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,9 @@ from partitioner.topology import Link, Node, Tier, Topology
 pytestmark = pytest.mark.slow
 KEY = EngineKey(node_class="here", backend="onnxruntime")
 A, B = "a", "b"
-PLACEMENTS = ("aaaaa", "bbbbb", "aabbb", "aaaab", "abbbb", "abaab", "babab", "aabba")  # the node of each operator
+CHAINS = ("aaaaa", "bbbbb", "aabbb", "aaaab", "abbbb", "abaab", "babab", "aabba")  # the node of each operator
+BRANCHES = ("||aaaaa", "||bbbbb", "||abbab", "||aabab", "||babab", "||abaab", "||abaaa")  # side by side
+PLACEMENTS = CHAINS + BRANCHES
 X: Array = np.random.default_rng(1).standard_normal((4, 8)).astype(np.float32)
 SITE = Topology(
     (
@@ -62,6 +65,8 @@ def planned(loaded: Model, nodes: Sequence[str]) -> Plan:
     spec = DeploymentSpec(
         name="served", model=Path("served"), topology=SITE, source=A, inputs=(InputSpec(name="x", at=A),)
     )
+    if nodes[0] == "|":
+        spec, nodes = replace(spec, parallel=True), nodes[2:]
     problem = pose(spec, loaded, profile, {A: (KEY,), B: (KEY,)})
     at = {site.node: site for site in problem.sites}
     return evaluate(problem, [at[node] for node in nodes])
