@@ -144,7 +144,8 @@ class StageRunner:
         if key in self._seen or self._is_cancelled(header):
             via.consumed(frame)
             return
-        now_s, came = time.monotonic(), ()
+        now_s = time.monotonic()
+        came: tuple[Came, ...] = ()
         if self._partials is not None:
             came = self._partials.add((header.request, header.sequence, header.position), frame, via, now_s)
             if not came:
