@@ -70,6 +70,10 @@ class SequenceLost(NodesError):
     """A step of a sequence whose state is not here as of the step before; the router brings it again."""
 
 
+class ItemGone(NodesError):
+    """A request means an item that its node does not hold: let go, or not put there yet."""
+
+
 class BudgetExpired(NodesError):
     """A request whose time was up before it could run."""
 

@@ -15,7 +15,9 @@ from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
+from nodes import items
 from nodes.claim import Claim
+from nodes.codec import unpack
 from nodes.connection import Connection
 from nodes.emulation import LinkShaper
 from nodes.errors import MalformedFrame, NodesError, StreamClosed, UnknownEpoch
@@ -31,7 +33,13 @@ from nodes.stage_work import Runs, fault_of
 from nodes.store import Store
 from nodes.watchdog import Patience
 
-NO_FAULT_OF_THE_STAGE = ("BudgetExpired", "Overloaded", "BadOutput", "SequenceLost")  # the router mends these
+NO_FAULT_OF_THE_STAGE = (
+    "BudgetExpired",
+    "Overloaded",
+    "BadOutput",
+    "SequenceLost",
+    "ItemGone",
+)  # the router mends these
 StageKey = tuple[str, int, str]
 TICK_S = 0.5
 WATCH_LIMIT = 1024
@@ -133,6 +141,9 @@ class Host:
             connection.consumed(frame)
             self._relay(frame)
             return
+        if header.stage == items.STAGE:
+            self._keep_item(frame, connection)
+            return
         runner = self.stages.get((header.deployment, header.epoch, header.stage))
         if runner is None:
             connection.consumed(frame)
@@ -146,6 +157,19 @@ class Host:
             self.answer(_error(header, self._unanswerable(header)), connection)
         else:
             runner.accept(frame, connection)
+
+    def _keep_item(self, frame: Frame, connection: Connection) -> None:
+        """A sensor has put an item here, or lets go of one."""
+        number = frame.header.position
+        try:
+            if frame.header.kind is Kind.TENSORS:
+                items.ITEMS.put(number, unpack(frame))
+            elif frame.header.kind is Kind.CANCEL:
+                items.ITEMS.release(number)
+        except NodesError as fault:
+            if self._refused.may(connection.peer_node, time.monotonic()):
+                self.log.write(f"item {number} is not held: {fault}", level="warning")
+        connection.consumed(frame)
 
     def _refuse_unknown(self, header: Header, via: Connection) -> None:
         held = sorted(epoch for deployment, epoch, _ in self.stages if deployment == header.deployment)

@@ -22,6 +22,7 @@ from partitioner.problem import Problem, Site
 from partitioner.profile import EngineKey, Profile
 from partitioner.repricing import repriced
 from partitioner.search.answer import answer
+from partitioner.sources import operator_of, told_inputs
 from partitioner.stateful import together
 from partitioner.tables import price_list
 from partitioner.topology import Link, Node, NodeId, Tier, Topology
@@ -119,7 +120,14 @@ def pose(
         codecs=spec.codecs,
         objective=spec.objective,
         limits=spec.limits,
-        pinned=dict(spec.pinned),
+        pinned=dict(spec.pinned)
+        | {operator_of(entry.name): entry.at for entry in spec.inputs if entry.at != spec.source},
+        homes={
+            tensor: entry.at
+            for entry in spec.inputs
+            if entry.private and entry.at != spec.source
+            for tensor in pixel_forms(model.graph, (entry.name,), until=entry.private_until)
+        },
         together=(*spec.together, *together(model)),
         forward_only=spec.forward_only,
         parallel=spec.parallel,
@@ -141,7 +149,7 @@ def check_names(spec: DeploymentSpec, model: Model) -> None:
             raise SpecError(
                 f"{where}: {spec.model.name} has no such operator as {name}; isthmus plan --json names them"
             )
-    missing = [name for name in (*graph.inputs, *model.kept) if name not in {entry.name for entry in spec.inputs}]
+    missing = [name for name in (*told_inputs(graph), *model.kept) if name not in {entry.name for entry in spec.inputs}]
     if missing:
         raise SpecError(
             f"inputs.{missing[0]}: is missing; say at which node {spec.model.name}'s input appears (at: NODE)"
@@ -154,13 +162,11 @@ def check_names(spec: DeploymentSpec, model: Model) -> None:
 
 
 def _check_inputs(spec: DeploymentSpec, model: Model) -> None:
-    whole = model.whole
+    whole, inputs = model.whole, told_inputs(model.whole)
     for entry in spec.inputs:
-        if entry.name not in whole.inputs:
-            raise SpecError(
-                f"inputs.{entry.name}: {spec.model.name} has no such input; it has {', '.join(whole.inputs)}"
-            )
-        if entry.name not in model.graph.inputs and (entry.private or entry.pad is not None):
+        if entry.name not in inputs:
+            raise SpecError(f"inputs.{entry.name}: {spec.model.name} has no such input; it has {', '.join(inputs)}")
+        if entry.name not in told_inputs(model.graph) and (entry.private or entry.pad is not None):
             key = "private" if entry.private else "pad"
             raise SpecError(f"inputs.{entry.name}.{key}: what a sequence carries on lies at its stages; leave this out")
         activation = whole.activations[entry.name]

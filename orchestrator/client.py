@@ -23,6 +23,7 @@ from orchestrator import local_cluster
 from orchestrator.answers import Answer
 from orchestrator.bond import tie
 from orchestrator.client_sequence import Sequence
+from orchestrator.client_source import Sensor
 from orchestrator.errors import ClusterError, JournalError, UnknownDeployment
 from orchestrator.following import Following
 from orchestrator.handing_over import handed_over
@@ -32,6 +33,7 @@ from orchestrator.loops import end_tasks
 from orchestrator.recording import copy_journal
 from orchestrator.request_log import JOURNAL, REQUESTS, Ended
 from orchestrator.rollout_terms import RolloutTerms
+from orchestrator.sourcing import Item, Source, named
 from orchestrator.spec import DeploymentSpec, load_spec
 from orchestrator.telling import tell_links
 from orchestrator.terms import Step, Terms
@@ -166,7 +168,7 @@ class Client:
     def infer(
         self,
         name: str,
-        inputs: Mapping[str, Array],
+        inputs: Mapping[str, Array | Item],
         *,
         timeout_s: float = 30.0,
         request_id: str | None = None,
@@ -179,7 +181,7 @@ class Client:
         Asked again under the same `request_id` within a minute of the answer, the same answer is given and nothing
         computed twice. While two versions are tried against each other, the same `key` always meets the same one. Where
         requests wait, `priority` 1 goes first, 9 last; 0 stands for 5. A model that keeps state is asked in steps of a
-        `sequence`.
+        `sequence`. Of an input at another node than this client's, an `Item` is given that stands for it (`source`).
         """
         about: dict[str, Any] = {"request_id": request_id, "key": key, "priority": priority, "sequence": sequence}
         return self.answer(name, inputs, timeout_s=timeout_s, **about).outputs
@@ -187,7 +189,7 @@ class Client:
     def answer(
         self,
         name: str,
-        inputs: Mapping[str, Array],
+        inputs: Mapping[str, Array | Item],
         *,
         timeout_s: float = 30.0,
         trace: bool = False,
@@ -203,7 +205,7 @@ class Client:
     def submit(
         self,
         name: str,
-        inputs: Mapping[str, Array],
+        inputs: Mapping[str, Array | Item],
         *,
         timeout_s: float = 30.0,
         trace: bool = False,
@@ -214,13 +216,27 @@ class Client:
     ) -> "Future[Answer]":
         """As `answer`, without waiting: many requests may be under way at once."""
         self.join(name)
-        terms = Terms(priority=priority)
+        inputs, terms = named(inputs), Terms(priority=priority)
         about: dict[str, Any] = {"request_id": request_id, "key": key, "terms": terms, "step": sequence}
         return self._start(self._router.infer(name, inputs, budget_s=timeout_s, trace=trace, **about))
 
     def sequence(self, name: str, *, timeout_s: float = 30.0) -> Sequence:
         """A new sequence of requests to a model that keeps state; use it as a context manager, or `close()` it."""
         return Sequence(partial(self.infer, name, timeout_s=timeout_s), partial(self._end_sequence, name))
+
+    def source(self, name: str, node: str) -> Sensor:
+        """A sensor's end at a node: what it puts there, requests to deployment `name` may mean.
+
+        To be run on that node. UnknownDeployment.
+        """
+        self.join(name)
+
+        async def opened() -> Source:
+            source = Source(self._router, name, node)
+            await source.opened()
+            return source
+
+        return Sensor(self._start(opened()).result(timeout=30), self._loop)
 
     def _end_sequence(self, name: str, sequence: str) -> None:
         self._loop.call_soon_threadsafe(self._router.sequences.end, name, sequence)

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from nodes.backend import TensorSpec
+from nodes.joining.sources import with_sources
 from nodes.normalise import FORM, is_normalised, normalise
 from orchestrator.artifacts import tensor_specs
 from orchestrator.blueprint import check_names, private_tensors
@@ -17,6 +18,7 @@ from orchestrator.signing import check_trusted
 from orchestrator.spec import DeploymentSpec
 from partitioner.errors import InvalidModel
 from partitioner.load import DTYPE_OF, Model, load
+from partitioner.sources import told_inputs
 from partitioner.stateful import stateful
 
 
@@ -64,12 +66,17 @@ def prepare(spec: DeploymentSpec) -> ReadyModel:
             normalise(spec.model, shapes=shapes, samples=samples or None).save(path)
     model = read_model(spec, path)
     _check(spec, model)
-    return ReadyModel(path=path, inputs=tensor_specs(model, model.whole.inputs), sha256=model.sha256)
+    return ReadyModel(path=path, inputs=tensor_specs(model, told_inputs(model.whole)), sha256=model.sha256)
 
 
 def read_model(spec: DeploymentSpec, path: Path) -> Model:
-    """The normalised model in the file as the spec has it planned: without what its sequences carry on."""
+    """The normalised model in the file as the spec has it planned: without what its sequences carry on, and with an
+    operator for each input that is at another node than requests arise at.
+    """
     model = load(path)
+    away = {entry.name for entry in spec.inputs if entry.at != spec.source}
+    if away:
+        return with_sources(model, away)
     if spec.sequence is None:
         return model
     return stateful(model, dict(spec.sequence.state), spec.sequence.kept)

@@ -30,6 +30,7 @@ from partitioner.profile import EngineKey, EngineProfile, Profile, TensorFigure,
 from partitioner.search.answer import answer
 from partitioner.search.mincut import best_per_chain
 from partitioner.segment_features import ends_of
+from partitioner.sources import operator_of, sources_of
 from partitioner.topology import NodeId
 
 ROUNDS = 5
@@ -157,8 +158,13 @@ async def _operators(bench: Bench) -> Profile:
     seen = await _seen_here(bench, stand_ins)
     nothing = EngineProfile(operator_s={})
     engines = {key: seen.engines.get(stand_ins[key], nothing) for key in keys}
-    profile = replace(seen, model=bench.model.sha256, engines=engines)
     graph = bench.model.graph
+    held = {operator_of(name): 0.0 for name in sources_of(graph).values()}  # what is held is at hand
+    engines = {
+        key: replace(one, operator_s={**held, **one.operator_s}) for key, one in engines.items() if one.operator_s
+    }
+    engines = dict.fromkeys(keys, nothing) | engines
+    profile = replace(seen, model=bench.model.sha256, engines=engines)
     everything = tuple(operator.name for operator in graph.operators)
     for key in keys:
         if stand_ins[key] in seen.engines:

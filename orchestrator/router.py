@@ -16,7 +16,7 @@ from nodes.codec import unpack
 from nodes.connection import Connection
 from nodes.emulation import LinkShaper
 from nodes.errors import BadInput, NodesError
-from nodes.framing import Frame, Header, Kind
+from nodes.framing import Frame, Kind
 from nodes.links import LinkEstimate
 from nodes.partial import all_hops
 from nodes.stream import DialledConnection
@@ -370,13 +370,6 @@ class Router:
         if routes is not None:
             post_cancel(self._connections, routes, cancel)
 
-    def _recall_rest(self, held: Routed, failed: Header) -> None:
-        """An attempt has failed in one branch: the others need not go on with it."""
-        routes = held.epochs.get(failed.epoch)
-        if routes is not None and routes.entries:
-            attempt = Cancel(request=failed.request, attempt=failed.attempt, epoch=failed.epoch, way=())
-            post_cancel(self._connections, routes, attempt)
-
     def _deliver(self, held: Routed, deliver: Deliver) -> None:
         waiting, routes = held.waiting[deliver.request], held.epochs.get(deliver.epoch)
         answer = waiting.deliver(deliver, 0 if routes is None else routes.version)
@@ -405,7 +398,6 @@ class Router:
         why = "waited"
         if header.kind is Kind.ERROR and header.fault is not None:
             faulty = Faulty(header, header.fault, held.epochs.get(header.epoch), held.waiting.get(header.request))
-            self._recall_rest(held, header)
             actions, why = faulty.tell(held.core, self._meet, now_s), header.fault.kind
         elif header.kind is Kind.TENSORS and header.request in held.waiting:
             waiting = held.waiting[header.request]

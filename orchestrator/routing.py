@@ -18,7 +18,7 @@ from orchestrator.soundness import Streaks, Where, contradicted, is_inputs_fault
 from orchestrator.splitting import Split, concerns
 from orchestrator.stragglers import Pace, moved
 from orchestrator.suspicion import Loss, alone, is_guilty, is_suspect
-from orchestrator.worker_faults import BAD_OUTPUT, BROKEN_STREAM, FULL, LATE, STATE_LOST
+from orchestrator.worker_faults import BAD_OUTPUT, BROKEN_STREAM, FULL, ITEM_GONE, LATE, STATE_LOST
 from partitioner.topology import NodeId
 from policies.routing import Way
 
@@ -104,8 +104,8 @@ class Routing:
     ) -> tuple[Action, ...]:
         """A `stage` reports a failure of that `kind`: the caller's own fault fails at once, else it is sent again.
 
-        After a broken stream or a full queue that is after a pause, so that attempts are not used up in a moment, but
-        at once where another replica can take it; a broken stream does not count against the request.
+        After a broken stream, a full queue or an item that is not there that is after a pause, so that attempts are not
+        used up in a moment, but at once where another replica can take it; only the full queue counts against it.
         """
         found = self._in_flight(request, attempt)
         if found is None or found.epoch is None:
@@ -114,7 +114,7 @@ class Routing:
         is_callers = caller_fault and (self._split is None or found.epoch != self._split.epoch)
         if is_callers or kind == STATE_LOST:  # on trial, the version may be at fault instead
             return self._fail(found, "caller" if is_callers else "sequence", message, now_s)
-        found.failures += kind != BROKEN_STREAM
+        found.failures += kind not in (BROKEN_STREAM, ITEM_GONE)
         node = node_on(found.way, self._routes[found.epoch], stage)
         if kind == BROKEN_STREAM:
             found.left_node, found.left_s = node, now_s
@@ -122,7 +122,7 @@ class Routing:
         hopeless = "timeout" if kind == LATE else "overloaded" if kind == FULL and not found.waits else ""
         if hopeless and not is_elsewhere:
             return self._fail(found, hopeless, message, now_s)
-        if kind in (BROKEN_STREAM, FULL) and not is_elsewhere:
+        if kind in (BROKEN_STREAM, FULL, ITEM_GONE) and not is_elsewhere:
             found.pause(now_s)
             left = found.epoch
             actions = self._replay(found, now_s)

@@ -26,7 +26,7 @@ from partitioner.topology import NodeId, Tier, Topology
 
 FRACTION = Field(ge=0, le=1)
 MOST_REPLICAS = 16
-LATER = ("parallel", "replicas", "batching", "sequence")  # keys that specs of before could not have
+LATER = ("source", "parallel", "replicas", "batching", "sequence")  # keys that specs of before could not have
 STANDBY_MB = 256.0  # of each node's memory, for plans that are kept loaded in case they are needed
 Positive = Annotated[float, Field(gt=0)]
 
@@ -108,6 +108,7 @@ class DeploymentModel(StrictModel):
     pinned: dict[str, str] = Field(default_factory=dict)
     together: list[Annotated[list[str], Field(min_length=2)]] = Field(default_factory=list)
     forward_only: bool = True
+    source: str | None = None
     parallel: bool | None = None
     max_error: Annotated[float, FRACTION] = 0.0
     codecs: list[str] | None = None
@@ -234,18 +235,21 @@ def _topology(given: Any, where: str, folder: Path) -> Topology:
 
 
 def _source(model: DeploymentModel, topology: Topology, where: str) -> NodeId:
-    """The one node where all inputs are."""
-    first_name, first = next(iter(model.inputs.items()))
+    """The node where requests arise: the one that is given, or that of the first input."""
+    given = model.source if model.source is not None else next(iter(model.inputs.values())).at
+    if model.source is not None and given not in topology.by_name:
+        raise SpecError(f"{where}: source: no node {given!r}; nodes are {', '.join(topology.by_name)}")
     for name, entry in model.inputs.items():
         if entry.at not in topology.by_name:
             nodes = ", ".join(topology.by_name)
             raise SpecError(f"{where}: inputs.{name}.at: no node {entry.at!r}; nodes are {nodes}")
-        if entry.at != first.at:
+        if entry.at != given and (model.sequence is not None or entry.pad is not None):
+            key = "sequence" if model.sequence is not None else f"inputs.{name}.pad"
             raise SpecError(
-                f"{where}: inputs.{name}.at: {entry.at!r}, while {first_name} is at {first.at!r}; "
-                "inputs at different nodes are not supported yet, put them at one"
+                f"{where}: inputs.{name}.at: {entry.at!r}, while requests arise at {given!r}; "
+                f"with {key} all inputs are at one node"
             )
-    return first.at
+    return given
 
 
 def _check_outputs(model: DeploymentModel, topology: Topology, source: NodeId, where: str) -> None:

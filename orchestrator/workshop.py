@@ -25,6 +25,7 @@ from orchestrator.tuning.tuners import check_tuner
 from partitioner.errors import InvalidModel
 from partitioner.load import Model
 from partitioner.profile import EngineKey, Profile
+from partitioner.sources import operator_of, sources_of
 from partitioner.stateful import beside
 from partitioner.topology import NodeId
 
@@ -208,8 +209,13 @@ class Workshop:
         node: NodeId,
         samples: tuple[Mapping[str, Array], ...],
     ) -> float:
-        """Median seconds of a segment on a node, unslowed."""
+        """Median seconds of a segment on a node, unslowed; what sensors put there is given to it."""
         key, operators, inputs, outputs = segment
+        held = sources_of(model.graph)
+        operators = tuple(name for name in operators if name not in {operator_of(one) for one in held.values()})
+        if not operators:
+            return 0.0
+        inputs = tuple(held.get(name, name) for name in inputs)
         sha = await asyncio.to_thread(stage_artifact, model, operators, inputs, outputs, self._store)
         await self._fleet.give(node, self._store.path(sha), sha)
         state, kept = beside(model, operators)

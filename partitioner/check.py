@@ -84,7 +84,7 @@ def _privacy(problem: Problem, plan: Plan) -> Iterator[str]:
         activation = problem.graph.activations[name]
         for index in (*activation.consumers, *(() if activation.producer is None else (activation.producer,))):
             node = plan.stages[at[operators[index].name]].node
-            if node != problem.source:
+            if node != problem.home_of(name):
                 yield f"private tensor {name} is on {node}, with operator {operators[index].name}"
         for crossing in plan.crossings:
             if name in crossing.tensors and crossing.source != crossing.target:

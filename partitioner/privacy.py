@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from partitioner.errors import InvalidProblem
 from partitioner.graph import Graph, Operator
+from partitioner.sources import told_inputs
 
 # Each output element depends on one position of the data, or on data and constants elementwise, or on
 # positions moved about: an eye would still know the picture.
@@ -36,8 +37,10 @@ def pixel_forms(graph: Graph, inputs: Iterable[str], until: str | None = None) -
     """
     kept = set(inputs)
     for name in kept:
-        if name not in graph.inputs:
-            raise InvalidProblem(f"{graph.name}: private input {name!r} is not an input; inputs are {graph.inputs}")
+        if name not in told_inputs(graph):
+            raise InvalidProblem(
+                f"{graph.name}: private input {name!r} is not an input; inputs are {told_inputs(graph)}"
+            )
     derived = set(kept)
     before = _ancestors(graph, until) if until is not None else frozenset()
     on_the_way: set[str] = set()

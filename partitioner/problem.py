@@ -56,8 +56,9 @@ class Problem:
     """Everything that `cost.evaluate` and the solvers need.
 
     `source` is the node where every input appears; `outputs_to` names the node each output returns to.
-    Tensors in `private` (inputs and their pixel forms) stay on `source`; those of `within` on nodes of that tier or a
-    lower one (nodes that only forward a message do not count). `pinned` fixes operators to nodes.
+    Tensors in `private` (inputs and their pixel forms) stay on `source`, or where `homes` has them; those of `within`
+    on nodes of that tier or a lower one (nodes that only forward a message do not count). `pinned` fixes operators to
+    nodes.
     `max_error` bounds each codec's output error; 0 allows only raw. Operators of one group in `together` share a stage.
     `forward_only`: data goes up the tiers and never comes back down, but for the answer. `parallel`: branches run on
     several nodes at once and stages send to whoever reads (makespan.py); else a request goes from stage to stage.
@@ -84,10 +85,15 @@ class Problem:
     parallel: bool = False
     serialised: bool = False
     most_replicas: int = 1
+    homes: Mapping[str, NodeId] = field(default_factory=dict)
+
+    def home_of(self, tensor: str) -> NodeId:
+        """Where a private tensor stays."""
+        return self.homes.get(tensor, self.source)
 
     def may_be_on(self, tensor: str, node: NodeId) -> bool:
         """Whether privacy lets the tensor be on that node."""
-        if tensor in self.private and node != self.source:
+        if tensor in self.private and node != self.home_of(tensor):
             return False
         return tensor not in self.within or self.topology.node(node).tier <= self.within[tensor]
 

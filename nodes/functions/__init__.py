@@ -11,11 +11,12 @@ from nodes.functions.deciding import DECIDING
 from nodes.functions.params import Function, Inferred, Param
 from nodes.functions.pictures import MAX_PIXELS, PICTURES
 from nodes.functions.sound import SOUND
+from nodes.functions.sources import SOURCES
 from nodes.functions.text import TEXT
 
 __all__ = ["FUNCTIONS", "MAX_PIXELS", "Function", "Inferred", "Param", "function"]
 
-FUNCTIONS: Mapping[str, Function] = {**PICTURES, **SOUND, **TEXT, **DECIDING}
+FUNCTIONS: Mapping[str, Function] = {**PICTURES, **SOUND, **TEXT, **DECIDING, **SOURCES}
 
 
 def function(name: str) -> Function:

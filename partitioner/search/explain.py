@@ -124,7 +124,7 @@ def _no_way(problem: Problem) -> Infeasible | None:
 def _no_private_place(prices: Prices) -> Infeasible | None:
     problem = prices.problem
     for name in problem.kept:
-        where = problem.source if name in problem.private else f"tiers up to {problem.within[name].name.lower()}"
+        where = problem.home_of(name) if name in problem.private else f"tiers up to {problem.within[name].name.lower()}"
         here = [prices.operator_s[site] for site in problem.sites if problem.may_be_on(name, site.node)]
         one = problem.graph.activations[name]
         touching = [*one.consumers, *([] if one.producer is None else [one.producer])]

@@ -1,0 +1,31 @@
+"""The function that gives what a sensor has put at this node; see partitioner/sources.py."""
+
+from collections.abc import Mapping
+
+from nodes.backend import Array
+from nodes.errors import BadInput
+from nodes.functions.params import Function, Inferred, Params, Shape, numbers, text
+from nodes.held import holds
+from nodes.items import ITEMS
+
+
+def _held(params: Params, item: Array) -> tuple[Array, ...]:
+    """int64 [1], an item's number → its tensor `tensor`, of this `dtype` and `shape` (-1: any). ItemGone, BadInput."""
+    (dtype, shape), name = _inferred(params), text(params, "tensor")
+    found = ITEMS.take(int(item.reshape(-1)[0]), name)
+    fits = len(shape) == found.ndim and all(dim in (None, has) for dim, has in zip(shape, found.shape, strict=True))
+    if not fits or not holds(found.dtype, dtype):
+        wanted = ["?" if dim is None else dim for dim in shape]
+        raise BadInput(f"{name} was put as {found.dtype.name} {list(found.shape)}, wants {dtype} {wanted}")
+    return (found,)
+
+
+def _inferred(params: Params) -> Inferred:
+    dims = numbers(params, "shape", 0) if "shape" in params else []
+    shape: Shape = tuple(None if dim < 0 else int(dim) for dim in dims)
+    return text(params, "dtype"), shape
+
+
+SOURCES: Mapping[str, Function] = {
+    "held": Function(_held, lambda params, item: (_inferred(params),), ("int64",), ("value",)),
+}
