@@ -124,9 +124,24 @@ def test_a_fault_is_named_with_its_path(tmp_path: Path, old: str, new: str, line
     assert fault(tmp_path, old, new).startswith(f"spec.yaml: {line}")
 
 
-def test_inputs_at_two_nodes_are_refused_for_now(tmp_path: Path) -> None:
-    line = fault(tmp_path, INPUT, f"{INPUT}, text: {{at: mec}}")
-    assert line.startswith("spec.yaml: inputs.text.at: 'mec', while input is at 'camera'; inputs at different nodes")
+def test_inputs_may_be_at_nodes_of_their_own(tmp_path: Path) -> None:
+    spec = read(tmp_path, SPEC.replace(INPUT, f"{INPUT}, text: {{at: mec}}"))
+    assert (spec.source, [entry.at for entry in spec.inputs]) == ("camera", ["camera", "mec"])
+    asked = SPEC.replace(INPUT, f"{INPUT}, text: {{at: mec}}").replace("to: camera", "to: mec")
+    assert read(tmp_path, f"{asked}\nsource: mec").source == "mec"
+    line = fault(tmp_path, "max_error: 0.02", "source: mars")
+    assert line == "spec.yaml: source: no node 'mars'; nodes are camera, mec, cloud"
+    line = fault(tmp_path, INPUT, f"{INPUT}, text: {{at: mec, pad: {{axis: 1}}}}")
+    assert line.startswith("spec.yaml: inputs.text.at: 'mec', while requests arise at 'camera'; with inputs.text.pad")
+
+
+def test_branches_side_by_side_are_another_wish_and_refused_beside_what_is_not_planned_so(tmp_path: Path) -> None:
+    plain, parallel, not_so = (read(tmp_path, SPEC + more) for more in ("", "\nparallel: true", "\nparallel: false"))
+    assert [one.parallel for one in (plain, parallel, not_so)] == [False, True, False]
+    assert len({plain.digest, parallel.digest}) == 2
+    for more in ("objective: energy", "replicas: {max: 2}"):
+        line = fault(tmp_path, "objective: latency", f"parallel: true\n{more}")
+        assert line.startswith("spec.yaml: parallel: branches side by side don't go with") or "replicas.max" in line
 
 
 def test_a_fault_in_the_topologys_file_names_that_file(tmp_path: Path) -> None:
