@@ -25,7 +25,8 @@ def with_sources(model: Model, names: Collection[str]) -> Model:
     nodes = []
     for entry in [entry for entry in graph.input if entry.name in names]:
         dtype, shape = type_of(entry)
-        dims = [-1 if dim is None else dim for dim in shape]
+        varies = model.graph.activations[entry.name].dynamic
+        dims = [-1 if varies or dim is None else dim for dim in shape]
         made, given = operator_of(entry.name), item_of(entry.name)
         about = {"tensor": entry.name, "dtype": dtype} | ({"shape": dims} if dims else {})
         nodes.append(helper.make_node(HELD, [given], [entry.name], made, domain=FUNCTION_DOMAIN, **about))

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from nodes.joining.join import join
 from nodes.joining.sources import with_sources
+from nodes.joining.steps import FunctionCall, Pipeline, Source
+from nodes.normalise import normalise
 from orchestrator.blueprint import check_names, pose
 from orchestrator.errors import SpecError
 from orchestrator.model_file import read_model
@@ -21,6 +24,7 @@ from partitioner.profile import EngineKey, EngineProfile, Profile
 from partitioner.search.answer import answer
 from partitioner.sources import sources_of, told_inputs
 from partitioner.topology import Link, Node, Tier, Topology
+from tests.nodes.test_functions import jpeg
 from tests.orchestrator.test_branches_served import two_branches
 
 KEY = EngineKey(node_class="any", backend="onnxruntime")
@@ -66,6 +70,17 @@ def test_an_input_away_is_an_operator_and_a_number_and_the_model_stays_the_same(
     assert (number.dtype, number.shape, number.nbytes) == ("int64", (1,), 8)
     (piece,) = extract(model, ("seen.source",), ("seen.item",), ("seen",))
     assert (piece.function, piece.params["tensor"], piece.params["shape"]) == ("held", "seen", [1, 2048])
+
+
+def test_what_differs_from_item_to_item_may_be_held_in_any_size(tmp_path: Path) -> None:
+    decode = FunctionCall(name="picture", function="decode_jpeg", wires=("photo",))
+    photo = Source(name="photo", dtype="uint8", shape=(None,))
+    pipeline = Pipeline(name="p", sources=(photo,), steps=(decode,), outputs={"seen": "picture"})
+    sample = jpeg()
+    model = load(normalise(join(pipeline), samples={"photo": sample}).proto)
+    assert model.graph.activations["photo"].shape == sample.shape
+    (piece,) = extract(with_sources(model, ("photo",)), ("photo.source",), ("photo.item",), ("photo",))
+    assert piece.params["shape"] == [-1]
 
 
 def test_the_best_plan_reads_each_input_where_it_is(tmp_path: Path) -> None:
