@@ -4,7 +4,7 @@ A wire that leads nowhere, ports whose types or shapes differ, and steps in a ci
 Models of several opsets become models of the newest among them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from onnx import compose, helper, version_converter
 
 from nodes.errors import NodesError
 from nodes.functions import Inferred, function
-from nodes.joining import fusions
-from nodes.joining.steps import FunctionCall, Fusion, ModelCall, Pipeline, Step
-from nodes.normalising.functions import type_of, value_info
+from nodes.joining import fusions, looping
+from nodes.joining.steps import FunctionCall, Fusion, Loop, ModelCall, Pipeline, Step
+from nodes.normalising.functions import value_info
 from partitioner.errors import InvalidModel
 from partitioner.graph import FUNCTION_DOMAIN
 
@@ -26,7 +26,7 @@ Types = dict[str, Inferred]
 
 def join(pipeline: Pipeline) -> onnx.ModelProto:
     """The pipeline as one model, not yet normalised: its sources are the inputs. InvalidModel, in one line, else."""
-    models = {step.name: _loaded(step, pipeline) for step in pipeline.steps if isinstance(step, ModelCall)}
+    models = {step.name: _loaded(step, pipeline) for step in pipeline.steps if isinstance(step, ModelCall | Loop)}
     opset = max([OPSET, *(_opset(model) for model in models.values())])
     joined = helper.make_model(onnx.GraphProto(name=pipeline.name), ir_version=IR_VERSION)
     del joined.opset_import[:]
@@ -37,6 +37,8 @@ def join(pipeline: Pipeline) -> onnx.ModelProto:
         wires = [_wire(wire, types, f"{pipeline.name}: step {step.name!r}") for wire in step.wires]
         if isinstance(step, ModelCall):
             _add_model(joined.graph, step, _at(models[step.name], opset, step, pipeline), types, pipeline)
+        elif isinstance(step, Loop):
+            _add_loop(joined.graph, step, _at(models[step.name], opset, step, pipeline), types, pipeline)
         elif isinstance(step, FunctionCall):
             _add_function(joined.graph, step, wires, types, pipeline)
         else:
@@ -76,8 +78,31 @@ def _wire(given: str, types: Types, reader: str) -> str:
 
 
 def _add_model(graph: onnx.GraphProto, step: ModelCall, model: onnx.ModelProto, types: Types, of: Pipeline) -> None:
-    heavy = {tensor.name for tensor in model.graph.initializer}
-    ports = {entry.name: type_of(entry) for entry in model.graph.input if entry.name not in heavy}
+    takes, gives = looping.ports(model)
+    fed = _fed(step, takes, types, of)
+    part = compose.add_prefix(model, f"{step.name}.").graph
+    renamed = {f"{step.name}.{name}": wire for name, wire in fed.items()}
+    for node in part.node:
+        looping.rename_reads(node, renamed)
+    graph.node.extend(part.node)
+    graph.initializer.extend(part.initializer)
+    graph.sparse_initializer.extend(part.sparse_initializer)
+    types.update((f"{step.name}.{name}", kind) for name, kind in gives.items())
+
+
+def _add_loop(graph: onnx.GraphProto, step: Loop, model: onnx.ModelProto, types: Types, of: Pipeline) -> None:
+    if why := looping.check(step, model):
+        raise InvalidModel(f"{of.name}: step {step.name!r}: {why}")
+    own = {step.token, step.position, *step.state.values()}
+    takes = {name: kind for name, kind in looping.ports(model)[0].items() if name not in own}
+    nodes, weights = looping.looped(step, model, _fed(step, takes, types, of))
+    graph.node.extend(nodes)
+    graph.initializer.extend(weights)
+    types[f"{step.name}.{looping.PORT}"] = ("int64", (1, step.most))
+
+
+def _fed(step: ModelCall | Loop, ports: Types, types: Types, of: Pipeline) -> dict[str, str]:
+    """The tensor that feeds each of the model's inputs."""
     label = f"{of.name}: step {step.name!r}"
     for name in [*step.inputs, *ports]:
         if name not in ports:
@@ -87,23 +112,7 @@ def _add_model(graph: onnx.GraphProto, step: ModelCall, model: onnx.ModelProto, 
     fed = {name: _wire(wire, types, label) for name, wire in step.inputs.items()}
     for name, wire in fed.items():
         _check_fits(f"{step.name}.{name}", ports[name], wire, types[wire], of)
-    part = compose.add_prefix(model, f"{step.name}.").graph
-    renamed = {f"{step.name}.{name}": wire for name, wire in fed.items()}
-    for node in part.node:
-        _rename_reads(node, renamed)
-    graph.node.extend(part.node)
-    graph.initializer.extend(part.initializer)
-    graph.sparse_initializer.extend(part.sparse_initializer)
-    types.update((entry.name, type_of(entry)) for entry in part.output)
-
-
-def _rename_reads(node: onnx.NodeProto, renamed: Mapping[str, str]) -> None:
-    for at, name in enumerate(node.input):
-        node.input[at] = renamed.get(name, name)
-    for attribute in node.attribute:
-        for body in [attribute.g, *attribute.graphs]:
-            for inner in body.node:
-                _rename_reads(inner, renamed)
+    return fed
 
 
 def _check_fits(port: str, wants: Inferred, wire: str, gives: Inferred, of: Pipeline) -> None:
@@ -154,7 +163,7 @@ def _add_fusion(graph: onnx.GraphProto, step: Fusion, wires: list[str], types: T
     types[f"{step.name}.{fusions.PORT}"] = fusions.shape_of(step.fusion, given)
 
 
-def _loaded(step: ModelCall, of: Pipeline) -> onnx.ModelProto:
+def _loaded(step: ModelCall | Loop, of: Pipeline) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError
 
     path: Path = step.model
@@ -168,7 +177,7 @@ def _opset(model: onnx.ModelProto) -> int:
     return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=OPSET)
 
 
-def _at(model: onnx.ModelProto, opset: int, step: ModelCall, of: Pipeline) -> onnx.ModelProto:
+def _at(model: onnx.ModelProto, opset: int, step: ModelCall | Loop, of: Pipeline) -> onnx.ModelProto:
     if _opset(model) == opset:
         return model
     try:

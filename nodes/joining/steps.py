@@ -56,7 +56,35 @@ class Fusion:
     params: Mapping[str, Param] = field(default_factory=dict)
 
 
-Step = ModelCall | FunctionCall | Fusion
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """Says tokens one by one with a model that makes one step and keeps a state: the only kind of loop there is.
+
+    `inputs`: those of the model's inputs that stay the same in every step → the wires that they are fed from; `state`:
+    outputs → the inputs that get them one step later. The answer, port `tokens`, starts after `prefix`, and ends with
+    token `end` or after `most`; `never` are not said, `never_first` not as the first.
+    """
+
+    name: str
+    model: Path
+    inputs: Mapping[str, str]
+    state: Mapping[str, str]
+    prefix: tuple[int, ...]
+    end: int
+    most: int
+    never: tuple[int, ...] = ()
+    never_first: tuple[int, ...] = ()
+    token: str = "token"
+    position: str = "position"
+    logits: str = "logits"
+
+    @property
+    def wires(self) -> tuple[str, ...]:
+        """What it reads."""
+        return tuple(self.inputs.values())
+
+
+Step = ModelCall | FunctionCall | Fusion | Loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
