@@ -17,6 +17,7 @@ _SOURCES = {
     "motorcycle": ("skimage", "data/motorcycle_left.png"),
     "china": ("sklearn", "datasets/images/china.jpg"),
     "flower": ("sklearn", "datasets/images/flower.jpg"),
+    "astronaut": ("skimage", "data/astronaut.png"),
 }
 
 

@@ -3,7 +3,8 @@
 Each takes tensors of float32 [rows, width] and gives one. `concatenate`: side by side (early fusion). `late`: their
 sum by `weights` (equal ones), of which the sum is 1. `attention`: the first asks, all answer by how alike they are:
 softmax(q·kᵀ/√width)·k, scaled dot-product attention (Vaswani et al., arXiv:1706.03762) without projections.
-`cosine`: how alike two are, from −1 to 1, [rows].
+`cosine`: how alike two are, from −1 to 1, [rows]. `pooled`: the rows of one, summed by the weights [rows] that another
+gives and divided by their sum, [1, width]: many answers of one model, by how sure it is of each.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,8 +32,11 @@ def check(kind: str, params: Params, given: Sequence[Inferred]) -> str | None:
     if kind not in _FUSIONS:
         return f"no fusion {kind!r}; there are {', '.join(_FUSIONS)}"
     least = 2
-    if len(given) < least or (kind == "cosine" and len(given) > least):
-        return f"{kind} takes {'two' if kind == 'cosine' else 'two or more'} tensors, {len(given)} are given"
+    two = kind in ("cosine", "pooled")
+    if len(given) < least or (two and len(given) > least):
+        return f"{kind} takes {'two' if two else 'two or more'} tensors, {len(given)} are given"
+    if kind == "pooled":
+        return _not_pooled(given)
     for dtype, shape in given:
         if dtype != "float32" or len(shape) != 2:
             return f"{kind} takes float32 [rows, width], not {dtype} {['?' if one is None else one for one in shape]}"
@@ -44,6 +48,15 @@ def check(kind: str, params: Params, given: Sequence[Inferred]) -> str | None:
     return None
 
 
+def _not_pooled(given: Sequence[Inferred]) -> str | None:
+    (rows, shape), (weights, count) = given
+    if (rows, weights) != ("float32", "float32") or (len(shape), len(count)) != (2, 1):
+        return f"pooled takes float32 [rows, width] and [rows], not {rows} of {len(shape)} and {weights} of {len(count)} axes"
+    if None not in (shape[0], count[0]) and shape[0] != count[0]:
+        return f"pooled: {shape[0]} rows, {count[0]} weights"
+    return None
+
+
 def shape_of(kind: str, given: Sequence[Inferred]) -> Inferred:
     """What comes of them."""
     rows, width = given[0][1]
@@ -52,7 +65,7 @@ def shape_of(kind: str, given: Sequence[Inferred]) -> Inferred:
     if kind == "concatenate":
         widths = [shape[1] for _, shape in given]
         width = None if None in widths else sum(one for one in widths if one is not None)
-    return "float32", (rows, width)
+    return "float32", (1 if kind == "pooled" else rows, width)
 
 
 def _concatenate(name: str, wires: list[str], _params: Params) -> Parts:
@@ -112,6 +125,18 @@ def _cosine(name: str, wires: list[str], _params: Params) -> Parts:
     return nodes, constants
 
 
+def _pooled(name: str, wires: list[str], _params: Params) -> Parts:
+    axis = numpy_helper.from_array(np.array([0]), f"{name}.axis")
+    make = helper.make_node
+    nodes = [
+        make("ReduceSum", [wires[1], f"{name}.axis"], [f"{name}.all"], f"{name}.add", keepdims=1),
+        make("Div", [wires[1], f"{name}.all"], [f"{name}.shares"], f"{name}.share"),
+        make("Unsqueeze", [f"{name}.shares", f"{name}.axis"], [f"{name}.row"], f"{name}.turn"),
+        make("MatMul", [f"{name}.row", wires[0]], [f"{name}.{PORT}"], name),
+    ]
+    return nodes, [axis]
+
+
 def _weights(params: Params, count: int) -> list[float]:
     found = numbers(params, "weights", 1.0)
     found = found * count if len(found) == 1 else found
@@ -125,5 +150,6 @@ _FUSIONS: Mapping[str, Callable[[str, list[str], Params], Parts]] = {
     "late": _late,
     "attention": _attention,
     "cosine": _cosine,
+    "pooled": _pooled,
 }
 FUSIONS = tuple(_FUSIONS)

@@ -12,6 +12,7 @@ from nodes.backend import Array
 from nodes.errors import NodesError
 from nodes.functions import Inferred, Param, function
 from nodes.held import STRING
+from nodes.normalising import inference
 from partitioner.errors import InvalidModel
 from partitioner.graph import FUNCTION_DOMAIN
 
@@ -147,7 +148,7 @@ def _learn(core: onnx.ModelProto, types: Types) -> None:
     have = {entry.name for entry in trial.graph.input}
     made = {name for node in core.graph.node for name in node.output}
     trial.graph.input.extend(value_info(name, known) for name, known in types.items() if name not in have | made)
-    inferred = onnx.shape_inference.infer_shapes(trial, data_prop=True).graph
+    inferred = inference.infer(trial)
     for entry in [*inferred.value_info, *inferred.output]:
         if entry.type.tensor_type.HasField("shape"):
             types.setdefault(entry.name, type_of(entry))

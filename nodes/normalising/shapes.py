@@ -10,6 +10,7 @@ from nodes.functions import Inferred
 from nodes.held import dtype_of
 from nodes.normalising.evaluate import Values
 from nodes.normalising.functions import Types, outer_reads, type_of, value_info
+from nodes.normalising.inference import infer
 from nodes.normalising.source import graphs
 from partitioner.errors import InvalidModel
 
@@ -86,15 +87,12 @@ def complete(core: onnx.ModelProto, values: Values, loose: Iterable[str]) -> tup
 
     `loose` are the core's inputs whose shapes depend on the data.
     """
-    inferred = onnx.shape_inference.infer_shapes(core, data_prop=True).graph
+    inferred = infer(core)
     types = {
         entry.name: type_of(entry)
         for entry in [*inferred.input, *inferred.value_info, *inferred.output]
         if entry.type.tensor_type.HasField("shape")
     }
-    for node in core.graph.node:
-        if node.op_type == "Loop":
-            types.update(_carried(core, node, types))
     made = [name for node in core.graph.node for name in node.output if name]
     unknown = [name for name in made if name not in types or None in types[name][1]]
     dynamic = set(loose)
@@ -107,32 +105,3 @@ def complete(core: onnx.ModelProto, values: Values, loose: Iterable[str]) -> tup
                 raise InvalidModel(f"{values.label}: {name!r} is a {type(value).__name__}, not a tensor")
             types[name] = (dtype_of(value), value.shape)
     return types, dynamic
-
-
-def _carried(core: onnx.ModelProto, node: onnx.NodeProto, types: Types) -> Types:
-    """Types of what a Loop carries from trip to trip, where a trip keeps every shape that it starts with.
-
-    ONNX's inference leaves these open. By induction: if the body makes of those shapes the same ones, so do all trips.
-    """
-    weights = {one.name: value_info(one.name, _of_weight(one)) for one in core.graph.initializer}
-    starts = [weights.get(name) or value_info(name, types[name]) for name in node.input[2:] if name in {*weights, *types}]
-    trial = onnx.ModelProto(ir_version=core.ir_version, opset_import=core.opset_import)
-    trial.graph.CopyFrom(next(attribute.g for attribute in node.attribute if attribute.name == "body"))
-    if len(starts) != len(node.input) - 2:
-        return {}
-    for entry, start in zip(trial.graph.input[2:], starts, strict=True):
-        entry.type.CopyFrom(start.type)
-    for entry in trial.graph.output:
-        entry.type.tensor_type.ClearField("shape")
-    outer = outer_reads(node) - set(node.input)
-    trial.graph.input.extend(value_info(name, types[name]) for name in sorted(outer) if name in types)
-    trial.graph.initializer.extend(one for one in core.graph.initializer if one.name in outer)
-    made = onnx.shape_inference.infer_shapes(trial, data_prop=True).graph.output[1 : 1 + len(starts)]
-    kinds = [type_of(start) for start in starts]
-    if any(not one.type.tensor_type.HasField("shape") for one in made) or [type_of(one) for one in made] != kinds:
-        return {}
-    return dict(zip(node.output, kinds, strict=False))
-
-
-def _of_weight(tensor: onnx.TensorProto) -> Inferred:
-    return onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).name, tuple(tensor.dims)
