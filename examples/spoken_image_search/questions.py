@@ -1,6 +1,6 @@
 """The labelled set: eight photographs, and seven questions with the photograph that each means.
 
-The clips were made by `espeak-ng -v en-us -s 140` and resampled to 16 kHz.
+The clips were made by `espeak-ng -v en-us+f3 -s 130` and kept as Ogg Vorbis at 16 kHz.
 """
 
 from pathlib import Path

@@ -51,7 +51,8 @@ def check(kind: str, params: Params, given: Sequence[Inferred]) -> str | None:
 def _not_pooled(given: Sequence[Inferred]) -> str | None:
     (rows, shape), (weights, count) = given
     if (rows, weights) != ("float32", "float32") or (len(shape), len(count)) != (2, 1):
-        return f"pooled takes float32 [rows, width] and [rows], not {rows} of {len(shape)} and {weights} of {len(count)} axes"
+        told = f"{rows} and {weights} of {len(shape)} and {len(count)} axes"
+        return f"pooled takes float32 [rows, width] and [rows], not {told}"
     if None not in (shape[0], count[0]) and shape[0] != count[0]:
         return f"pooled: {shape[0]} rows, {count[0]} weights"
     return None

@@ -13,6 +13,7 @@ from isthmus.zoo.safetensors import read_tensors
 from nodes.backend import load_backend
 from tests.contracts.backend_models import zoo_model
 
+
 def test_tokens_are_those_of_the_published_tokeniser() -> None:
     zoo_model("minilm")
     found = tokens("A man is eating food.")
