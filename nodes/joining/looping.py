@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import compose, helper, numpy_helper
 
+from nodes.backend import Array
 from nodes.functions import Inferred
 from nodes.joining.steps import Loop
 from nodes.normalising.functions import type_of, value_info
@@ -99,7 +100,7 @@ def rename_reads(node: onnx.NodeProto, renamed: Mapping[str, str]) -> None:
                 rename_reads(inner, renamed)
 
 
-def _constants(step: Loop, vocabulary: int) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def _constants(step: Loop, vocabulary: int) -> dict[str, Array]:
     given, first = len(step.prefix), np.zeros((2, 1, vocabulary), np.float32)
     first[:, :, list(step.never)] = _UNSAID
     first[1][:, list(step.never_first)] = _UNSAID
@@ -131,8 +132,17 @@ def _body(step: Loop, nodes: Sequence[onnx.NodeProto], state: Mapping[str, Infer
         wires = [f"{own}{name}" for name in reads]
         node = helper.make_node(kind, wires, [f"{own}{made}"], f"{own}{made}", **attributes)
         graph.node.append(node)
-    inputs = {f"{own}trip": ("int64", ()), f"{own}going_on": ("bool", ()), token: ("int64", (1, 1)), f"{own}said": row}
-    outputs = {f"{own}goes_on": ("bool", ()), f"{own}next": ("int64", (1, 1)), f"{own}said_next": row}
+    inputs: dict[str, Inferred] = {
+        f"{own}trip": ("int64", ()),
+        f"{own}going_on": ("bool", ()),
+        token: ("int64", (1, 1)),
+        f"{own}said": row,
+    }
+    outputs: dict[str, Inferred] = {
+        f"{own}goes_on": ("bool", ()),
+        f"{own}next": ("int64", (1, 1)),
+        f"{own}said_next": row,
+    }
     inputs |= {f"{step.name}.{name}": kind for name, kind in state.items()}
     outputs |= {f"{step.name}.{made}": state[kept] for made, kept in step.state.items()}
     graph.input.extend(value_info(name, kind) for name, kind in inputs.items())
