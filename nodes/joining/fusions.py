@@ -35,10 +35,10 @@ def check(kind: str, params: Params, given: Sequence[Inferred]) -> str | None:
     two = kind in ("cosine", "pooled")
     if len(given) < least or (two and len(given) > least):
         return f"{kind} takes {'two' if two else 'two or more'} tensors, {len(given)} are given"
-    return _not_pooled(given) if kind == "pooled" else _not_alike(kind, params, given)
+    return _not_pooled(given) if kind == "pooled" else _unlike(kind, params, given)
 
 
-def _not_alike(kind: str, params: Params, given: Sequence[Inferred]) -> str | None:
+def _unlike(kind: str, params: Params, given: Sequence[Inferred]) -> str | None:
     for dtype, shape in given:
         if dtype != "float32" or len(shape) != 2:
             return f"{kind} takes float32 [rows, width], not {dtype} {['?' if one is None else one for one in shape]}"

@@ -56,6 +56,11 @@ def test_fusions_are_what_they_say(
     np.testing.assert_allclose(made, expected(*given_), rtol=1e-4, atol=1e-5)
 
 
+def test_rows_are_pooled_by_weights_that_the_data_give() -> None:
+    feeds = {"in0": np.float32([[1, 0], [0, 4]]), "in1": np.float32([3, 1])}
+    assert run(pipeline("pooled", (2, 2), (2,)), feeds)["made"].tolist() == [[0.75, 1.0]]
+
+
 def test_of_nothing_the_cosine_is_nought() -> None:
     feeds = {"in0": np.zeros((1, 4), np.float32), "in1": np.ones((1, 4), np.float32)}
     assert run(pipeline("cosine", (1, 4), (1, 4)), feeds)["made"].tolist() == [0.0]
@@ -67,6 +72,8 @@ def test_of_nothing_the_cosine_is_nought() -> None:
         (pipeline("blend", (1, 4), (1, 4)), "no fusion 'blend'; there are concatenate, late, attention, cosine"),
         (pipeline("late", (1, 4)), "late takes two or more tensors, 1 are given"),
         (pipeline("cosine", *[(1, 4)] * 3), "cosine takes two tensors, 3 are given"),
+        (pipeline("pooled", (2, 4), (3,)), "pooled: 2 rows, 3 weights"),
+        (pipeline("pooled", (2, 4), (2, 1)), r"pooled takes float32 \[rows, width\] and \[rows\]"),
         (pipeline("attention", (1, 4), (1, 5)), r"tensors of one width, they have 4, 5; it reads in0, in1"),
         (pipeline("late", (1, 4), (4,)), r"takes float32 \[rows, width\], not float32 \[4\]"),
         (pipeline("late", (1, 4), (1, 4), weights=[1.0, 2.0, 3.0]), "2 tensors, 3 weights"),

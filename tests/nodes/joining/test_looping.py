@@ -7,10 +7,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from nodes.joining.join import join
-from nodes.joining.steps import Loop, Pipeline, Source
+from nodes.joining.steps import FunctionCall, Loop, Pipeline, Source
 from nodes.normalise import DYNAMIC_KEY, normalise
+from nodes.normalising.inference import infer
 from partitioner.errors import InvalidModel
 from partitioner.extract import extract
 from partitioner.load import load
@@ -88,6 +91,34 @@ def test_a_loop_is_one_operator_of_known_shapes_that_can_be_cut_out(tmp_path: Pa
     assert not any(one.dynamic for one in model.graph.activations.values())
     (piece,) = extract(model, [operator.name], operator.inputs, ["said"])
     assert piece.inputs == ("liked",)
+
+
+def test_what_a_loop_says_is_read_by_functions(tmp_path: Path) -> None:
+    """Their shapes are inferred from the loop's, which ONNX's own inference leaves open."""
+    params = {"tokenizer": Tokenizer(WordLevel(dict(zip("abcde", range(5), strict=True)), unk_token="a")).to_str()}
+    text = FunctionCall(name="text", function="detokenise", wires=("say",), params=params)
+    pipeline = replace(of(loop(speaker(tmp_path))), outputs={"said": "text"})
+    pipeline = replace(pipeline, steps=(*pipeline.steps, text))
+    assert run(pipeline, {"liked": LIKED})["said"].tolist() == [b"b d e c"]
+
+
+def test_what_a_trip_makes_larger_keeps_no_shape() -> None:
+    """A carried row that grows is known by a run only."""
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Concat", ["row", "row"], ["wider"], axis=0), helper.make_node("Identity", ["on"], ["more"])],
+        "body",
+        [info("trip", TensorProto.INT64, []), info("on", TensorProto.BOOL, []), info("row", TensorProto.FLOAT, [1])],
+        [info("more", TensorProto.BOOL, []), info("wider", TensorProto.FLOAT, [1])],
+    )
+    weights = [numpy_helper.from_array(np.array(3), "trips"), numpy_helper.from_array(np.array(True), "go")]
+    node = helper.make_node("Loop", ["trips", "go", "x"], ["y"], "grow", body=body)
+    ends = [info("x", TensorProto.FLOAT, [1])], [info("y", TensorProto.FLOAT, ["n"])]
+    graph = helper.make_graph([node], "growing", *ends, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert [
+        entry.name for entry in infer(model).output if entry.type.tensor_type.shape.dim[0].HasField("dim_value")
+    ] == []
 
 
 @pytest.mark.parametrize(
