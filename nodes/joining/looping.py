@@ -121,7 +121,8 @@ def _constants(step: Loop, vocabulary: int) -> dict[str, Array]:
 
 def _body(step: Loop, nodes: Sequence[onnx.NodeProto], state: Mapping[str, Inferred]) -> onnx.GraphProto:
     """Trip, going, token, row, state → going, token, row, state."""
-    own, row = f"{step.name}.loop.", ("int64", (1, step.most))
+    own = f"{step.name}.loop."
+    row: Inferred = ("int64", (1, step.most))
     token, position, logits = (f"{step.name}.{name}" for name in (step.token, step.position, step.logits))
     graph = onnx.GraphProto(name=f"{own}step")
     graph.node.append(helper.make_node("Reshape", [f"{own}trip", f"{own}flat"], [position], f"{own}position"))

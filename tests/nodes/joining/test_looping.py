@@ -10,6 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
+from nodes.backend import load_backend
+from nodes.errors import UnsupportedOperator
 from nodes.joining.join import join
 from nodes.joining.steps import FunctionCall, Loop, Pipeline, Source
 from nodes.normalise import DYNAMIC_KEY, normalise
@@ -149,3 +151,20 @@ def test_a_model_that_makes_no_steps_is_refused(tmp_path: Path) -> None:
         join(of(replace(loop(speaker(tmp_path)), model=doubling(tmp_path))))
     with pytest.raises(InvalidModel, match="of one type and fixed shape"):
         join(of(loop(speaker(tmp_path, width=7))))
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "mnn"])
+def test_engines_run_a_loop(tmp_path: Path, engine: str) -> None:
+    pytest.importorskip({"mnn": "MNN"}.get(engine, engine))
+    path = normalise(join(of(loop(speaker(tmp_path))))).save(tmp_path / "loop.onnx")
+    session = load_backend(engine).compile(path)
+    assert session.run({"liked": LIKED})["said"].tolist() == [[1, 3, 4, 2, END]]
+    session.close()
+
+
+@pytest.mark.slow
+def test_an_engine_without_loops_refuses_it_by_name(tmp_path: Path) -> None:
+    pytest.importorskip("tvm")
+    path = normalise(join(of(loop(speaker(tmp_path))))).save(tmp_path / "loop.onnx")
+    with pytest.raises(UnsupportedOperator, match="tvm does not support operator Loop 'say'"):
+        load_backend("tvm").compile(path)
