@@ -18,6 +18,7 @@ from nodes.codec import KINDS, worth_trying
 from nodes.codec_errors import codec_errors, codec_figures
 from nodes.errors import UnsupportedOperator
 from nodes.held import held_as, zeros
+from nodes.model_parts import ModelParts
 from nodes.profiler import profile_model
 from orchestrator.blueprint import check_names, pose
 from orchestrator.errors import ClusterError
@@ -37,6 +38,7 @@ ROUNDS = 5
 LEARNED = 30  # segments per engine after which a fit knows enough
 CANDIDATES = 4  # plans whose segments are timed in a round
 ASKED_S = 5.0  # of solving in a round, where minimum cuts do not answer what is asked
+BY_DATA = ("If", "Loop", "Scan")  # operators that do more or less, as the data have it
 NEAR = 1.35  # a candidate that is predicted to take longer than this times the best one is not worth timing
 
 Segment = tuple[EngineKey, tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # engine, operators, inputs, outputs
@@ -272,6 +274,17 @@ def _typical_activation() -> Array:
     """Positive, sparse and smooth-tailed, as activations are; codecs are timed on it."""
     noise = np.random.default_rng(0).standard_normal((1, 64, 32, 32)).astype(np.float32)
     return np.maximum(noise, 0.0)
+
+
+def feeds_within(model: Model, path: Path, inputs: Iterable[str], samples: Mapping[str, Array]) -> dict[str, Array]:
+    """Tensors to time a segment of the model in `path` with: what the samples make of it where the time may hang on
+    them, as that of functions and loops does; else as `feeds_for`.
+    """
+    wanted = tuple(inputs)
+    if not any(operator.is_function or operator.op_type in BY_DATA for operator in model.graph.operators):
+        return feeds_for(model, wanted, samples)
+    with ModelParts(path, samples) as parts:
+        return {name: parts.values.value(name) for name in wanted}
 
 
 def feeds_for(model: Model, inputs: Iterable[str], samples: Mapping[str, Array]) -> dict[str, Array]:

@@ -15,7 +15,7 @@ from orchestrator.blueprint import Blueprint
 from orchestrator.calibration import message_costs
 from orchestrator.fleet import Fleet
 from orchestrator.model_file import read_model
-from orchestrator.profiling import Bench, Segment, feeds_for, learn, measure, time_batch
+from orchestrator.profiling import Bench, Segment, feeds_within, learn, measure, time_batch
 from orchestrator.spec import DeploymentSpec
 from orchestrator.tuning.batches import middle, rows_of, with_batches
 from orchestrator.tuning.knobs import Setting
@@ -188,7 +188,7 @@ class Workshop:
         async def time_segment(segment: Segment) -> float:
             key, node = segment[0], at[segment[0]]
             options = dict(tuned.get(key, ())) | spec.topology.node(node).options_of(key.backend)
-            return await self._time(segment, options, model, node, samples)
+            return await self._time(segment, options, model, path, node, samples)
 
         return Bench(
             spec=spec,
@@ -206,6 +206,7 @@ class Workshop:
         segment: Segment,
         options: Mapping[str, Option],
         model: Model,
+        path: Path,
         node: NodeId,
         samples: tuple[Mapping[str, Array], ...],
     ) -> float:
@@ -219,7 +220,7 @@ class Workshop:
         sha = await asyncio.to_thread(stage_artifact, model, operators, inputs, outputs, self._store)
         await self._fleet.give(node, self._store.path(sha), sha)
         state, kept = beside(model, operators)
-        feeds = feeds_for(model, (*inputs, *state.values(), *kept), samples[0])
+        feeds = await asyncio.to_thread(feeds_within, model, path, (*inputs, *state.values(), *kept), samples[0])
         tunes_s = options.get("budget_s", 0.0)
         measured = await self._fleet.call(
             node,

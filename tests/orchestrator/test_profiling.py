@@ -9,11 +9,25 @@ import numpy as np
 import pytest
 
 from nodes.errors import UnsupportedOperator
+from nodes.joining.join import join
+from nodes.normalise import normalise
 from orchestrator import profiling
 from orchestrator.profile_file import load_profile, save_profile
-from orchestrator.profiling import Bench, Segment, candidates, feeds_for, first_look, learn, measure, time_batch
+from orchestrator.profiling import (
+    Bench,
+    Segment,
+    candidates,
+    feeds_for,
+    feeds_within,
+    first_look,
+    learn,
+    measure,
+    time_batch,
+)
+from partitioner.load import load
 from partitioner.profile import CodecFigure, EngineKey, EngineProfile, Profile, segment_key
 from partitioner.search.mincut import best_per_chain
+from tests.nodes.joining.test_looping import END, LIKED, loop, of, speaker
 from tests.orchestrator.small_site import blueprint_of
 
 ORT, OPENVINO = (EngineKey(node_class="here", backend=name) for name in ("onnxruntime", "openvino"))
@@ -178,6 +192,16 @@ def test_what_operators_took_at_first_is_kept_beside_what_segments_made_of_it(
     corrected = profiling._corrected(profile, (ORT, ("first",), ("x",), ("narrow",)), 0.04).engines[ORT]
     assert corrected.operator_s["first"] == 0.04
     assert corrected.first_s == first.first_s
+
+
+def test_where_data_decide_what_is_done_segments_are_fed_what_the_samples_make(tmp_path: Path) -> None:
+    path = tmp_path / "loop.onnx"
+    normalise(join(of(loop(speaker(tmp_path))))).save(path)
+    model = load(path)
+    assert "Loop" in {operator.op_type for operator in model.graph.operators}
+    feeds = feeds_within(model, path, (*model.graph.inputs, *model.graph.outputs), {"liked": LIKED})
+    assert feeds["liked"] is LIKED
+    assert feeds["said"].tolist() == [[1, 3, 4, 2, END]]  # as it says in earnest: noise would have it say another thing
 
 
 def test_segments_are_fed_samples_or_noise_of_the_right_kind(tmp_path: Path) -> None:
