@@ -64,6 +64,7 @@ class Source:
         self._name = f"source-{uuid4().hex[:12]}"
         self._held: dict[int, Mapping[str, Array]] = {}
         self._streams: dict[str, _Stream] = {}  # by address
+        self._opening = asyncio.Lock()
         self._keeping = asyncio.create_task(self._keep(), name=self._name)
 
     def put(self, tensors: Mapping[str, Array]) -> Item:
@@ -93,6 +94,11 @@ class Source:
 
     async def opened(self) -> None:
         """Have streams to the node's workers that are there now."""
+        async with self._opening:
+            await self._open()
+        self._post_all()
+
+    async def _open(self) -> None:
         for reach in self._workers():
             known = self._streams.get(reach.address)
             if known is not None and not known.connection.closed:
@@ -107,7 +113,6 @@ class Source:
                     origin=self._name,
                 )
                 self._streams[reach.address] = _Stream(connection)
-        self._post_all()
 
     async def _keep(self) -> None:
         while True:
