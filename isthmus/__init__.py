@@ -1,6 +1,6 @@
 """The public names of isthmus, each loaded when it is first asked for.
 
-    from isthmus import Client, Limits, load_model, plan_for, simulate
+    from isthmus import Client, Limits, Pipeline, load_model, plan_for, simulate
 
 Importing this package alone loads neither an engine nor Ray; asking for a name first makes sure that no
 stranger's module stands in for one of our packages (guard.py).
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from isthmus.planning import load_model, plan_for
     from isthmus.simulating import simulate
     from orchestrator.client import Client
+    from orchestrator.pipeline_builder import Pipeline
     from partitioner.problem import Limits
 
-__all__ = ["Client", "Limits", "__version__", "load_model", "plan_for", "simulate"]
+__all__ = ["Client", "Limits", "Pipeline", "__version__", "load_model", "plan_for", "simulate"]
 
 _HOMES = {
     "Client": "orchestrator.client",
     "Limits": "partitioner.problem",
+    "Pipeline": "orchestrator.pipeline_builder",
     "load_model": "isthmus.planning",
     "plan_for": "isthmus.planning",
     "simulate": "isthmus.simulating",

@@ -13,6 +13,7 @@ from orchestrator.links_seen import LinkEstimate
 from orchestrator.padding import misfit
 from orchestrator.replicas import bare, has_replicas
 from orchestrator.spec import DeploymentSpec
+from orchestrator.step_operators import operators_named
 from partitioner.constraints import violation
 from partitioner.figures import score, throughput_per_s
 from partitioner.load import Model
@@ -120,7 +121,7 @@ def pose(
         codecs=spec.codecs,
         objective=spec.objective,
         limits=spec.limits,
-        pinned=dict(spec.pinned)
+        pinned={name: node for step, node in spec.pinned for name in operators_named(model.graph, step, spec.steps)}
         | {operator_of(entry.name): entry.at for entry in spec.inputs if entry.at != spec.source},
         homes={
             tensor: entry.at
@@ -128,7 +129,7 @@ def pose(
             if entry.private and entry.at != spec.source
             for tensor in pixel_forms(model.graph, (entry.name,), until=entry.private_until)
         },
-        together=(*spec.together, *together(model)),
+        together=(*_together(spec, model), *together(model)),
         forward_only=spec.forward_only,
         parallel=spec.parallel,
         cost_model="additive, corrected by measured segments",
@@ -145,9 +146,10 @@ def check_names(spec: DeploymentSpec, model: Model) -> None:
         *((f"pinned.{name}", name) for name, _ in spec.pinned),
         *(("together", name) for group in spec.together for name in group),
     ):
-        if name not in operators:
+        if name not in operators and name not in spec.steps:
+            steps = f" nor a step; those are {', '.join(spec.steps)}" if spec.steps else ""
             raise SpecError(
-                f"{where}: {spec.model.name} has no such operator as {name}; isthmus plan --json names them"
+                f"{where}: {spec.model.name} has no such operator as {name}{steps}; isthmus plan --json names them"
             )
     missing = [name for name in (*told_inputs(graph), *model.kept) if name not in {entry.name for entry in spec.inputs}]
     if missing:
@@ -159,6 +161,15 @@ def check_names(spec: DeploymentSpec, model: Model) -> None:
             raise SpecError(f"outputs.{name}: is the state that {model.state[name]} is next; a state is not given out")
         if name not in graph.outputs:
             raise SpecError(f"outputs.{name}: {spec.model.name} has no such output; it has {', '.join(graph.outputs)}")
+
+
+def _together(spec: DeploymentSpec, model: Model) -> tuple[tuple[str, ...], ...]:
+    """Groups of operators, all those of a step where one is named."""
+    graph, steps = model.graph, spec.steps
+    return tuple(
+        tuple(dict.fromkeys(name for one in group for name in operators_named(graph, one, steps)))
+        for group in spec.together
+    )
 
 
 def _check_inputs(spec: DeploymentSpec, model: Model) -> None:

@@ -1,7 +1,6 @@
 """A spec's model, normalised once and kept: the same source and shapes give the same file from the cache."""
 
 import json
-import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +10,7 @@ from nodes.joining.sources import with_sources
 from nodes.normalise import FORM, is_normalised, normalise
 from orchestrator.artifacts import tensor_specs
 from orchestrator.blueprint import check_names, private_tensors
+from orchestrator.cache_folder import cache_folder, fingerprint
 from orchestrator.errors import SpecError
 from orchestrator.lengths import at_lengths
 from orchestrator.samples import load_samples
@@ -37,13 +37,14 @@ def prepare(spec: DeploymentSpec) -> ReadyModel:
     InvalidModel, UnsupportedOperator, BadInput or SpecError in one line; no cluster is needed to hear of it. Where keys
     are trusted (signing.py), SpecError for a model that none of them signed.
     """
-    check_trusted(spec.model)
+    for path in spec.parts or (spec.model,):
+        check_trusted(path)
     shapes = {entry.name: entry.shape for entry in spec.inputs if entry.shape is not None}
     given = {entry.name: entry.samples for entry in spec.inputs if entry.samples is not None}
     lengths = {entry.name: (entry.pad, entry.lengths) for entry in spec.inputs if entry.lengths}
     meant = [
         FORM,
-        _fingerprint(spec.model),
+        fingerprint(spec.model),
         shapes,
         {k: str(v) for k, v in given.items()},
         *([lengths] if lengths else []),
@@ -99,19 +100,6 @@ def _check(spec: DeploymentSpec, model: Model) -> None:
         has = model.whole.activations[entry.name].dtype
         if entry.dtype not in (None, has):
             raise SpecError(f"inputs.{entry.name}.dtype: {entry.dtype}, but {spec.model.name} takes {has}; give that")
-
-
-def cache_folder() -> Path:
-    """Where what can be made again is kept: $XDG_CACHE_HOME/isthmus."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "isthmus"
-
-
-def _fingerprint(path: Path) -> list[object]:
-    """Tells a changed file without reading gigabytes: the model file by content, files beside it by size and time."""
-    stat = path.stat()
-    content = sha256(path.read_bytes()).hexdigest() if stat.st_size < 1 << 28 else f"{stat.st_size} {stat.st_mtime_ns}"
-    return [path.name, content, *([str(path), stat.st_mtime_ns] if stat.st_size < 1 << 20 else [])]
 
 
 def declared_inputs(path: Path) -> tuple[TensorSpec, ...]:

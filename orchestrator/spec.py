@@ -5,128 +5,36 @@ names of inputs and outputs are checked by whoever loads it.
 """
 
 import json
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field, field_validator
+from typing import Any
 
 from nodes.codec import CODECS
-from orchestrator.batching import Batching, BatchingModel
+from nodes.joining.steps import Pipeline
+from orchestrator.batching import Batching
 from orchestrator.errors import SpecError
-from orchestrator.padding import PadModel, unlike
-from orchestrator.sequence_terms import SequenceModel, SequenceTerms
-from orchestrator.topology_spec import NAME, load_topology, parse_topology
-from orchestrator.yaml_file import StrictModel, check, read_yaml
-from partitioner.graph import DTYPE_BYTES
+from orchestrator.padding import unlike
+from orchestrator.pipeline_file import joined_file, models_of
+from orchestrator.pipeline_spec import pins_of, pipeline_of, source_of
+from orchestrator.sequence_terms import SequenceTerms
+from orchestrator.spec_form import STANDBY_MB, DeploymentModel, InputModel, PrivacyModel
+from orchestrator.topology_spec import load_topology, parse_topology
+from orchestrator.yaml_file import check, read_yaml
 from partitioner.problem import NO_LIMITS, Limits
 from partitioner.topology import NodeId, Tier, Topology
 
-FRACTION = Field(ge=0, le=1)
-MOST_REPLICAS = 16
-LATER = ("source", "parallel", "replicas", "batching", "sequence")  # keys that specs of before could not have
-STANDBY_MB = 256.0  # of each node's memory, for plans that are kept loaded in case they are needed
-Positive = Annotated[float, Field(gt=0)]
-
-
-class PrivacyModel(StrictModel):
-    """How private an input is: not, wholly, until an operator whose output may leave, within a tier."""
-
-    always: bool = False
-    until: str | None = None
-    within: Literal["device", "edge"] | None = None
-
-
-class InputModel(StrictModel):
-    """One entry of `inputs`."""
-
-    at: str
-    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field()] | None = None
-    dtype: str | None = None
-    private: PrivacyModel = Field(default_factory=PrivacyModel)
-    pad: PadModel | None = None
-    samples: str | None = None
-
-    @field_validator("private", mode="before")
-    @classmethod
-    def _any_form(cls, private: Any) -> Any:
-        if isinstance(private, bool):
-            return {"always": private}
-        if isinstance(private, dict) and private and set(private) <= {"until", "within"}:
-            return private
-        raise ValueError(f"should be true, false or {{until: OPERATOR, within: TIER}} or one of them, is {private!r}")
-
-    @field_validator("dtype")
-    @classmethod
-    def _known_dtype(cls, dtype: str | None) -> str | None:
-        if dtype is not None and dtype not in DTYPE_BYTES:
-            raise ValueError(f"no dtype {dtype!r}; known are {', '.join(DTYPE_BYTES)}")
-        return dtype
-
-
-class OutputModel(StrictModel):
-    """One entry of `outputs`."""
-
-    to: str
-
-
-class LimitsModel(StrictModel):
-    """What a request may take at most (throughput: what there must be at least)."""
-
-    latency_ms: Positive | None = None
-    throughput_per_s: Positive | None = None
-    energy_j: Positive | None = None
-    cost_usd: Positive | None = None
-    error: Annotated[float, FRACTION] | None = None
-
-    def limits(self) -> Limits:
-        """The same in SI units."""
-        return Limits(
-            latency_s=None if self.latency_ms is None else self.latency_ms / 1e3,
-            throughput_per_s=self.throughput_per_s,
-            energy_j=self.energy_j,
-            cost_usd=self.cost_usd,
-            error=self.error,
-        )
-
-
-class ReplicasModel(StrictModel):
-    """On how many nodes at once a stage may run."""
-
-    max: Annotated[int, Field(ge=1, le=MOST_REPLICAS)]
-
-
-class DeploymentModel(StrictModel):
-    """The whole file, but for `topology`, which may be a path."""
-
-    name: Annotated[str, Field(pattern=NAME)]
-    model: str
-    objective: Literal["latency", "throughput", "energy", "cost"] = "latency"
-    limits: LimitsModel = Field(default_factory=LimitsModel)
-    pinned: dict[str, str] = Field(default_factory=dict)
-    together: list[Annotated[list[str], Field(min_length=2)]] = Field(default_factory=list)
-    forward_only: bool = True
-    source: str | None = None
-    parallel: bool | None = None
-    max_error: Annotated[float, FRACTION] = 0.0
-    codecs: list[str] | None = None
-    standby_mb: Annotated[float, Field(ge=0)] = STANDBY_MB
-    allow_nan: bool = False
-    replicas: ReplicasModel | None = None
-    batching: BatchingModel | None = None
-    sequence: SequenceModel | None = None
-    inputs: Annotated[dict[str, InputModel], Field(min_length=1)]
-    outputs: dict[str, OutputModel] = Field(default_factory=dict)
-
-    @field_validator("codecs")
-    @classmethod
-    def _known_codecs(cls, codecs: list[str] | None) -> list[str] | None:
-        for name in codecs or ():
-            if name not in CODECS:
-                raise ValueError(f"no codec {name!r}; known are {', '.join(CODECS)}")
-        return codecs
+LATER = (
+    "model",
+    "steps",
+    "shared_models",
+    "source",
+    "parallel",
+    "replicas",
+    "batching",
+    "sequence",
+)  # keys that specs of before could not have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +66,8 @@ class DeploymentSpec:
     no fault of a stage that makes them. A stage may run on up to `most_replicas` nodes: as many as the best plan has
     for the objective throughput, else as its load wants. `batching`: how requests share runs.
     `sequence`: what goes on from one request to the next. `parallel`: branches run side by side, each stage sending
-    straight to those that read it.
+    straight to those that read it. A pipeline's `model` is what its `steps` were joined into, `parts` the models that
+    it runs; what names an operator may name a step of it, too.
 
     `digest` is the SHA-256 of the file's meaning with its topology, not of the model.
     """
@@ -183,6 +92,8 @@ class DeploymentSpec:
     sequence: SequenceTerms | None = None
     digest: str = ""
     parallel: bool = False
+    steps: tuple[str, ...] = ()
+    parts: tuple[Path, ...] = ()
 
 
 def load_spec(path: Path) -> DeploymentSpec:
@@ -198,16 +109,18 @@ def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentS
     source = _source(model, topology, where)
     _check_outputs(model, topology, source, where)
     _check_lengths(model, where)
+    joined = _pipeline(model, where, folder)
+    pinned = _pinned(model, topology, where)
     return DeploymentSpec(
         name=model.name,
-        model=_existing(folder, model.model, f"{where}: model"),
+        model=_model(model, where, folder) if joined is None else joined_file(joined),
         topology=topology,
         source=source,
         inputs=tuple(_input(name, entry, folder, where) for name, entry in model.inputs.items()),
-        outputs=tuple((name, entry.to) for name, entry in model.outputs.items()),
+        outputs=tuple((name, entry.to or source) for name, entry in model.outputs.items()),
         objective=model.objective,
         limits=model.limits.limits(),
-        pinned=tuple(_pin(name, node, topology, where) for name, node in model.pinned.items()),
+        pinned=pinned,
         together=tuple(tuple(group) for group in model.together),
         forward_only=model.forward_only,
         max_error=model.max_error,
@@ -219,7 +132,45 @@ def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentS
         sequence=None if model.sequence is None else model.sequence.terms(),
         digest=_digest(model, topology),
         parallel=_parallel(model, where),
+        steps=tuple(model.steps or ()),
+        parts=() if joined is None else models_of(joined),
     )
+
+
+def _model(model: DeploymentModel, where: str, folder: Path) -> Path:
+    if model.model is None:
+        raise SpecError(f"{where}: model: is missing; add it, or steps for a pipeline")
+    return _existing(folder, model.model, f"{where}: model")
+
+
+def _pipeline(model: DeploymentModel, where: str, folder: Path) -> Pipeline | None:
+    """What `steps` mean; None without them. SpecError for what goes with a model alone, or with steps alone."""
+    if model.steps is None:
+        _check_no_pipeline(model, where)
+        return None
+    if model.model is not None:
+        raise SpecError(f"{where}: model: a pipeline's models stand in its steps; leave out one of the two")
+    sources = [source_of(name, entry.dtype, entry.shape, where) for name, entry in model.inputs.items()]
+    if lacking := next((name for name, entry in model.outputs.items() if entry.wire is None), None):
+        raise SpecError(f"{where}: outputs.{lacking}.from: is missing; name the step or the port that it comes from")
+    if not model.outputs:
+        raise SpecError(f"{where}: outputs: is missing; a pipeline says what it gives: {{NAME: STEP.PORT}}")
+    outputs = {name: entry.wire or "" for name, entry in model.outputs.items()}
+    made = pipeline_of(model.name, model.steps, sources, outputs, where=where, at=folder)
+    return replace(made, batched=model.shared_models == "batched")
+
+
+def _check_no_pipeline(model: DeploymentModel, where: str) -> None:
+    if model.shared_models is not None:
+        raise SpecError(f"{where}: shared_models: tells of a pipeline's steps, and there are none; leave it out")
+    for name, output in model.outputs.items():
+        if output.wire is not None:
+            raise SpecError(f"{where}: outputs.{name}.from: tells of a pipeline's steps, and there are none")
+        if output.to is None:
+            raise SpecError(f"{where}: outputs.{name}.to: is missing; add it")
+    for name, entry in model.inputs.items():
+        if None in (entry.shape or ()):
+            raise SpecError(f"{where}: inputs.{name}.shape: {entry.shape}; a model's shape is told in full")
 
 
 def _topology(given: Any, where: str, folder: Path) -> Topology:
@@ -254,10 +205,10 @@ def _source(model: DeploymentModel, topology: Topology, where: str) -> NodeId:
 
 def _check_outputs(model: DeploymentModel, topology: Topology, source: NodeId, where: str) -> None:
     for name, entry in model.outputs.items():
-        if entry.to not in topology.by_name:
+        if entry.to is not None and entry.to not in topology.by_name:
             nodes = ", ".join(topology.by_name)
             raise SpecError(f"{where}: outputs.{name}.to: no node {entry.to!r}; nodes are {nodes}")
-        if entry.to != source:
+        if entry.to not in (None, source):
             raise SpecError(
                 f"{where}: outputs.{name}.to: {entry.to!r}; an answer returns to where its inputs are so far, "
                 f"so give {source!r}"
@@ -335,10 +286,19 @@ def _parallel(model: DeploymentModel, where: str) -> bool:
     return True
 
 
-def _pin(name: str, node: str, topology: Topology, where: str) -> tuple[str, NodeId]:
-    if node not in topology.by_name:
-        raise SpecError(f"{where}: pinned.{name}: no node {node!r}; nodes are {', '.join(topology.by_name)}")
-    return name, node
+def _pinned(model: DeploymentModel, topology: Topology, where: str) -> tuple[tuple[str, NodeId], ...]:
+    """Operators and steps with the nodes where they must run."""
+    steps = {} if model.steps is None else pins_of(model.steps, where)
+    if twice := next((name for name in steps if name in model.pinned), None):
+        raise SpecError(
+            f"{where}: steps.{twice}.at: {steps[twice]!r}, while it is pinned, too; leave out one of the two"
+        )
+    told = {f"pinned.{name}": (name, node) for name, node in model.pinned.items()}
+    told |= {f"steps.{name}.at": (name, node) for name, node in steps.items()}
+    for key, (_, node) in told.items():
+        if node not in topology.by_name:
+            raise SpecError(f"{where}: {key}: no node {node!r}; nodes are {', '.join(topology.by_name)}")
+    return tuple(told.values())
 
 
 def _input(name: str, entry: InputModel, folder: Path, where: str) -> InputSpec:
@@ -346,7 +306,7 @@ def _input(name: str, entry: InputModel, folder: Path, where: str) -> InputSpec:
     return InputSpec(
         name=name,
         at=entry.at,
-        shape=None if entry.shape is None else tuple(entry.shape),
+        shape=None if entry.shape is None else _fixed(entry.shape),
         dtype=entry.dtype,
         private=entry.private != PrivacyModel(),
         private_until=entry.private.until,
@@ -355,6 +315,12 @@ def _input(name: str, entry: InputModel, folder: Path, where: str) -> InputSpec:
         pad=None if entry.pad is None else (entry.pad.axis, entry.pad.value),
         lengths=() if entry.pad is None or entry.pad.lengths is None else tuple(entry.pad.lengths),
     )
+
+
+def _fixed(shape: Sequence[int | None]) -> tuple[int, ...] | None:
+    """A shape that is told in full; None for one that differs from item to item."""
+    told = tuple(dim for dim in shape if dim is not None)
+    return told if len(told) == len(shape) else None
 
 
 def _existing(folder: Path, given: str, where: str) -> Path:
@@ -372,5 +338,8 @@ def _digest(model: DeploymentModel, topology: Topology) -> str:
             del entry["pad"]
         elif entry["pad"]["lengths"] is None:
             del entry["pad"]["lengths"]
+    for entry in given["outputs"].values():
+        if entry["wire"] is None:
+            del entry["wire"]
     meaning = json.dumps(given, sort_keys=True) + repr((topology.nodes, topology.links))
     return sha256(meaning.encode()).hexdigest()

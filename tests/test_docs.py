@@ -21,7 +21,7 @@ from isthmus.demo.scenario import SLOW_MBPS
 from nodes.worker import parse
 from orchestrator.control import DRIFT, Control
 from orchestrator.routing import Routing
-from orchestrator.spec import DeploymentModel, InputModel, OutputModel
+from orchestrator.spec_form import DeploymentModel, InputModel, OutputModel
 from orchestrator.topology_spec import LinkModel, NodeModel
 from scripts.readme_bench import renewed, table
 from scripts.readme_demo import Unpasteable, between_marks, console_block

@@ -116,14 +116,25 @@ def _ranked(params: Params, logits: Shape) -> tuple[Inferred, ...]:
 
 
 DECIDING: Mapping[str, Function] = {
-    "top_k": Function(_top_k, _ranked, ("float32",), ("labels", "shares")),
-    "nms": Function(_nms, lambda params, boxes, scores: (("int64", (None,)),), ("float32", "float32"), ("kept",)),
+    "top_k": Function(_top_k, _ranked, ("float32",), ("labels", "shares"), params=("labels", "k")),
+    "nms": Function(
+        _nms,
+        lambda params, boxes, scores: (("int64", (None,)),),
+        ("float32", "float32"),
+        ("kept",),
+        params=("iou", "least", "most"),
+    ),
     "ctc_decode": Function(
         _ctc_decode,
         lambda params, logits: ((STRING, logits[:1]), ("float32", logits[:1])),
         ("float32",),
         ("lines", "sure"),
+        params=("alphabet", "blank", "probabilities"),
     ),
-    "vote": Function(_vote, lambda params, *labels: (("int64", (1,)),), ("int64",), ("label",), many=True),
-    "rule": Function(_rule, lambda params, *values: (("bool", (1,)),), (None,), ("holds",), many=True),
+    "vote": Function(
+        _vote, lambda params, *labels: (("int64", (1,)),), ("int64",), ("label",), many=True, params=("weights",)
+    ),
+    "rule": Function(
+        _rule, lambda params, *values: (("bool", (1,)),), (None,), ("holds",), many=True, params=("names", "when")
+    ),
 }

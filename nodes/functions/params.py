@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from nodes.backend import Array
@@ -19,7 +20,8 @@ class Function:
 
     `run(params, *arrays)` gives the outputs, BadInput for arrays it cannot take (the caller adds their names).
     `infer(params, *shapes)` gives dtype and shape of each output from the inputs' shapes. `takes` has the inputs'
-    dtypes, None for any; the last stands for all that follow where there may be `many`. `outputs` are their names.
+    dtypes, None for any; the last stands for all that follow where there may be `many`. `outputs` are their names,
+    `params` those of the parameters that there are.
     """
 
     run: Callable[..., tuple[Array, ...]]
@@ -27,6 +29,16 @@ class Function:
     takes: tuple[str | None, ...]
     outputs: tuple[str, ...]
     many: bool = False
+    params: tuple[str, ...] = ()
+
+    def unknown(self, given: Params) -> str | None:
+        """What is wrong with these parameters' names, or None."""
+        name = next((name for name in given if name not in self.params), None)
+        if name is None:
+            return None
+        near = get_close_matches(name, self.params, n=1)
+        there = f"there are {', '.join(self.params)}" if self.params else "there are none"
+        return f"has no parameter {name!r}; " + (f"did you mean {near[0]!r}?" if near else there)
 
 
 def number(params: Params, name: str, default: float) -> float:

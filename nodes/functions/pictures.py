@@ -100,9 +100,21 @@ def _size(params: Params) -> tuple[int, int]:
 
 PICTURES: Mapping[str, Function] = {
     "decode_jpeg": Function(_decode_jpeg, lambda params, data: (("uint8", (None, None, 3)),), ("uint8",), ("picture",)),
-    "encode_jpeg": Function(_encode_jpeg, lambda params, picture: (("uint8", (None,)),), ("uint8",), ("file",)),
-    "resize": Function(_resize, lambda params, picture: (("uint8", (*_size(params), 3)),), ("uint8",), ("picture",)),
+    "encode_jpeg": Function(
+        _encode_jpeg, lambda params, picture: (("uint8", (None,)),), ("uint8",), ("file",), params=("quality",)
+    ),
+    "resize": Function(
+        _resize,
+        lambda params, picture: (("uint8", (*_size(params), 3)),),
+        ("uint8",),
+        ("picture",),
+        params=("size", "crop"),
+    ),
     "normalise": Function(
-        _normalise, lambda params, picture: (("float32", (1, 3, picture[0], picture[1])),), ("uint8",), ("planes",)
+        _normalise,
+        lambda params, picture: (("float32", (1, 3, picture[0], picture[1])),),
+        ("uint8",),
+        ("planes",),
+        params=("mean", "scale"),
     ),
 }

@@ -160,7 +160,7 @@ def _vector(_params: Params, _given: Any) -> tuple[tuple[str, tuple[int | None, 
 
 
 SOUND: Mapping[str, Function] = {
-    "decode_sound": Function(_decode_sound, _vector, ("uint8",), ("sound",)),
-    "resample": Function(_resample, _vector, ("float32",), ("sound",)),
+    "decode_sound": Function(_decode_sound, _vector, ("uint8",), ("sound",), params=("rate", "most_s", "most_clipped")),
+    "resample": Function(_resample, _vector, ("float32",), ("sound",), params=("from", "to")),
     "log_mel": Function(_log_mel, lambda params, sound: (("float32", (1, BANDS, FRAMES)),), ("float32",), ("mel",)),
 }

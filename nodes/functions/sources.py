@@ -27,5 +27,7 @@ def _inferred(params: Params) -> Inferred:
 
 
 SOURCES: Mapping[str, Function] = {
-    "held": Function(_held, lambda params, item: (_inferred(params),), ("int64",), ("value",)),
+    "held": Function(
+        _held, lambda params, item: (_inferred(params),), ("int64",), ("value",), params=("tensor", "dtype", "shape")
+    ),
 }

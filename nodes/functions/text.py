@@ -93,6 +93,9 @@ TEXT: Mapping[str, Function] = {
         lambda params, text: (("int64", (text[0], count(params, "length", 32))),) * 2,
         (STRING,),
         ("ids", "mask"),
+        params=("tokenizer", "length"),
     ),
-    "detokenise": Function(_detokenise, lambda params, ids: ((STRING, (1,)),), ("int64",), ("text",)),
+    "detokenise": Function(
+        _detokenise, lambda params, ids: ((STRING, (1,)),), ("int64",), ("text",), params=("tokenizer",)
+    ),
 }

@@ -24,16 +24,19 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCall:
-    """Runs a model. `inputs`: its inputs' names → the wires that they are fed from."""
+    """Runs a model. `inputs`: its inputs' names → the wires that they are fed from.
+
+    One wire alone feeds the model's one input; of a model that takes several, each is fed from the port of its name.
+    """
 
     name: str
     model: Path
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, str] | str
 
     @property
     def wires(self) -> tuple[str, ...]:
         """What it reads."""
-        return tuple(self.inputs.values())
+        return wires_of(self.inputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,7 @@ class Loop:
 
     name: str
     model: Path
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, str] | str
     state: Mapping[str, str]
     prefix: tuple[int, ...]
     end: int
@@ -81,17 +84,33 @@ class Loop:
     @property
     def wires(self) -> tuple[str, ...]:
         """What it reads."""
-        return tuple(self.inputs.values())
+        return wires_of(self.inputs)
 
 
-Step = ModelCall | FunctionCall | Fusion | Loop
+def wires_of(inputs: Mapping[str, str] | str) -> tuple[str, ...]:
+    """The wires that feed a model."""
+    return (inputs,) if isinstance(inputs, str) else tuple(inputs.values())
+
+
+Called = ModelCall | Loop
+Step = Called | FunctionCall | Fusion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """Steps in any order. `outputs`: the names under which answers give wires."""
+    """Steps in any order. `outputs`: the names under which answers give wires. `where`: the file that says all this.
+
+    Steps that run one model share its weights; `batched`, those that do not wait for each other run it once, their
+    rows one below the other.
+    """
 
     name: str
     sources: tuple[Source, ...]
     steps: tuple[Step, ...]
     outputs: Mapping[str, str]
+    where: str = ""
+    batched: bool = False
+
+    def told(self, kind: str, name: str) -> str:
+        """What errors call a step or an output of it."""
+        return f"{self.where}: {kind}s.{name}" if self.where else f"{self.name}: {kind} {name!r}"

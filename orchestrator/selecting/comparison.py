@@ -11,8 +11,9 @@ from nodes.selecting.asking import Ask, ask
 from nodes.selecting.cells import Cell
 from nodes.selecting.exchange import save_tensors
 from nodes.variants.calibration import digest
+from orchestrator.cache_folder import cache_folder
 from orchestrator.errors import SpecError
-from orchestrator.model_file import ReadyModel, cache_folder, declared_inputs, prepare
+from orchestrator.model_file import ReadyModel, declared_inputs, prepare
 from orchestrator.selecting.asked import Asked, check
 from orchestrator.selecting.campaign import REFERENCE_BACKEND, Findings
 from orchestrator.selecting.cells import Row, row_to_json

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nodes.backend import Option
 from nodes.errors import NodesError
-from orchestrator.model_file import cache_folder
+from orchestrator.cache_folder import cache_folder
 from orchestrator.tuning.knobs import Setting, settings
 from orchestrator.tuning.trials import Trial, TrialBook
 from orchestrator.tuning.tune import Tuned, tune
