@@ -19,12 +19,10 @@ from partitioner.standing import Standing
 def plan_picture(plan: Plan) -> RenderableType:
     """The plan as a picture: stages in their order with node and engine, and the bytes over each crossing between."""
     lines: list[Text] = []
-    stages = {stage.name: stage for stage in plan.stages}
-    for crossing in plan.crossings:
-        if crossing.source != crossing.target:
-            lines.append(_crossing_line(crossing))
-        if crossing.receiver != ROUTER:
-            lines += _stage_box(stages[crossing.receiver])
+    for stage in plan.stages:
+        lines += [_crossing_line(one) for one in plan.crossings if one.receiver == stage.name and not _stays(one)]
+        lines += _stage_box(stage)
+    lines += [_crossing_line(one) for one in plan.crossings if one.receiver == ROUTER and not _stays(one)]
     total = Text(f"  one request {figures_text(plan)} predicted")
     if plan.certificate is not None:
         proof = plan.certificate
@@ -57,6 +55,10 @@ def _stage_box(stage: Stage) -> list[Text]:
         Text.assemble(("  │", "cyan"), (what, "bold"), time, ("│", "cyan")),
         Text("  └" + "─" * len(inner) + "┘", style="cyan"),
     ]
+
+
+def _stays(crossing: Crossing) -> bool:
+    return crossing.source == crossing.target
 
 
 def _crossing_line(crossing: Crossing) -> Text:

@@ -53,6 +53,10 @@ class ModelParts:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what was written."""
         self._folder.cleanup()
 
     def completed(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -23,7 +23,7 @@ from partitioner.problem import Problem, Site
 from partitioner.profile import EngineKey, Profile
 from partitioner.repricing import repriced
 from partitioner.search.answer import answer
-from partitioner.sources import operator_of, told_inputs
+from partitioner.sources import operator_of, told_inputs, with_sources_held
 from partitioner.stateful import together
 from partitioner.tables import price_list
 from partitioner.topology import Link, Node, NodeId, Tier, Topology
@@ -106,7 +106,7 @@ def pose(
     return Problem(
         graph=model.graph,
         topology=topology or spec.topology,
-        profile=profile,
+        profile=with_sources_held(profile, model.graph),
         sites=tuple(
             Site(node=node.name, engine=key)
             for node in spec.topology.nodes

@@ -31,7 +31,7 @@ from partitioner.profile import EngineKey, EngineProfile, Profile, TensorFigure,
 from partitioner.search.answer import answer
 from partitioner.search.mincut import best_per_chain
 from partitioner.segment_features import ends_of
-from partitioner.sources import operator_of, sources_of
+from partitioner.sources import with_sources_held
 from partitioner.topology import NodeId
 
 ROUNDS = 5
@@ -68,6 +68,7 @@ async def measure(
     ClusterError if an engine cannot run the model anywhere.
     """
     profile = known or await first_look(bench, message_s=message_s, message_s_per_byte=message_s_per_byte)
+    profile = with_sources_held(profile, bench.model.graph)
     for number in range(ROUNDS):
         hoped = replace(profile, tensors=_hoped(bench, profile))
         plans = await asyncio.to_thread(candidates, pose(bench.spec, bench.model, hoped, bench.engines))
@@ -161,12 +162,7 @@ async def _operators(bench: Bench) -> Profile:
     nothing = EngineProfile(operator_s={})
     engines = {key: seen.engines.get(stand_ins[key], nothing) for key in keys}
     graph = bench.model.graph
-    held = {operator_of(name): 0.0 for name in sources_of(graph).values()}  # what is held is at hand
-    engines = {
-        key: replace(one, operator_s={**held, **one.operator_s}) for key, one in engines.items() if one.operator_s
-    }
-    engines = dict.fromkeys(keys, nothing) | engines
-    profile = replace(seen, model=bench.model.sha256, engines=engines)
+    profile = with_sources_held(replace(seen, model=bench.model.sha256, engines=engines), graph)
     everything = tuple(operator.name for operator in graph.operators)
     for key in keys:
         if stand_ins[key] in seen.engines:
@@ -276,15 +272,30 @@ def _typical_activation() -> Array:
     return np.maximum(noise, 0.0)
 
 
-def feeds_within(model: Model, path: Path, inputs: Iterable[str], samples: Mapping[str, Array]) -> dict[str, Array]:
-    """Tensors to time a segment of the model in `path` with: what the samples make of it where the time may hang on
-    them, as that of functions and loops does; else as `feeds_for`.
-    """
-    wanted = tuple(inputs)
-    if not any(operator.is_function or operator.op_type in BY_DATA for operator in model.graph.operators):
-        return feeds_for(model, wanted, samples)
-    with ModelParts(path, samples) as parts:
-        return {name: parts.values.value(name) for name in wanted}
+class Insides:
+    """Tensors to time segments with. A model is taken apart once, as long as no other one is asked about."""
+
+    def __init__(self) -> None:
+        self._parts: ModelParts | None = None
+        self._of: tuple[Path, Mapping[str, Array]] | None = None
+
+    def feeds(self, model: Model, path: Path, inputs: Iterable[str], samples: Mapping[str, Array]) -> dict[str, Array]:
+        """What the samples make of the model in `path` where the time of a segment may hang on them, as that of
+        functions and loops does; else as `feeds_for`.
+        """
+        wanted = tuple(inputs)
+        if not any(operator.is_function or operator.op_type in BY_DATA for operator in model.graph.operators):
+            return feeds_for(model, wanted, samples)
+        if self._parts is None or self._of is None or self._of[0] != path or self._of[1] is not samples:
+            self.close()
+            self._parts, self._of = ModelParts(path, samples), (path, samples)
+        return {name: self._parts.values.value(name) for name in wanted}
+
+    def close(self) -> None:
+        """Let go of the model."""
+        if self._parts is not None:
+            self._parts.close()
+        self._parts = self._of = None
 
 
 def feeds_for(model: Model, inputs: Iterable[str], samples: Mapping[str, Array]) -> dict[str, Array]:

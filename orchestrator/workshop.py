@@ -15,7 +15,7 @@ from orchestrator.blueprint import Blueprint
 from orchestrator.calibration import message_costs
 from orchestrator.fleet import Fleet
 from orchestrator.model_file import read_model
-from orchestrator.profiling import Bench, Segment, feeds_within, learn, measure, time_batch
+from orchestrator.profiling import Bench, Insides, Segment, learn, measure, time_batch
 from orchestrator.spec import DeploymentSpec
 from orchestrator.tuning.batches import middle, rows_of, with_batches
 from orchestrator.tuning.knobs import Setting
@@ -40,6 +40,7 @@ class Workshop:
         self._fleet = fleet
         self._store = store
         self._say = say
+        self._insides = Insides()
         self._message_costs: tuple[float, float] | None = None
         self._profiles: dict[str, Profile] = {}  # by question
         self._known: dict[str, Profile] = {}  # by model and engines, whatever was asked
@@ -217,10 +218,11 @@ class Workshop:
         if not operators:
             return 0.0
         inputs = tuple(held.get(name, name) for name in inputs)
+        outputs = tuple(name for name in outputs if name not in held.values())  # an input of what is timed
         sha = await asyncio.to_thread(stage_artifact, model, operators, inputs, outputs, self._store)
         await self._fleet.give(node, self._store.path(sha), sha)
         state, kept = beside(model, operators)
-        feeds = await asyncio.to_thread(feeds_within, model, path, (*inputs, *state.values(), *kept), samples[0])
+        feeds = await asyncio.to_thread(self._insides.feeds, model, path, (*inputs, *state.values(), *kept), samples[0])
         tunes_s = options.get("budget_s", 0.0)
         measured = await self._fleet.call(
             node,

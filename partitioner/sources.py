@@ -5,8 +5,10 @@ brings is eight bytes, the item's number, and the tensor is made by an operator 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from partitioner.graph import Graph
+from partitioner.profile import Profile
 
 HELD = "held"  # the registered function: an item's number → the tensor that its node holds under it
 
@@ -31,3 +33,13 @@ def told_inputs(graph: Graph) -> tuple[str, ...]:
     """The inputs as users know them, wherever they are."""
     held = sources_of(graph)
     return tuple(held.get(name, name) for name in graph.inputs)
+
+
+def with_sources_held(profile: Profile, graph: Graph) -> Profile:
+    """The profile where each engine takes no time for what a sensor holds ready; itself for a graph without sensors."""
+    names = [operator.name for operator in graph.operators if operator.is_function and operator.op_type == HELD]
+    engines = {
+        key: replace(one, operator_s={**dict.fromkeys(names, 0.0), **one.operator_s}) if one.operator_s else one
+        for key, one in profile.engines.items()
+    }
+    return replace(profile, engines=engines) if names else profile

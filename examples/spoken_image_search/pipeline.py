@@ -8,96 +8,89 @@ One item is one question and one photograph. Beside its `score` it gives both em
 with a whole album without being heard again for each photograph.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 
-from isthmus import zoo
+from isthmus import Pipeline, zoo
 from isthmus.zoo import efficientnet, listening, minilm, whisper
 from isthmus.zoo.photos import labels
 from nodes.functions.sound import RATE
-from nodes.joining.steps import FunctionCall, Fusion, Loop, ModelCall, Pipeline, Source, Step
+from orchestrator.pipeline_builder import Wire
 
 LABELS = 5  # of a photograph, each counted by how likely it is
 MOST = whisper.CAPACITY - 1  # tokens of an answer: the decoder keeps the first of the two that start it, and these
 
 
-def pipeline(folder: Path, *, spoken: bool) -> Pipeline:
+def pipeline(
+    folder: Path, *, spoken: bool, samples: Mapping[str, str] | None = None, photo_at: str = "phone"
+) -> Pipeline:
     """The search by voice, from uint8 `sound` (a WAV, FLAC or Ogg file), or by hand, from string `query` [1].
 
-    Models that the zoo does not keep as they are needed here are written to `folder`.
+    Models that the zoo does not keep as they are needed here are written to `folder`, where also `samples` lie: each
+    input's file, to measure with. The question arises at the node `phone`, the photograph is at `photo_at`.
     """
-    encoder = folder / "minilm.onnx"
-    if not encoder.is_file():
-        onnx.save(minilm.network(), encoder)  # for any number of texts at once
-    asked = Source(name="sound", dtype="uint8", shape=(None,)) if spoken else _QUERY
-    text, branch = ("text", _hear()) if spoken else ("query", ())
-    steps = (
-        *branch,
-        *_read("wanted", encoder, text),
-        *_see(),
-        *_read("told", encoder, "labels.labels"),
-        Fusion(name="seen", fusion="pooled", wires=("told", "labels.shares")),
-        Fusion(name="match", fusion="cosine", wires=("wanted", "seen")),
-    )
-    outputs = {"score": "match", "wanted_embedding": "wanted", "seen_embedding": "seen", "seen_labels": "labels.labels"}
+    made = Pipeline("spoken_image_search" if spoken else "typed_image_search")
+    more = {name: {"samples": file} for name, file in (samples or {}).items()}
     if spoken:
-        outputs["heard"] = "text"
-    return Pipeline(
-        name="spoken_image_search" if spoken else "typed_image_search",
-        sources=(asked, Source(name="photo", dtype="uint8", shape=(None,))),
-        steps=steps,
-        outputs=outputs,
-    )
+        sound = made.source("sound", at="phone", dtype="uint8", **more.get("sound", {}))
+        text = _hear(made, sound)
+    else:
+        text = made.source("query", at="phone", dtype="string", shape=[1], **more.get("query", {}))
+    photo = made.source("photo", at=photo_at, dtype="uint8", **more.get("photo", {}))
+    encoder = _encoder(folder)
+    wanted = _read(made, "wanted", encoder, text)
+    seen_labels = _see(made, photo)
+    told = _read(made, "told", encoder, seen_labels["labels"])
+    seen = made.fusion("seen", "pooled", told, seen_labels["shares"])
+    made.output("score", made.fusion("match", "cosine", wanted, seen))
+    made.output("wanted_embedding", wanted)
+    made.output("seen_embedding", seen)
+    made.output("seen_labels", seen_labels["labels"])
+    if spoken:
+        made.output("heard", text)
+    return made
 
 
-_QUERY = Source(name="query", dtype="string", shape=(1,))
+def _encoder(folder: Path) -> Path:
+    """MiniLM for any number of texts at once."""
+    path = folder / "minilm.onnx"
+    if not path.is_file():
+        onnx.save(minilm.network(), path)
+    return path
 
 
-def _hear() -> tuple[Step, ...]:
+def _hear(made: Pipeline, sound: Wire) -> Wire:
     """`sound` → `text`."""
     never, never_first = listening.never_said()
-    return (
-        FunctionCall(name="samples", function="decode_sound", wires=("sound",), params={"rate": RATE}),
-        FunctionCall(name="mel", function="log_mel", wires=("samples",)),
-        ModelCall(name="hear", model=zoo.build("whisper_encoder"), inputs={"mel": "mel"}),
-        Loop(
-            name="say",
-            model=zoo.build("whisper_decoder"),
-            inputs={name: f"hear.{name}" for name in whisper.CROSS_SHAPES},
-            state=whisper.STATE,
-            prefix=(listening.START, listening.PLAIN),
-            end=listening.END,
-            most=MOST,
-            never=tuple(never),
-            never_first=tuple(never_first),
-        ),
-        FunctionCall(name="text", function="detokenise", wires=("say",), params={"tokenizer": listening.tokenizer()}),
-    )
+    samples = made.function("samples", "decode_sound", sound, rate=RATE)
+    mel = made.function("mel", "log_mel", samples)
+    hear = made.model("hear", zoo.build("whisper_encoder"), mel)
+    terms: dict[str, Any] = {
+        "state": whisper.STATE,
+        "prefix": [listening.START, listening.PLAIN],
+        "end": listening.END,
+        "most": MOST,
+        "never": sorted(never),
+        "never_first": sorted(never_first),
+    }
+    say = made.loop("say", zoo.build("whisper_decoder"), hear, **terms)
+    return made.function("text", "detokenise", say, tokenizer=listening.tokenizer())
 
 
-def _see() -> tuple[Step, ...]:
+def _see(made: Pipeline, photo: Wire) -> Wire:
     """`photo` → `labels`."""
     side = [efficientnet.SIDE, efficientnet.SIDE]
-    scale = {"mean": [efficientnet.MEAN], "scale": [efficientnet.SCALE]}
-    names = {"labels": labels(), "k": LABELS}
-    return (
-        FunctionCall(name="picture", function="decode_jpeg", wires=("photo",)),
-        FunctionCall(
-            name="frame", function="resize", wires=("picture",), params={"size": side, "crop": efficientnet.CROP}
-        ),
-        FunctionCall(name="pixels", function="normalise", wires=("frame",), params=scale),
-        ModelCall(name="look", model=zoo.build("efficientnet_lite0"), inputs={"input": "pixels"}),
-        FunctionCall(name="labels", function="top_k", wires=("look",), params=names),
-    )
+    picture = made.function("picture", "decode_jpeg", photo)
+    frame = made.function("frame", "resize", picture, size=side, crop=efficientnet.CROP)
+    pixels = made.function("pixels", "normalise", frame, mean=[efficientnet.MEAN], scale=[efficientnet.SCALE])
+    look = made.model("look", zoo.build("efficientnet_lite0"), pixels)
+    return made.function("labels", "top_k", look, labels=labels(), k=LABELS)
 
 
-def _read(name: str, model: Path, text: str) -> tuple[Step, ...]:
+def _read(made: Pipeline, name: str, encoder: Path, text: Wire) -> Wire:
     """Text → `name`, its embedding."""
-    params = {"tokenizer": minilm.tokenizer(), "length": minilm.LENGTH}
-    tokens = f"{name}_tokens"
-    inputs = {"ids": f"{tokens}.ids", "mask": f"{tokens}.mask"}
-    return (
-        FunctionCall(name=tokens, function="tokenise", wires=(text,), params=params),
-        ModelCall(name=name, model=model, inputs=inputs),
-    )
+    tokens = made.function(f"{name}_tokens", "tokenise", text, tokenizer=minilm.tokenizer(), length=minilm.LENGTH)
+    return made.model(name, encoder, tokens)

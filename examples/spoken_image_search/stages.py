@@ -10,20 +10,21 @@ from pathlib import Path
 
 from nodes.backend import Array
 from nodes.codec import decode, encode_named
-from nodes.joining.join import join
-from nodes.joining.steps import Pipeline
 from nodes.normalise import normalise
 from nodes.program import Program
 from nodes.store import Store
 from orchestrator.artifacts import stage_artifact
+from orchestrator.spec import DeploymentSpec
 from partitioner.graph import Graph
 from partitioner.load import Model, load
 from partitioner.segment_features import ends_of
 
+ONE_MACHINE = {"nodes": [{"name": "phone", "tier": "device", "backends": ["onnxruntime"]}], "links": []}
 
-def planned(pipeline: Pipeline, samples: Mapping[str, Array], folder: Path) -> Model:
-    """The pipeline as planning sees it, written to `folder`."""
-    return load(normalise(join(pipeline), samples=samples).save(folder / f"{pipeline.name}.onnx"))
+
+def planned(spec: DeploymentSpec, samples: Mapping[str, Array], folder: Path) -> Model:
+    """The spec's pipeline as planning sees it, written to `folder`."""
+    return load(normalise(spec.model, samples=samples).save(folder / f"{spec.name}.onnx"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,9 +80,13 @@ class _Joining:
             return ports[0]
         if ports:
             raise InvalidModel(f"{reader} reads {given!r}, which gives {', '.join(ports)}; name one of them")
-        near = get_close_matches(given, self._types, n=1)
+        later = [
+            step.name for step in self._of.steps if not any(one.startswith(f"{step.name}.") for one in self._types)
+        ]
+        there = [*self._types, *(name for name in later if self._of.told("step", name) != reader)]
+        near = get_close_matches(given, there, n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise InvalidModel(f"{reader} reads {given!r}, which nothing gives; there are {', '.join(self._types)}{meant}")
+        raise InvalidModel(f"{reader} reads {given!r}, which nothing gives; there are {', '.join(there)}{meant}")
 
     def _wires(self, step: FunctionCall | Fusion) -> list[str]:
         return [self._wire(wire, self._of.told("step", step.name)) for wire in step.wires]

@@ -12,7 +12,7 @@ from examples.spoken_image_search.__main__ import CODECS, EAR, EYE
 from examples.spoken_image_search.pipeline import pipeline
 from examples.spoken_image_search.questions import QUESTIONS, album
 from examples.spoken_image_search.search import Found, ask, search
-from examples.spoken_image_search.stages import Parts, parts, planned
+from examples.spoken_image_search.stages import ONE_MACHINE, Parts, parts, planned
 from isthmus.zoo.listening import text, tokens
 from isthmus.zoo.sound import read_wav
 from nodes.backend import Array, load_backend
@@ -34,7 +34,7 @@ def _spoken(tmp_path_factory: pytest.TempPathFactory) -> Model:
     zoo_model("whisper_encoder")
     sample = {**ask("coffee", spoken=True), "photo": coffee()}
     folder = tmp_path_factory.mktemp("spoken")
-    return planned(pipeline(folder, spoken=True), sample, folder)
+    return planned(pipeline(folder, spoken=True).spec(folder, topology=ONE_MACHINE), sample, folder)
 
 
 @pytest.fixture(scope="module", name="whole")
@@ -77,7 +77,8 @@ def test_cuts_change_no_answer(spoken: Model, found: list[Found], tmp_path: Path
 def test_seven_of_seven_are_found_by_hand_where_the_microphone_is_missing(tmp_path: Path) -> None:
     zoo_model("minilm")
     sample = {"query": held(["a cup"]), "photo": coffee()}
-    made = parts(planned(pipeline(tmp_path, spoken=False), sample, tmp_path), tmp_path / "store", cuts=(EYE,))
+    spec = pipeline(tmp_path, spoken=False).spec(tmp_path, topology=ONE_MACHINE)
+    made = parts(planned(spec, sample, tmp_path), tmp_path / "store", cuts=(EYE,))
     found = search(made.run, spoken=False)
     made.close()
     assert right(found) == len(QUESTIONS)

@@ -10,15 +10,16 @@ import pytest
 
 from nodes.errors import UnsupportedOperator
 from nodes.joining.join import join
+from nodes.model_parts import ModelParts
 from nodes.normalise import normalise
 from orchestrator import profiling
 from orchestrator.profile_file import load_profile, save_profile
 from orchestrator.profiling import (
     Bench,
+    Insides,
     Segment,
     candidates,
     feeds_for,
-    feeds_within,
     first_look,
     learn,
     measure,
@@ -194,12 +195,19 @@ def test_what_operators_took_at_first_is_kept_beside_what_segments_made_of_it(
     assert corrected.first_s == first.first_s
 
 
-def test_where_data_decide_what_is_done_segments_are_fed_what_the_samples_make(tmp_path: Path) -> None:
+def test_where_data_decide_what_is_done_segments_are_fed_what_the_samples_make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "loop.onnx"
     normalise(join(of(loop(speaker(tmp_path))))).save(path)
     model = load(path)
     assert "Loop" in {operator.op_type for operator in model.graph.operators}
-    feeds = feeds_within(model, path, (*model.graph.inputs, *model.graph.outputs), {"liked": LIKED})
+    insides, samples, loads = Insides(), {"liked": LIKED}, []
+    monkeypatch.setattr(profiling, "ModelParts", lambda *given: loads.append(given) or ModelParts(*given))
+    feeds = insides.feeds(model, path, (*model.graph.inputs, *model.graph.outputs), samples)
+    assert insides.feeds(model, path, model.graph.outputs, samples)["said"] is feeds["said"]
+    assert len(loads) == 1  # the model is taken apart once
+    insides.close()
     assert feeds["liked"] is LIKED
     assert feeds["said"].tolist() == [[1, 3, 4, 2, END]]  # as it says in earnest: noise would have it say another thing
 
