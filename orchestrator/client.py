@@ -20,6 +20,8 @@ from ray.exceptions import RayActorError
 from nodes.backend import Array, TensorSpec
 from nodes.memory import keep_memory
 from orchestrator import local_cluster
+from orchestrator.aligned import Aligned, Forgotten, Given
+from orchestrator.aligning.terms import AlignTerms
 from orchestrator.answers import Answer
 from orchestrator.bond import tie
 from orchestrator.client_sequence import Sequence
@@ -237,6 +239,24 @@ class Client:
             return source
 
         return Sensor(self._start(opened()).result(timeout=30), self._loop)
+
+    def align(
+        self,
+        name: str,
+        terms: AlignTerms,
+        *,
+        instead: Mapping[str, Given] | None = None,
+        forgotten: Forgotten | None = None,
+        timeout_s: float = 30.0,
+    ) -> Aligned:
+        """Deployment `name` asked with what several sensors saw at one time; `terms` say which items belong together.
+
+        A modality is an input, or several that are put together. `instead` has what stands for one that may be left
+        out; `forgotten(modality, inputs)` is told of items that no request will mean any more, and may release them.
+        """
+        self.join(name)
+        submit = partial(self.submit, name, timeout_s=timeout_s)
+        return Aligned(terms, submit, self._loop, instead=instead, forgotten=forgotten)
 
     def _end_sequence(self, name: str, sequence: str) -> None:
         self._loop.call_soon_threadsafe(self._router.sequences.end, name, sequence)

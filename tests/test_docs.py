@@ -13,16 +13,24 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 from pydantic import BaseModel
 
 from isthmus.cli import app
 from isthmus.demo.report import PREDICTION_PROMISE
 from isthmus.demo.scenario import SLOW_MBPS
+from nodes.functions import FUNCTIONS
+from nodes.joining.fusions import FUSIONS
 from nodes.worker import parse
+from orchestrator.aligning.ledger import FATES
+from orchestrator.aligning.terms import AlignModel, ModalityModel
 from orchestrator.control import DRIFT, Control
+from orchestrator.pipeline_spec import pins_of
 from orchestrator.routing import Routing
 from orchestrator.spec_form import DeploymentModel, InputModel, OutputModel
 from orchestrator.topology_spec import LinkModel, NodeModel
+from orchestrator.yaml_file import check
+from partitioner.sources import HELD
 from scripts.readme_bench import renewed, table
 from scripts.readme_demo import Unpasteable, between_marks, console_block
 
@@ -142,9 +150,32 @@ def test_readme_explains_exactly_the_keys_there_are(where: str, head: str, model
     assert sorted(name for name in told if name != "topology") == keys(model)
 
 
-def test_an_output_has_the_one_key_that_readme_tells() -> None:
-    assert keys(OutputModel) == ["to"]
-    assert "`outputs` has one key, `to`" in README
+def test_an_output_has_the_keys_that_readme_tells() -> None:
+    assert sorted(keys(OutputModel)) == ["from", "to"]
+    assert "`outputs` has `to`, the node it returns to, and of a pipeline `from`" in README
+
+
+def test_pipelines_are_explained_as_they_are() -> None:
+    text = (ROOT / "docs/pipelines.md").read_text()
+    told = {names(row[0])[0]: row for row in rows(text[text.index("## Functions") :], "name")}
+    users = {name: one for name, one in FUNCTIONS.items() if name != HELD}
+    assert set(told) == set(users)
+    for name, one in users.items():
+        assert [port for port in names(told[name][2]) if port in one.outputs] == list(one.outputs)
+        assert [param for param in names(told[name][3]) if param in one.params] == list(one.params)
+    assert [names(row[0])[0] for row in rows(text[text.index("## Fusions") :], "name")] == list(FUSIONS)
+    told_spec = yaml.safe_load(blocks(text, "text")[0])
+    spec = check(DeploymentModel, {key: value for key, value in told_spec.items() if key != "topology"}, where="docs")
+    assert pins_of(spec.steps or {}, "docs") == {"wanted": "cloud"}
+
+
+def test_alignment_is_explained_as_it_is() -> None:
+    text = (ROOT / "docs/alignment.md").read_text()
+    told = [name for row in rows(text, "key") for name in names(row[0])]
+    assert sorted({*told, "modalities"}) == sorted({*keys(AlignModel), *keys(ModalityModel)})
+    check(AlignModel, yaml.safe_load(blocks(text, "yaml")[0]), where="docs")
+    ledger = text[text.index("## The ledger") :]
+    assert [fate for fate in FATES if f"`{fate}`" not in ledger] == []
 
 
 def test_versions_are_those_of_the_project_and_its_lock() -> None:
