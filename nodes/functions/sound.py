@@ -108,6 +108,14 @@ def _log_mel(params: Params, sound: Array) -> tuple[Array, ...]:
     return (log_mel(_checked(sound).astype(np.float32, copy=False)),)
 
 
+def _clip_sound(params: Params, sound: Array) -> tuple[Array, ...]:
+    """float32 [n] → float32 [1, samples]: the first so many, what lacks filled up with silence."""
+    samples, given = count(params, "samples", 2 * RATE), _checked(sound)
+    clip = np.zeros((1, samples), np.float32)
+    clip[0, : given.size] = given[:samples]
+    return (clip,)
+
+
 def _checked(sound: Array) -> Array:
     if sound.ndim != 1 or sound.dtype != np.float32:
         raise BadInput(f"sound is float32 [samples], not {sound.dtype} {list(sound.shape)}")
@@ -162,5 +170,12 @@ def _vector(_params: Params, _given: Any) -> tuple[tuple[str, tuple[int | None, 
 SOUND: Mapping[str, Function] = {
     "decode_sound": Function(_decode_sound, _vector, ("uint8",), ("sound",), params=("rate", "most_s", "most_clipped")),
     "resample": Function(_resample, _vector, ("float32",), ("sound",), params=("from", "to")),
+    "clip_sound": Function(
+        _clip_sound,
+        lambda params, sound: (("float32", (1, count(params, "samples", 2 * RATE))),),
+        ("float32",),
+        ("clip",),
+        params=("samples",),
+    ),
     "log_mel": Function(_log_mel, lambda params, sound: (("float32", (1, BANDS, FRAMES)),), ("float32",), ("mel",)),
 }

@@ -121,3 +121,11 @@ def test_a_tone_is_loudest_in_the_band_that_holds_it() -> None:
     bands = mel[0, :, 10:90].mean(axis=1)
     assert bands.argmax() == pytest.approx(80 * 15 / 45.2 - 1, abs=1)  # 15 of the 45.2 mels up to 8 kHz
     assert mel[0, :, 200:].max() < bands.max() - 1  # silence after its end
+
+
+def test_a_clip_is_as_long_as_it_must_be() -> None:
+    (short,), (long,) = (called("clip_sound", tone(seconds=seconds), samples=16_000) for seconds in (0.5, 3))
+    np.testing.assert_array_equal(short[0], np.append(tone(seconds=0.5), np.zeros(8000)))
+    np.testing.assert_array_equal(long[0], tone())
+    with pytest.raises(BadInput, match="without a sample"):
+        called("clip_sound", tone(seconds=0))
