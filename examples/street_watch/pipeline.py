@@ -1,9 +1,9 @@
 """The watch as one graph: a camera's frame, two seconds of its microphone and a list of watched words, to an event.
 
     frame: JPEG → detector → boxes → lines → which way up → turned boxes → lines → reader → text ┐
-    watched: words, one a line ──────────────────────────────────────────────────────────────────┴→ word, likeness ┐
-    sound: Ogg → two seconds ┬→ mel spectrogram → vectors → keyword head → keyword, how likely ────────────────────┼→ event
-                             └→ Silero VAD → share of speech ──────────────────────────────────────────────────────┘
+    watched: words, one a line ──────────────────────────────────────────────────────────────────┴→ word ┐
+    sound: Ogg → two seconds ┬→ mel spectrogram → vectors → keyword head → how likely a keyword is ──────┼→ event
+                             └→ Silero VAD → share of speech ────────────────────────────────────────────┘
 
 An event is `notice`, one sign of trouble, and `alarm`, both. Without a camera or a microphone the graph lacks that
 branch, and its rules speak of what is left: one sense notices, and never alarms.

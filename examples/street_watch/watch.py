@@ -38,6 +38,10 @@ class Event:
         """All that is counted."""
         return self.word, self.keyword, self.decision
 
+    def agrees(self, other: "Event") -> bool:
+        """Whether both say the same, as far as both have the senses for it."""
+        return all(one == two for one, two in zip(self.label, other.label, strict=True) if None not in (one, two))
+
 
 @dataclass(frozen=True, slots=True)
 class Score:

@@ -42,7 +42,9 @@ def _decode_jpeg(params: Params, data: Array) -> tuple[Array, ...]:
         return (np.array(picture.convert("RGB")),)
     except image.UnidentifiedImageError:
         raise BadInput(f"{data.nbytes} bytes that are not a JPEG file") from None
-    except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
+    except (image.DecompressionBombError, image.DecompressionBombWarning) as error:  # Pillow looks first
+        raise BadInput(f"a picture that exceeds {MAX_PIXELS:,} pixels: {error}") from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise BadInput(f"a damaged JPEG file of {data.nbytes} bytes: {error}") from None
 
 

@@ -1,0 +1,46 @@
+"""The watch as programs of this process, cut where a deployment would cut it: what the camera's box makes, what the
+microphone's does, and the rest. What crosses is encoded and decoded as on a link; only the link is not there.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from examples.spoken_image_search.stages import Parts
+from nodes.program import Program
+from nodes.store import Store
+from orchestrator.artifacts import stage_artifact
+from partitioner.graph import Graph
+from partitioner.load import Model
+from partitioner.segment_features import ends_of
+
+EYE = "letters.p2o.Mul.203"  # two thirds into the reader: 120 features at 80 places of each line
+EAR = "embed.vectors"  # between the embedding and the keyword head
+BOXES = (("scores", EYE), (EAR, "speech.share"))  # what the camera's and the microphone's give
+CODECS = {EYE: "int8", EAR: "fp16"}
+
+
+def cut(
+    model: Model, folder: Path, boxes: Sequence[Sequence[str]] = (), codecs: Mapping[str, str] | None = None
+) -> Parts:
+    """A program for the tensors of each of `boxes`, and one for all the rest."""
+    store, graph = Store(folder), model.graph
+    groups = [_before(graph, names) for names in boxes]
+    groups.append(set(range(len(graph.operators))).difference(*groups))
+    programs = []
+    for members in map(sorted, groups):
+        inputs, outputs = ends_of(graph, members)
+        artifact = stage_artifact(model, tuple(graph.operators[at].name for at in members), inputs, outputs, store)
+        programs.append(Program.load(store.path(artifact), threads=2))
+    return Parts(programs, codecs or {}, graph.outputs)
+
+
+def _before(graph: Graph, tensors: Sequence[str]) -> set[int]:
+    """The operators that make tensors, and all that those need."""
+    found: set[int] = set()
+    waiting = list(tensors)
+    while waiting:
+        maker = graph.activations[waiting.pop()].producer
+        if maker is not None and maker not in found:
+            found.add(maker)
+            waiting.extend(graph.operators[maker].inputs)
+    return found
