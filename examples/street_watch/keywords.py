@@ -52,7 +52,7 @@ def in_street(said: Floats, decibels: float, random: np.random.Generator) -> Flo
     street = noise / noise.std() * (SPEECH_LEVEL * 10 ** (-decibels / 20))
     start = int(random.integers(max(1, hearing.SAMPLES - said.size)))
     street[start : start + said.size] += said
-    return street.astype(np.float32)
+    return np.asarray(street, np.float32)
 
 
 def _heard() -> tuple[Floats, NDArray[np.int64]]:
@@ -66,7 +66,8 @@ def _heard() -> tuple[Floats, NDArray[np.int64]]:
         classes.append(CLASSES.index(word) if word in CLASSES else 0)
 
     for path in sorted((CLIPS / "train").iterdir()):
-        (said,) = function("decode_sound").run({}, np.frombuffer(path.read_bytes(), np.uint8))
+        (decoded,) = function("decode_sound").run({}, np.frombuffer(path.read_bytes(), np.uint8))
+        said = np.asarray(decoded, np.float32)
         for voice in range(said.size // RATE):
             for decibels in LOUDER:
                 hear(in_street(said[voice * RATE : (voice + 1) * RATE], decibels, random), path.stem)

@@ -42,8 +42,8 @@ def main() -> None:
         _write(CLIPS / "train" / f"{word}.ogg", np.concatenate([_filled(one, RATE) for one in said]))
     for at, name in enumerate(SITUATIONS):
         text, voice, decibels = SOUNDS[name]
-        said = say(text, voice, 150, 50) if text else np.zeros(1, np.float32)
-        _write(CLIPS / f"{name}.ogg", in_street(said, decibels, np.random.default_rng(at)))
+        one = say(text, voice, 150, 50) if text else np.zeros(1, np.float32)
+        _write(CLIPS / f"{name}.ogg", in_street(one, decibels, np.random.default_rng(at)))
 
 
 def say(text: str, voice: str, speed: int, pitch: int) -> Sound:
