@@ -15,11 +15,13 @@ from pathlib import Path
 import onnx
 
 from examples.street_watch.keywords import CLASSES, head
-from isthmus import zoo
+from isthmus import Pipeline, zoo
 from isthmus.zoo import hearing, ocr
 from nodes.functions.sound import RATE
-from nodes.joining.steps import FunctionCall, ModelCall, Pipeline, Source, Step
+from orchestrator.pipeline_builder import Wire
 
+NAME = "street_watch"
+CAMERA, MICROPHONE = "camera", "microphone"  # nodes; watched words are kept at the microphone's
 MOST = 4  # lines of text in a frame
 DETECTED = (480, 640)  # height and width of what the detector sees
 SEEN = "seen > 0"
@@ -27,85 +29,66 @@ CALLED = "called > 0.5 and spoken > 0.05"  # speech at all: the head alone knows
 _GREY = {"mean": [127.5], "scale": [127.5]}
 
 
-def pipeline(folder: Path, *, camera: bool = True, microphone: bool = True) -> Pipeline:
+def pipeline(
+    folder: Path, *, camera: bool = True, microphone: bool = True, samples: Mapping[str, str] | None = None
+) -> Pipeline:
     """The watch, from uint8 `frame` (a JPEG file), uint8 `sound` (an Ogg, FLAC or WAV file) and string `watched` [1].
 
-    The keyword head is trained, and written to `folder`, unless it lies there.
+    The keyword head is trained, and written to `folder`, unless it lies there; there, too, lie `samples`, each input's
+    file, to measure with.
     """
-    sources = {"frame": Source(name="frame", dtype="uint8", shape=(None,)), "sound": _SOUND, "watched": _WATCHED}
-    lacks = {"frame": not camera, "watched": not camera, "sound": not microphone}
-    steps, outputs, values, signs = [], {}, {}, []
-    if camera:
-        steps += _see()
-        outputs |= {"word": "match.word", "seen": "match.likeness"}
-        outputs |= {"lines": "read.lines", "sure": "read.sure", "scores": "boxes.scores"}
-        values["seen"] = "match.likeness"
-        signs.append(SEEN)
+    made = Pipeline(NAME)
+    more = {name: {"samples": file} for name, file in (samples or {}).items()}
+    values, signs = {}, []
     if microphone:
-        steps += _hear(folder)
-        outputs |= {"keyword": "keyword.labels", "chance": "keyword.shares"}
-        outputs |= {"called": "head.called", "spoken": "speech.share"}
-        values |= {"called": "head.called", "spoken": "speech.share"}
+        sound = made.source("sound", at=MICROPHONE, dtype="uint8", **more.get("sound", {}))
+        values |= _hear(made, sound, folder)
         signs.append(CALLED)
-    alone = len(signs) == 1
-    steps += [
-        _rule("notice", values, " or ".join(f"({sign})" for sign in signs)),
-        _rule("alarm", values, f"({signs[0]}) and 0" if alone else " and ".join(f"({sign})" for sign in signs)),
-    ]
-    return Pipeline(
-        name="street_watch",
-        sources=tuple(source for name, source in sources.items() if not lacks[name]),
-        steps=tuple(steps),
-        outputs={**outputs, "notice": "notice.holds", "alarm": "alarm.holds"},
-    )
+    if camera:
+        watched = made.source("watched", at=MICROPHONE, dtype="string", shape=[1], **more.get("watched", {}))
+        frame = made.source("frame", at=CAMERA, dtype="uint8", **more.get("frame", {}))
+        values["seen"] = _see(made, frame, watched)
+        signs.append(SEEN)
+    alone = "0" if len(signs) == 1 else "1"
+    for name, when in (("notice", " or ".join(signs)), ("alarm", " and ".join([*signs, alone]))):
+        rule = made.function(f"{name}_rule", "rule", *values.values(), names=list(values), when=when)
+        made.output(name, rule)
+    return made
 
 
-_SOUND = Source(name="sound", dtype="uint8", shape=(None,))
-_WATCHED = Source(name="watched", dtype="string", shape=(1,))
+def _see(made: Pipeline, frame: Wire, watched: Wire) -> Wire:
+    """How like a watched word something in the frame is; what was read becomes outputs."""
+    picture = made.function("picture", "decode_jpeg", frame)
+    small = made.function("small", "resize", picture, size=list(DETECTED))
+    pixels = made.function("pixels", "normalise", small, **_GREY)
+    boxes = made.function("boxes", "text_boxes", made.model("detect", ocr.detect(), pixels), most=MOST)
+    stretch = made.function("stretch", "cut_lines", picture, boxes["boxes"], width=ocr.ORIENT_SHAPE[3])
+    orient = made.model("orient", ocr.orient(), stretch)
+    upright = made.function("upright", "turn_boxes", boxes["boxes"], orient)
+    line = made.function("line", "cut_lines", picture, upright, width=ocr.READ_SHAPE[3])
+    letters = made.model("letters", ocr.reader(), line)
+    read = made.function("read", "ctc_decode", letters, alphabet=alphabet(), probabilities=1)
+    match = made.function("match", "match_words", read["lines"], read["sure"], watched)
+    told = {"lines": read["lines"], "sure": read["sure"], "scores": boxes["scores"], "word": match["word"]}
+    for name, wire in told.items():
+        made.output(name, wire)
+    return match["likeness"]
 
 
-def _see() -> list[Step]:
-    """`frame` and `watched` → `boxes`, `read`, `match`."""
-    letters = {"alphabet": alphabet(), "probabilities": 1}
-    return [
-        FunctionCall(name="picture", function="decode_jpeg", wires=("frame",)),
-        FunctionCall(name="small", function="resize", wires=("picture",), params={"size": list(DETECTED)}),
-        FunctionCall(name="pixels", function="normalise", wires=("small",), params=_GREY),
-        ModelCall(name="detect", model=ocr.detect(), inputs={"x": "pixels"}),
-        FunctionCall(name="boxes", function="text_boxes", wires=("detect",), params={"most": MOST}),
-        *_line("stretch", "boxes.boxes", ocr.ORIENT_SHAPE[3]),
-        ModelCall(name="orient", model=ocr.orient(), inputs={"x": "stretch"}),
-        FunctionCall(name="upright", function="turn_boxes", wires=("boxes.boxes", "orient")),
-        *_line("line", "upright", ocr.READ_SHAPE[3]),
-        ModelCall(name="letters", model=ocr.reader(), inputs={"x": "line"}),
-        FunctionCall(name="read", function="ctc_decode", wires=("letters",), params=letters),
-        FunctionCall(name="match", function="match_words", wires=("read.lines", "read.sure", "watched")),
-    ]
-
-
-def _line(name: str, boxes: str, width: int) -> list[Step]:
-    return [FunctionCall(name=name, function="cut_lines", wires=("picture", boxes), params={"width": width})]
-
-
-def _hear(folder: Path) -> list[Step]:
-    """`sound` → `keyword`, `head`, `speech`."""
+def _hear(made: Pipeline, sound: Wire, folder: Path) -> dict[str, Wire]:
+    """How likely a keyword was said, and which part of the sound is speech, both outputs, too."""
     path = folder / "keywords.onnx"
     trained = path if path.is_file() else head(path)
-    names = {"labels": list(CLASSES), "k": 1}
-    return [
-        FunctionCall(name="samples", function="decode_sound", wires=("sound",), params={"rate": RATE}),
-        FunctionCall(name="clip", function="clip_sound", wires=("samples",), params={"samples": hearing.SAMPLES}),
-        ModelCall(name="speech", model=zoo.build("hear_speech"), inputs={"sound": "clip"}),
-        ModelCall(name="mel", model=zoo.build("hear_mel"), inputs={"sound": "clip"}),
-        ModelCall(name="embed", model=zoo.build("hear_embed"), inputs={"mel": "mel"}),
-        ModelCall(name="head", model=trained, inputs={"vectors": "embed"}),
-        FunctionCall(name="keyword", function="top_k", wires=("head.logits",), params=names),
-    ]
-
-
-def _rule(name: str, values: Mapping[str, str], when: str) -> Step:
-    params = {"names": list(values), "when": when}
-    return FunctionCall(name=name, function="rule", wires=tuple(values.values()), params=params)
+    samples = made.function("samples", "decode_sound", sound, rate=RATE)
+    clip = made.function("clip", "clip_sound", samples, samples=hearing.SAMPLES)
+    speech = made.model("speech", zoo.build("hear_speech"), clip)
+    mel = made.model("mel", zoo.build("hear_mel"), clip)
+    said = made.model("head", trained, made.model("embed", zoo.build("hear_embed"), mel))
+    keyword = made.function("keyword_of", "top_k", said["logits"], labels=list(CLASSES), k=1)
+    found = {"called": said["called"], "spoken": speech["share"]}
+    for name, wire in ({"keyword": keyword["labels"], "chance": keyword["shares"]} | found).items():
+        made.output(name, wire)
+    return found
 
 
 def alphabet() -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from examples.spoken_image_search.stages import Parts
+from examples.street_watch.pipeline import CAMERA, MICROPHONE
 from nodes.program import Program
 from nodes.store import Store
 from orchestrator.artifacts import stage_artifact
@@ -16,6 +17,10 @@ from partitioner.segment_features import ends_of
 EYE = "letters.p2o.Mul.203"  # two thirds into the reader: 120 features at 80 places of each line
 EAR = "embed.vectors"  # between the embedding and the keyword head
 BOXES = (("scores", EYE), (EAR, "speech.share"))  # what the camera's and the microphone's give
+TWO_MACHINES = {
+    "nodes": [{"name": name, "tier": "device", "backends": ["onnxruntime"]} for name in (CAMERA, MICROPHONE)],
+    "links": [{"from": CAMERA, "to": MICROPHONE, "goodput_mbps": 100, "rtt_ms": 1}],
+}
 CODECS = {EYE: "int8", EAR: "fp16"}
 
 

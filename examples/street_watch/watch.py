@@ -65,7 +65,7 @@ def given(name: str) -> dict[str, Array]:
 
 def watch(run: Run, inputs: Sequence[str]) -> list[Event]:
     """Every situation, of which the pipeline gets `inputs`."""
-    return [_event(name, run({key: given(name)[key] for key in inputs})) for name in SITUATIONS]
+    return [event_of(name, run({key: given(name)[key] for key in inputs})) for name in SITUATIONS]
 
 
 def score(events: Sequence[Event]) -> Score:
@@ -76,7 +76,8 @@ def score(events: Sequence[Event]) -> Score:
     return Score(sum(words) if words else None, sum(keywords) if keywords else None, decisions, len(events))
 
 
-def _event(name: str, made: Mapping[str, Array]) -> Event:
+def event_of(name: str, made: Mapping[str, Array]) -> Event:
+    """What the pipeline's outputs say of a situation."""
     decision = "alarm" if made["alarm"][0] else "notice" if made["notice"][0] else "quiet"
     lines = zip(made["lines"], made["sure"], made["scores"], strict=True) if "lines" in made else ()
     return Event(

@@ -189,9 +189,15 @@ def _lines_of(params: Params, _picture: Any, boxes: tuple[int | None, ...]) -> t
 
 
 LINES: Mapping[str, Function] = {
-    "text_boxes": Function(_text_boxes, _boxes_of, ("float32",), ("boxes", "scores")),
-    "turn_boxes": Function(
-        _turn_boxes, lambda params, boxes, chances: (("float32", boxes),), ("float32", "float32"), ("boxes",)
+    "text_boxes": Function(
+        _text_boxes, _boxes_of, ("float32",), ("boxes", "scores"), params=("threshold", "least", "unclip", "most")
     ),
-    "cut_lines": Function(_cut_lines, _lines_of, ("uint8", "float32"), ("lines",)),
+    "turn_boxes": Function(
+        _turn_boxes,
+        lambda params, boxes, chances: (("float32", boxes),),
+        ("float32", "float32"),
+        ("boxes",),
+        params=("least",),
+    ),
+    "cut_lines": Function(_cut_lines, _lines_of, ("uint8", "float32"), ("lines",), params=("height", "width")),
 }

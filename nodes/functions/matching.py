@@ -61,5 +61,6 @@ MATCHING: Mapping[str, Function] = {
         lambda params, lines, sure, watched: ((STRING, (1,)), ("float32", (1,))),
         (STRING, "float32", STRING),
         ("word", "likeness"),
+        params=("least", "sure"),
     ),
 }
