@@ -11,10 +11,10 @@ import soundfile
 from PIL import Image
 
 from examples.spoken_image_search.stages import Parts, planned
+from examples.street_watch.deployed import TOPOLOGY, spec_of
 from examples.street_watch.pipeline import alphabet, pipeline
-from examples.street_watch.planning import TOPOLOGY, problem
 from examples.street_watch.situations import SITUATIONS
-from examples.street_watch.stages import BOXES, CODECS, EAR, EYE, cut
+from examples.street_watch.stages import BOXES, CODECS, EAR, EYE, TWO_MACHINES, cut
 from examples.street_watch.watch import Event, given, score, watch
 from isthmus.zoo import ocr
 from isthmus.zoo.packages import file_in
@@ -22,6 +22,8 @@ from nodes.backend import Array
 from nodes.errors import BadInput
 from nodes.functions import Param, function
 from nodes.functions.text import held
+from orchestrator.blueprint import pose
+from orchestrator.model_file import prepare, read_model
 from orchestrator.topology_spec import load_topology
 from partitioner.check import faults
 from partitioner.load import Model
@@ -41,9 +43,9 @@ PROSE = (
 
 
 def model_of(folder: Path, name: str = "whole", *, camera: bool = True, microphone: bool = True) -> Model:
-    made = pipeline(folder, camera=camera, microphone=microphone)
+    spec = pipeline(folder, camera=camera, microphone=microphone).spec(folder, topology=TWO_MACHINES)
     (folder / name).mkdir()
-    return planned(made, {source.name: given("bus")[source.name] for source in made.sources}, folder / name)
+    return planned(spec, {entry.name: given("bus")[entry.name] for entry in spec.inputs}, folder / name)
 
 
 @pytest.fixture(scope="module", name="folder")
@@ -165,16 +167,20 @@ def test_a_small_frame_without_text_is_quiet(whole: Parts) -> None:
     assert (made["word"][0], bool(made["notice"][0])) == (b"", False)
 
 
-def test_a_plan_runs_the_branches_side_by_side_and_stands(model: Model) -> None:
+def test_a_plan_runs_the_branches_side_by_side_and_stands(folder: Path) -> None:
+    spec = spec_of(folder)
+    model = read_model(spec, prepare(spec).path)
     key = EngineKey(node_class="here", backend="onnxruntime")
-    seconds = {operator.name: 1e-4 for operator in model.graph.operators}
-    asked = problem(model, Profile(model=model.sha256, engines={key: EngineProfile(operator_s=seconds)}))
+    seconds = {operator.name: 1e-4 for operator in model.graph.operators} | {"frame.source": 0.0}
+    profile = Profile(model=model.sha256, engines={key: EngineProfile(operator_s=seconds)})
+    asked = pose(spec, model, profile, {node.name: (key,) for node in load_topology(TOPOLOGY).nodes})
     found = answer(asked)
     assert isinstance(found, Plan)
     assert faults(asked, found) == ()
-    stages = {stage.node: stage.operators for stage in found.stages}
-    assert "frame.source" in stages["camera"]
-    assert set(stages) <= {node.name for node in load_topology(TOPOLOGY).nodes}
+    assert "frame.source" in next(stage.operators for stage in found.stages if stage.node == "camera")
+    sent = {name: (one.source, one.target) for one in found.crossings for name in one.tensors}
+    assert sent["frame.item"] == ("microphone", "camera")  # eight bytes: the frame stays where it is until it is read
+    assert len({stage.node for stage in found.stages}) > 1
 
 
 def read(name: str, *arrays: Array, **params: Param) -> tuple[Array, ...]:
