@@ -25,7 +25,7 @@ from isthmus import Client
 from isthmus.render import plan_picture
 from partitioner.load import Model
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:

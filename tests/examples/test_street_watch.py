@@ -1,5 +1,6 @@
 """Signs, sound and watched words made events: how many are right, whole, cut and with a sense missing."""
 
+import shutil
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -12,8 +13,10 @@ from PIL import Image
 
 from examples.spoken_image_search.stages import Parts, planned
 from examples.street_watch.deployed import TOPOLOGY, spec_of
+from examples.street_watch.keywords import in_street
 from examples.street_watch.pipeline import alphabet, pipeline
-from examples.street_watch.situations import SITUATIONS
+from examples.street_watch.situations import KEYWORDS, SITUATIONS
+from examples.street_watch.speech import say
 from examples.street_watch.stages import BOXES, CODECS, EAR, EYE, TWO_MACHINES, cut
 from examples.street_watch.watch import Event, given, score, watch
 from isthmus.zoo import ocr
@@ -174,13 +177,24 @@ def test_a_plan_runs_the_branches_side_by_side_and_stands(folder: Path) -> None:
     seconds = {operator.name: 1e-4 for operator in model.graph.operators} | {"frame.source": 0.0}
     profile = Profile(model=model.sha256, engines={key: EngineProfile(operator_s=seconds)})
     asked = pose(spec, model, profile, {node.name: (key,) for node in load_topology(TOPOLOGY).nodes})
-    found = answer(asked)
+    found = answer(asked, seconds=5)
     assert isinstance(found, Plan)
     assert faults(asked, found) == ()
     assert "frame.source" in next(stage.operators for stage in found.stages if stage.node == "camera")
     sent = {name: (one.source, one.target) for one in found.crossings for name in one.tensors}
     assert sent["frame.item"] == ("microphone", "camera")  # eight bytes: the frame stays where it is until it is read
     assert len({stage.node for stage in found.stages}) > 1
+
+
+@pytest.mark.parametrize("voice", ["en-gb+m5", "en-us+f4"])
+def test_keywords_said_anew_by_other_voices_are_heard(whole: Parts, voice: str) -> None:
+    if shutil.which("espeak-ng") is None:
+        pytest.skip("espeak-ng is not installed (Debian, Ubuntu: apt-get install espeak-ng)")
+    heard = []
+    for word in (*KEYWORDS, "afternoon", "paper"):
+        said = in_street(say(word, voice, 160, 45), 15, np.random.default_rng(7))
+        heard.append(whole.run(given("wall") | {"sound": sound(said)})["keyword"][0].decode())
+    assert sum(one == other for one, other in zip(heard, (*KEYWORDS, "", ""), strict=True)) >= 4
 
 
 def read(name: str, *arrays: Array, **params: Param) -> tuple[Array, ...]:
