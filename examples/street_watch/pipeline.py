@@ -11,6 +11,7 @@ branch, and its rules speak of what is left: one sense notices, and never alarms
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -26,7 +27,7 @@ MOST = 4  # lines of text in a frame
 DETECTED = (480, 640)  # height and width of what the detector sees
 SEEN = "seen > 0"
 CALLED = "called > 0.5 and spoken > 0.05"  # speech at all: the head alone knows no other sounds than a street's
-_GREY = {"mean": [127.5], "scale": [127.5]}
+_GREY: dict[str, Any] = {"mean": [127.5], "scale": [127.5]}
 
 
 def pipeline(
@@ -38,8 +39,9 @@ def pipeline(
     file, to measure with.
     """
     made = Pipeline(NAME)
-    more = {name: {"samples": file} for name, file in (samples or {}).items()}
-    values, signs = {}, []
+    more: dict[str, Any] = {name: {"samples": file} for name, file in (samples or {}).items()}
+    values: dict[str, Wire] = {}
+    signs = []
     if microphone:
         sound = made.source("sound", at=MICROPHONE, dtype="uint8", **more.get("sound", {}))
         values |= _hear(made, sound, folder)
