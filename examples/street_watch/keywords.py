@@ -1,7 +1,8 @@
 """Trains the head that tells which keyword was said: a linear layer over the largest of a clip's sixteen vectors.
 
 Each training word is put into the noise of a street at several places and loudnesses. scikit-learn fits the layer in
-well under a second; hearing the clips takes some more.
+well under a second; hearing the clips takes some more. Ten other words are few to learn from: of words that it never
+heard, said by other voices in loud streets, it takes about one in six for a keyword.
 """
 
 from pathlib import Path
