@@ -98,6 +98,12 @@ def _check(spec: DeploymentSpec, model: Model) -> None:
     private_tensors(spec, model)
     for entry in spec.inputs:
         has = model.whole.activations[entry.name].dtype
+        shape = model.whole.activations[entry.name].shape
+        if entry.shape is not None and entry.shape != shape:
+            raise SpecError(
+                f"inputs.{entry.name}.shape: {list(entry.shape)}, while {spec.model.name} fixes it at {list(shape)}; "
+                "leave it out, or give the model that it was made of"
+            )
         if entry.dtype not in (None, has):
             raise SpecError(f"inputs.{entry.name}.dtype: {entry.dtype}, but {spec.model.name} takes {has}; give that")
 
