@@ -156,7 +156,7 @@ def _pieces(model: Model, groups: Sequence[Sequence[NodeProto]], outputs: Sequen
             params = {attribute.name: _value(attribute) for attribute in group[0].attribute}
             yield Piece(
                 inputs=tuple(_activations(model, group[0])),
-                outputs=tuple(given),
+                outputs=tuple(group[0].output),  # all that it makes, whoever reads it
                 function=group[0].op_type,
                 params=params,
             )

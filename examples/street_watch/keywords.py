@@ -2,7 +2,7 @@
 
 Each training word is put into the noise of a street at several places and loudnesses. scikit-learn fits the layer in
 well under a second; hearing the clips takes some more. Ten other words are few to learn from: of words that it never
-heard, said by other voices in loud streets, it takes about one in six for a keyword.
+heard, said by other voices in loud streets, it takes one in five or six for a keyword.
 """
 
 from pathlib import Path

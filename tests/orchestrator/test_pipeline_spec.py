@@ -8,6 +8,7 @@ import onnx
 import pytest
 import yaml
 
+from examples.spoken_image_search.stages import parts
 from isthmus import Pipeline
 from nodes.joining.steps import FunctionCall, Loop
 from orchestrator.blueprint import pose
@@ -96,6 +97,14 @@ def test_the_builder_means_what_the_file_does(tmp_path: Path) -> None:
     by_hand["steps"]["both"]["reads"] = ["one", "other"]
     by_hand["steps"]["best"]["reads"] = ["both"]
     assert parse_spec(by_hand, where="x", folder=tmp_path) == spec
+
+
+def test_a_function_may_have_an_output_that_nothing_reads(tmp_path: Path) -> None:
+    spec = parse_spec(told(outputs={"label": "best.labels"}), where="x", folder=tmp_path)
+    made = parts(read_model(spec, prepare(spec).path), tmp_path / "store")
+    row = np.ones((1, 8), np.float32)
+    assert made.run({"a": row, "b": row})["label"].shape == (2,)
+    made.close()
 
 
 def test_joining_is_done_once_wherever_the_files_lie(tmp_path: Path) -> None:
