@@ -170,7 +170,8 @@ class Aligned:
             else:
                 self._gone.add(action.number)
                 self._let_go((action.number,))
-        self._loop.call_soon_threadsafe(self._set_timer)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._set_timer)
 
     def _ask(self, ask: Ask) -> None:
         inputs: dict[str, Value] = {}

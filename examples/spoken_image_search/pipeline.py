@@ -10,18 +10,16 @@ with a whole album without being heard again for each photograph.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from isthmus import Pipeline, zoo
-from isthmus.zoo import efficientnet, listening, minilm, whisper
+from isthmus.zoo import efficientnet, listening, minilm
 from isthmus.zoo.photos import labels
 from nodes.functions.sound import RATE
 from orchestrator.pipeline_builder import Wire
 
 LABELS = 5  # of a photograph, each counted by how likely it is
-MOST = whisper.CAPACITY - 1  # tokens of an answer: the decoder keeps the first of the two that start it, and these
 
 
 def pipeline(
@@ -64,19 +62,10 @@ def _encoder(folder: Path) -> Path:
 
 def _hear(made: Pipeline, sound: Wire) -> Wire:
     """`sound` → `text`."""
-    never, never_first = listening.never_said()
     samples = made.function("samples", "decode_sound", sound, rate=RATE)
     mel = made.function("mel", "log_mel", samples)
     hear = made.model("hear", zoo.build("whisper_encoder"), mel)
-    terms: dict[str, Any] = {
-        "state": whisper.STATE,
-        "prefix": [listening.START, listening.PLAIN],
-        "end": listening.END,
-        "most": MOST,
-        "never": sorted(never),
-        "never_first": sorted(never_first),
-    }
-    say = made.loop("say", zoo.build("whisper_decoder"), hear, **terms)
+    say = made.loop("say", zoo.build("whisper_decoder"), hear, **listening.loop_terms())
     return made.function("text", "detokenise", say, tokenizer=listening.tokenizer())
 
 

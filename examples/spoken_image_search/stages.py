@@ -4,7 +4,7 @@ Each part is extracted, packed and loaded as a worker does it, and what crosses 
 link; only the link is not there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def parts(model: Model, folder: Path, *, cuts: Sequence[str] = (), codecs: Mappi
     taken: set[int] = set()
     programs = []
     for name in (*cuts, ""):
-        members = sorted((_before(graph, name) if name else set(range(len(graph.operators)))) - taken)
+        members = sorted((makers_of(graph, (name,)) if name else set(range(len(graph.operators)))) - taken)
         taken.update(members)
         inputs, outputs = ends_of(graph, members)
         artifact = stage_artifact(model, tuple(graph.operators[at].name for at in members), inputs, outputs, store)
@@ -71,10 +71,10 @@ def parts(model: Model, folder: Path, *, cuts: Sequence[str] = (), codecs: Mappi
     return Parts(programs, codecs or {}, graph.outputs)
 
 
-def _before(graph: Graph, tensor: str) -> set[int]:
-    """The operators that make a tensor, and all that those need."""
+def makers_of(graph: Graph, tensors: Iterable[str]) -> set[int]:
+    """The operators that make tensors, and all that those need."""
     found: set[int] = set()
-    waiting = [tensor]
+    waiting = list(tensors)
     while waiting:
         maker = graph.activations[waiting.pop()].producer
         if maker is not None and maker not in found:

@@ -5,12 +5,11 @@ microphone's does, and the rest. What crosses is encoded and decoded as on a lin
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from examples.spoken_image_search.stages import Parts
+from examples.spoken_image_search.stages import Parts, makers_of
 from examples.street_watch.pipeline import CAMERA, MICROPHONE
 from nodes.program import Program
 from nodes.store import Store
 from orchestrator.artifacts import stage_artifact
-from partitioner.graph import Graph
 from partitioner.load import Model
 from partitioner.segment_features import ends_of
 
@@ -29,7 +28,7 @@ def cut(
 ) -> Parts:
     """A program for the tensors of each of `boxes`, and one for all the rest."""
     store, graph = Store(folder), model.graph
-    groups = [_before(graph, names) for names in boxes]
+    groups = [makers_of(graph, names) for names in boxes]
     groups.append(set(range(len(graph.operators))).difference(*groups))
     programs = []
     for members in map(sorted, groups):
@@ -37,15 +36,3 @@ def cut(
         artifact = stage_artifact(model, tuple(graph.operators[at].name for at in members), inputs, outputs, store)
         programs.append(Program.load(store.path(artifact), threads=2))
     return Parts(programs, codecs or {}, graph.outputs)
-
-
-def _before(graph: Graph, tensors: Sequence[str]) -> set[int]:
-    """The operators that make tensors, and all that those need."""
-    found: set[int] = set()
-    waiting = list(tensors)
-    while waiting:
-        maker = graph.activations[waiting.pop()].producer
-        if maker is not None and maker not in found:
-            found.add(maker)
-            waiting.extend(graph.operators[maker].inputs)
-    return found

@@ -5,18 +5,16 @@ sound → log-mel → Whisper's encoder → its decoder, a loop → text    one 
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 
 from isthmus import Pipeline, zoo
-from isthmus.zoo import listening, silero, whisper
+from isthmus.zoo import listening, silero
 from orchestrator.spec import DeploymentSpec, parse_spec
 
 TOPOLOGY = Path(__file__).with_name("topology.yaml")
 FRAMES = 8  # of the ear, in one request
-MOST = whisper.CAPACITY - 1  # tokens of a phrase
 EAR, WRITER = "ear", "writer"
 
 
@@ -36,19 +34,10 @@ def ear(folder: Path, topology: Path = TOPOLOGY) -> DeploymentSpec:
 def writer(folder: Path, sample: np.ndarray, topology: Path = TOPOLOGY) -> DeploymentSpec:  # type: ignore[type-arg]
     """float32 `sound` [samples at 16 kHz] → string `text` [1]. `sample`, a phrase, is what it is measured with."""
     np.save(folder / "phrase.npy", sample)
-    never, never_first = listening.never_said()
-    terms: dict[str, Any] = {
-        "state": whisper.STATE,
-        "prefix": [listening.START, listening.PLAIN],
-        "end": listening.END,
-        "most": MOST,
-        "never": sorted(never),
-        "never_first": sorted(never_first),
-    }
     made = Pipeline(WRITER)
     sound = made.source("sound", at="phone", dtype="float32", samples="phrase.npy")
     mel = made.function("mel", "log_mel", sound)
     hear = made.model("hear", zoo.build("whisper_encoder"), mel)
-    say = made.loop("say", zoo.build("whisper_decoder"), hear, **terms)
+    say = made.loop("say", zoo.build("whisper_decoder"), hear, **listening.loop_terms())
     made.output("text", made.function("words", "detokenise", say, tokenizer=listening.tokenizer()))
     return made.spec(folder, topology=str(topology.resolve()))

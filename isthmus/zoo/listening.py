@@ -86,6 +86,22 @@ def text(ids: Sequence[int]) -> str:
     return told
 
 
+def loop_terms() -> dict[str, Any]:
+    """A pipeline's decoder loop as Whisper wants it: a step's keys but for the model and what it reads.
+
+    The decoder keeps the first of the two tokens that start an answer, so there is room for one less in it.
+    """
+    never, never_first = never_said()
+    return {
+        "state": dict(whisper.STATE),
+        "prefix": [START, PLAIN],
+        "end": END,
+        "most": whisper.CAPACITY - 1,
+        "never": sorted(never),
+        "never_first": sorted(never_first),
+    }
+
+
 @cache
 def tokenizer() -> str:
     """Whisper's tokenizer.json, as `detokenise` (nodes/functions/text.py) takes it."""
