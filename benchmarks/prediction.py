@@ -9,13 +9,14 @@ one node, and cuts where chosen shares of the compute are done.
 import argparse
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import mean, median
 from time import perf_counter
 
 import numpy as np
 from kit.cuts import chain_plan
 from kit.figures import Figure, figure, report
+from kit.profiles import combined, timed_again
 
 from isthmus import zoo
 from nodes.backend import Array
@@ -113,31 +114,6 @@ async def subject_of(cluster: OwnCluster, name: str) -> Subject:
     return Subject(bench, feeds, plans, [await look_closer(bench, profile, plans.values(), title=name)])
 
 
-async def profiled_again(cluster: OwnCluster, subject: Subject) -> None:
-    """Time messages and the plans' segments once more."""
-    first = subject.profiles[0]
-    each_s, byte_s = await message_costs(cluster.fleet, SOURCE, cluster.store)
-    engines = {key: replace(engine, segment_s={}) for key, engine in first.engines.items()}
-    untimed = replace(first, engines=engines, message_s=each_s, message_s_per_byte=byte_s)
-    subject.profiles.append(await look_closer(subject.bench, untimed, subject.plans.values(), title=subject.name))
-
-
-def combined(profiles: Sequence[Profile]) -> Profile:
-    """The median of what several profiles say of segments and messages."""
-    first = profiles[0]
-    engines = {}
-    for key, engine in first.engines.items():
-        timed = [profile.engines[key].segment_s for profile in profiles]
-        middle = {name: median([one[name] for one in timed if name in one]) for name in engine.segment_s}
-        engines[key] = replace(engine, segment_s=middle)
-    return replace(
-        first,
-        engines=engines,
-        message_s=median([profile.message_s for profile in profiles]),
-        message_s_per_byte=median([profile.message_s_per_byte for profile in profiles]),
-    )
-
-
 def combinations(subject: Subject) -> Iterator[Combination]:
     """Every plan under every link, priced."""
     profile = combined(subject.profiles)
@@ -211,7 +187,8 @@ async def run(rounds: int, requests: int) -> list[Figure]:
         found = []
         for number in range(rounds):
             for subject in subjects if number else ():
-                await profiled_again(profiling, subject)
+                again = await timed_again(profiling, subject.bench, subject.plans.values(), subject.profiles[0])
+                subject.profiles.append(again)
             found.append(await measured(serving, subjects, requests))
         return list(figures(subjects, found))
 
