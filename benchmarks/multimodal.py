@@ -268,7 +268,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("examples", nargs="*", choices=[*EXAMPLES, []], help="all unless some are named")
     options = parser.parse_args()
-    rounds, requests = (2, 5) if options.quick else (5, 7)
+    rounds, requests = (2, 5) if options.quick else (5, 5)
     report("multimodal", asyncio.run(run(options.examples or [*EXAMPLES], rounds, requests)), options.json)
 
 

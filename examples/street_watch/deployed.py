@@ -31,13 +31,13 @@ class Served:
 
 
 def spec_of(folder: Path, topology: Path | Mapping[str, Any] = TOPOLOGY) -> DeploymentSpec:
-    """The watch with its branches side by side; the keyword head and samples are written to `folder`."""
+    """The watch with its branches side by side, which may meet where the event is wanted; the keyword head and samples are written to `folder`."""
     sample = given(SAMPLE)
     for name, array in sample.items():
         np.save(folder / f"{name}.npy", array.astype(np.bytes_) if array.dtype == np.object_ else array)
     made = pipeline(folder, samples={name: f"{name}.npy" for name in sample})
     where = str(topology.resolve()) if isinstance(topology, Path) else topology
-    return made.spec(folder, source=MICROPHONE, parallel=True, topology=where)
+    return made.spec(folder, source=MICROPHONE, parallel=True, forward_only=False, topology=where)
 
 
 def serve(spec: DeploymentSpec, client: Client) -> Served:

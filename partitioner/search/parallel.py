@@ -7,14 +7,15 @@ is minimised, whatever `Problem.objective` says; limits are kept.
 
 Answer. A plan's stages and who of them reads from whom make its pattern; every pattern is a program of its own
 (pattern_program.py), asked only for what beats the best plan known, and not at all where its bound rules that out.
-Plans known at first: the best serial one, everything on one site, and what moving one block of operators at a time
-makes of these. First each pattern left gets an equal share of the time, then those unproven get what is left, the
+Plans known at first: the best serial one, everything on one site, each branch whole on one, and what moving one block of
+operators at a time makes of the best of these. First each pattern left gets an equal share of the time, then those unproven get what is left, the
 lowest bound first. What stays unproven keeps its bound, so that a gap is always told.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from partitioner.cost import price_stages, without_segments
 from partitioner.errors import InvalidProblem
 from partitioner.plan import ROUTER, Certificate, Infeasible, Plan
 from partitioner.problem import Limits, Problem, Site
+from partitioner.search.branches import whole_branches
 from partitioner.search.explain import reason, unsplit_plans, why_none
 from partitioner.search.forms import Forms, forms_of
 from partitioner.search.mincut import best_per_chain
@@ -37,7 +39,7 @@ LOOSE = 1e-6  # the programs' own tolerance, relative: a price this close to a p
 MOST_STAGES = 4
 LEAST_S = 0.02  # for a program, however little is left
 EFFORT = 100_000  # for the serial plans
-MOVES = 60_000  # operators in all plans priced while blocks move
+MOVES = 300_000  # operators in all plans priced of whole branches, and again while blocks move
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +67,10 @@ def soonest(
 ) -> Plan | Infeasible:
     """The plan of least makespan with bound and gap, or the limit that leaves none.
 
-    At most `seconds` of the programs' own clock are spent. Searched under the additive model; where segments were
-    measured, the plans met are priced by them and the fastest is returned, and the certificate tells how far its
-    additive price is from the bound. `known` plans are priced anew. InvalidProblem for what can't be asked.
+    The programs are given `seconds` in all, what it takes to pose them included; each may end a little late. Searched
+    under the additive model; where segments were measured, the plans met are priced by them and the fastest is
+    returned, and the certificate tells how far its additive price is from the bound. `known` plans are priced anew.
+    InvalidProblem for what can't be asked.
     """
     problem = replace(problem, parallel=True)
     prices = price_list(without_segments(problem))
@@ -111,13 +114,14 @@ def _ask(
     prices: Prices, forms: Forms, reads: Reads, pattern: Pattern, below_s: float, seconds: float
 ) -> tuple[tuple[float, float], _Candidate | None]:
     """The pattern's bound and the seconds it took, and its plan if one beats `below_s`."""
+    began_s = perf_counter()
     answer = PatternProgram(prices, forms, reads, pattern, below_s * (1 - CLOSE / 2)).solve(seconds)
     candidate = None if answer.placed is None else _candidate(prices, answer.placed, answer.codecs)
     bound_s = answer.bound_s
     if answer.is_proven:  # to the program's tolerance
         price_s = below_s if candidate is None else min(candidate.latency_s, below_s)
         bound_s = price_s if price_s <= bound_s * (1 + LOOSE) else bound_s
-    return (bound_s, answer.seconds), candidate
+    return (bound_s, perf_counter() - began_s), candidate
 
 
 def _candidate(prices: Prices, placed: tuple[Placed, ...], codecs: Mapping[str, str] | None) -> _Candidate | None:
@@ -146,6 +150,8 @@ def _first(prices: Prices, known: Sequence[Plan], most_stages: int) -> list[_Can
     ]
     everything = np.arange(len(problem.graph.operators))
     asked += [(((site, everything),), None) for site in problem.sites]
+    whole = (form_stages(problem, sites) for sites in whole_branches(problem, most=MOVES // len(everything)))
+    asked += [(placed, None) for placed in whole if len(placed) <= most_stages]
     for plan in best_per_chain(serial, effort=EFFORT):
         placed = stages_of(problem, plan)
         asked += [(placed, codecs_of(plan)), (placed, None)]
