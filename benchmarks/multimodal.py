@@ -1,7 +1,6 @@
 """What planning a pipeline as one graph gains, over the best node for each whole branch and over everything at the cloud.
 
-The three examples over their own machines, the devices behind links like LTE, 5G and fibre. For each the joint plan is
-what `isthmus deploy` would run; the two others are priced by the same measured profile: every placement of whole
+The three examples over their own machines, the devices behind links like LTE, 5G and fibre. The joint plan is what `isthmus deploy` would run; the two others are priced by the same measured profile: every placement of whole
 branches (kit/branches.py) is tried. All are then served here, round by round in turn: one request at a time, of the
 item that the profile was made with. Bytes are those on all links that a request crosses, all tensors raw. Energy is the
 model's (active watts and joules a byte, assumed below), not measured: no wattmeter is here.
@@ -11,7 +10,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,7 +41,7 @@ from partitioner.profile import Profile
 from partitioner.repricing import placement, repriced
 from partitioner.search.answer import answer
 from partitioner.tables import price_list
-from partitioner.topology import Topology
+from partitioner.topology import Link, Tier, Topology
 from simulations.radio.energy import PHONE
 
 PHRASE = slice(8_000, 60_000)  # of the note: its first sentence
@@ -114,18 +113,17 @@ class Subject:
 def over(spec: DeploymentSpec, network: Network) -> Topology:
     """The example's machines; links from and to its devices are the network's, all others stay."""
     nodes = tuple(replace(node, active_w=ACTIVE_W[node.name]) for node in spec.topology.nodes)
-    devices = {node.name for node in nodes if node.tier.name == "DEVICE"}
-    links = []
-    for link in spec.topology.links:
-        if link.source in devices or link.target in devices:
-            up = link.source in devices
-            rate = (network.up_mbps if up else network.down_mbps) * 1e6
-            radio = PHONE[network.radio, "up" if up else "down"].watts(rate) if network.radio else WIRED_W
-            link = replace(link, bytes_per_s=rate / 8, propagation_s=network.rtt_ms / 2e3, j_per_byte=radio * 8 / rate)
-        else:
-            link = replace(link, j_per_byte=WIRED_W / link.bytes_per_s)
-        links.append(link)
-    return Topology(nodes, tuple(links))
+    devices = {node.name for node in nodes if node.tier is Tier.DEVICE}
+    return Topology(nodes, tuple(_as_in(network, link, devices) for link in spec.topology.links))
+
+
+def _as_in(network: Network, link: Link, devices: Set[str]) -> Link:
+    if not {link.source, link.target} & devices:
+        return replace(link, j_per_byte=WIRED_W / link.bytes_per_s)
+    up = link.source in devices
+    rate = (network.up_mbps if up else network.down_mbps) * 1e6
+    watts = PHONE[network.radio, "up" if up else "down"].watts(rate) if network.radio else WIRED_W
+    return replace(link, bytes_per_s=rate / 8, propagation_s=network.rtt_ms / 2e3, j_per_byte=watts * 8 / rate)
 
 
 async def subject_of(cluster: OwnCluster, name: str, spec: DeploymentSpec) -> Subject:
@@ -149,7 +147,9 @@ async def subject_of(cluster: OwnCluster, name: str, spec: DeploymentSpec) -> Su
         profile = looked
     names: dict[object, str] = {}
     choices = [
-        Choice(network=title, kind=kind, plan=plan, deployment=names.setdefault(placement(plan), f"{name}-{len(names)}"))
+        Choice(
+            network=title, kind=kind, plan=plan, deployment=names.setdefault(placement(plan), f"{name}-{len(names)}")
+        )
         for title, some in plans.items()
         for kind, plan in some.items()
     ]
@@ -222,7 +222,9 @@ def figures(subject: Subject) -> Iterator[Figure]:
             told = plan.predicted
             p50_ms = [value * 1e3 for value in took[kind]]
             off = told.latency_s / median(took[kind]) - 1
-            yield figure(f"{label}, {kind}: {where(plan)}: p50", median(p50_ms), "ms", spread=(min(p50_ms), max(p50_ms)))
+            yield figure(
+                f"{label}, {kind}: {where(plan)}: p50", median(p50_ms), "ms", spread=(min(p50_ms), max(p50_ms))
+            )
             yield figure(f"{label}, {kind}: predicted p50 is off by", abs(off), "", TARGET)
             yield figure(f"{label}, {kind}: bytes", link_bytes(posed.topology, plan), "B")
             if told.energy_j is not None:

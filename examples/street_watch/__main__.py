@@ -62,6 +62,7 @@ def _deploy(folder: Path, before: Sequence[Event]) -> list[str]:
         served = serve(spec, client)
     console.print(plan_picture(served.plan))
     console.print(f"picture: {picture(spec, served.plan, TOPOLOGY.with_name('plan.svg'))}")
+    console.print(f"  the camera saw {served.seen} frames; {len(served.seconds)} of them showed something new")
     took, told = median(served.seconds), served.plan.predicted.latency_s
     console.print(
         f"  an item took {took * 1e3:.0f} ms (median of {len(served.seconds)}), predicted {told * 1e3:.0f} ms"

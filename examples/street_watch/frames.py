@@ -1,6 +1,6 @@
 """Draws a situation as a street camera would see it: walls, windows and boards with text, in poor light and noise.
 
-The same situation gives the same frame. Pillow brings one typeface, which is set in four cuts.
+The same take of a situation gives the same frame. Pillow brings one typeface, which is set in four cuts.
 """
 
 from functools import cache
@@ -23,8 +23,8 @@ _QUALITY = 85
 
 
 @cache
-def frame(name: str) -> bytes:
-    """The situation's frame, a JPEG file."""
+def frame(name: str, take: int = 0) -> bytes:
+    """The situation's frame, a JPEG file. Another take of the same moment differs by its noise alone."""
     situation, at = SITUATIONS[name], list(SITUATIONS).index(name)
     random = np.random.default_rng(at)
     street = _street(random)
@@ -35,6 +35,7 @@ def frame(name: str) -> bytes:
         y = round(HEIGHT * (2 * number + 1) / (2 * places) - board.height / 2 + random.integers(-20, 20))
         street.paste(board, (x, y), board)
     lit = ImageEnhance.Brightness(street.filter(ImageFilter.GaussianBlur(0.6))).enhance(situation.light)
+    random = np.random.default_rng((at, take)) if take else random
     noisy = np.asarray(lit, np.float64) + random.normal(0, situation.noise, (HEIGHT, WIDTH, 3))
     file = BytesIO()
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=_QUALITY)

@@ -7,9 +7,10 @@ is minimised, whatever `Problem.objective` says; limits are kept.
 
 Answer. A plan's stages and who of them reads from whom make its pattern; every pattern is a program of its own
 (pattern_program.py), asked only for what beats the best plan known, and not at all where its bound rules that out.
-Plans known at first: the best serial one, everything on one site, each branch whole on one, and what moving one block of
-operators at a time makes of the best of these. First each pattern left gets an equal share of the time, then those unproven get what is left, the
-lowest bound first. What stays unproven keeps its bound, so that a gap is always told.
+Plans known at first: the best serial one, everything on one site, each branch whole on one (branches.py), and what
+moving one block of operators at a time makes of the best of these. First each pattern left gets an equal share of the
+time, then those unproven get what is left, the lowest bound first. What stays unproven keeps its bound, so that a gap
+is always told.
 """
 
 from collections import Counter

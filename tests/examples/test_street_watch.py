@@ -12,13 +12,14 @@ import soundfile
 from PIL import Image
 
 from examples.spoken_image_search.stages import Parts, planned
-from examples.street_watch.deployed import TOPOLOGY, spec_of
+from examples.street_watch.deployed import TOPOLOGY, film, pixels, spec_of
+from examples.street_watch.frames import frame
 from examples.street_watch.keywords import in_street
 from examples.street_watch.pipeline import alphabet, pipeline
 from examples.street_watch.situations import KEYWORDS, SITUATIONS
 from examples.street_watch.speech import say
 from examples.street_watch.stages import BOXES, CODECS, EAR, EYE, TWO_MACHINES, cut
-from examples.street_watch.watch import Event, given, score, watch
+from examples.street_watch.watch import Event, event_of, given, score, watch
 from isthmus.zoo import ocr
 from isthmus.zoo.packages import file_in
 from nodes.backend import Array
@@ -33,6 +34,7 @@ from partitioner.load import Model
 from partitioner.plan import Plan
 from partitioner.profile import EngineKey, EngineProfile, Profile
 from partitioner.search.answer import answer
+from policies.keyframes import KeyFrames
 from tests.contracts.backend_models import zoo_model
 
 pytestmark = pytest.mark.slow
@@ -184,6 +186,16 @@ def test_a_plan_runs_the_branches_side_by_side_and_stands(folder: Path) -> None:
     sent = {name: (one.source, one.target) for one in found.crossings for name in one.tensors}
     assert sent["frame.item"] == ("microphone", "camera")  # eight bytes: the frame stays where it is until it is read
     assert len({stage.node for stage in found.stages}) > 1
+
+
+def test_of_a_film_each_situation_gives_one_key_frame_and_it_is_read_as_before(whole: Parts) -> None:
+    video = KeyFrames()
+    keys = [(name, data) for name, data, at_s in film() if video.is_key(pixels(data), at_s)]
+    assert [name for name, _ in keys] == list(SITUATIONS)
+    assert (video.seen, video.keys) == (5 * len(SITUATIONS), len(SITUATIONS))
+    again = given("barrier") | {"frame": np.frombuffer(frame("barrier", 3), np.uint8)}
+    assert not np.array_equal(again["frame"], given("barrier")["frame"])
+    assert event_of("barrier", whole.run(again)).label == ("Road closed", "", "notice")
 
 
 @pytest.mark.parametrize("voice", ["en-gb+m5", "en-us+f4"])
