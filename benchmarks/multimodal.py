@@ -1,9 +1,10 @@
-"""What planning a pipeline as one graph gains, over the best node for each whole branch and over everything at the cloud.
+"""What planning a pipeline as one graph gains, over whole branches on a node each and over everything at the cloud.
 
-The three examples over their own machines, the devices behind links like LTE, 5G and fibre. The joint plan is what `isthmus deploy` would run; the two others are priced by the same measured profile: every placement of whole
-branches (kit/branches.py) is tried. All are then served here, round by round in turn: one request at a time, of the
-item that the profile was made with. Bytes are those on all links that a request crosses, all tensors raw. Energy is the
-model's (active watts and joules a byte, assumed below), not measured: no wattmeter is here.
+The three examples over their own machines, the devices behind links like LTE, 5G and fibre. The joint plan is what
+`isthmus deploy` would run; the two others are priced by the same measured profile, the first as the best of all ways to
+give each branch (partitioner/search/branches.py) a node. All are then served here, round by round in turn: one request
+at a time, of the item that the profile was made with. Bytes are those on all links that a request crosses, all tensors
+raw. Energy is the model's (active watts and joules a byte, assumed below), not measured: no wattmeter is here.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -46,6 +48,8 @@ from simulations.radio.energy import PHONE
 
 PHRASE = slice(8_000, 60_000)  # of the note: its first sentence
 TARGET = 0.10
+OTHERS = ("whole branches", "all at the cloud")
+OFF, TOLD, TIMED = ": predicted p50 is off by", ", latency predicted", ", latency measured"
 LOOKS = 4  # at most so often are segments timed and the best placement of branches sought again
 ACTIVE_W = {"phone": 3.0, "camera": 3.0, "microphone": 2.0, "mec": 30.0, "cloud": 100.0}  # assumed
 WIRED_W = 1.0  # assumed, of a wired link's ends while they send
@@ -162,7 +166,7 @@ def chosen(bench: Bench, profile: Profile, network: str) -> dict[str, Plan]:
     joint = answer(posed)
     if isinstance(joint, Infeasible):
         raise SystemExit(f"{bench.spec.name}: {joint.detail}")
-    return {"joint": joint, "whole branches": best_whole(posed), "all at the cloud": all_at(posed, "cloud")}
+    return {"joint": joint} | dict(zip(OTHERS, (best_whole(posed), all_at(posed, "cloud")), strict=True))
 
 
 def problem(bench: Bench, profile: Profile, network: str) -> Problem:
@@ -211,7 +215,9 @@ def link_bytes(topology: Topology, plan: Plan) -> int:
 
 
 def figures(subject: Subject) -> Iterator[Figure]:
+    """What held over all networks first, then each."""
     profile = combined(subject.profiles)
+    found: list[Figure] = []
     for title in NETWORKS:
         posed = problem(subject.bench, profile, title)
         prices = price_list(posed)
@@ -219,31 +225,39 @@ def figures(subject: Subject) -> Iterator[Figure]:
         took = {kind: subject.seconds[title, kind] for kind in plans}
         label = f"{subject.name}, {title}"
         for kind, plan in plans.items():
-            told = plan.predicted
-            p50_ms = [value * 1e3 for value in took[kind]]
-            off = told.latency_s / median(took[kind]) - 1
-            yield figure(
-                f"{label}, {kind}: {where(plan)}: p50", median(p50_ms), "ms", spread=(min(p50_ms), max(p50_ms))
-            )
-            yield figure(f"{label}, {kind}: predicted p50 is off by", abs(off), "", TARGET)
-            yield figure(f"{label}, {kind}: bytes", link_bytes(posed.topology, plan), "B")
-            if told.energy_j is not None:
-                yield figure(f"{label}, {kind}: energy, by the model", told.energy_j, "J")
-        yield from compared(label, plans, took)
+            found += of_plan(f"{label}, {kind}", posed.topology, plan, took[kind])
+        found += compared(label, plans, took)
+    yield from summary(subject.name, found)
+    yield from found
+
+
+def of_plan(name: str, topology: Topology, plan: Plan, took: Sequence[float]) -> Iterator[Figure]:
+    p50_ms = [value * 1e3 for value in took]
+    yield figure(f"{name}: {where(plan)}: p50", median(p50_ms), "ms", spread=(min(p50_ms), max(p50_ms)))
+    yield figure(f"{name}{OFF}", abs(plan.predicted.latency_s / median(took) - 1), "")
+    yield figure(f"{name}: bytes", link_bytes(topology, plan), "B")
+    if plan.predicted.energy_j is not None:
+        yield figure(f"{name}: energy, by the model", plan.predicted.energy_j, "J")
 
 
 def compared(label: str, plans: Mapping[str, Plan], took: Mapping[str, Sequence[float]]) -> Iterator[Figure]:
-    """The joint plan's seconds over the others'; measured only where they are other plans."""
+    """The joint plan's seconds over the others'; 1 where it is the same plan."""
     joint = plans["joint"]
-    for kind in [kind for kind in plans if kind != "joint"]:
-        name = f"{label}: joint over {kind}"
-        if placement(joint) == placement(plans[kind]):
-            yield figure(f"{name}: the same plan", 1.0, "×", 1.0)
-            continue
-        ratios = [mine / theirs for mine, theirs in zip(took["joint"], took[kind], strict=True)]
+    for kind in OTHERS:
+        name, same = f"{label}: joint over {kind}", placement(joint) == placement(plans[kind])
         told = joint.predicted.latency_s / plans[kind].predicted.latency_s
-        yield figure(f"{name}: latency predicted", told, "×", 1.0)
-        yield figure(f"{name}: latency measured", median(ratios), "×", 1.0, spread=(min(ratios), max(ratios)))
+        ratios = [1.0] if same else [mine / theirs for mine, theirs in zip(took["joint"], took[kind], strict=True)]
+        yield figure(f"{name}{TOLD}", told, "×")
+        yield figure(f"{name}{TIMED}", median(ratios), "×", spread=None if same else (min(ratios), max(ratios)))
+
+
+def summary(name: str, found: Sequence[Figure]) -> Iterator[Figure]:
+    """The worst over the networks, each with the least and the largest."""
+    off = [one.value for one in found if one.name.endswith(OFF)]
+    yield figure(f"{name}{OFF} at most", max(off), "", TARGET, spread=(min(off), max(off)))
+    for kind, ending in product(OTHERS, (TOLD, TIMED)):
+        ratios = [one.value for one in found if one.name.endswith(f"joint over {kind}{ending}")]
+        yield figure(f"{name}: joint over {kind}{ending}", max(ratios), "×", 1.0, spread=(min(ratios), max(ratios)))
 
 
 def where(plan: Plan) -> str:

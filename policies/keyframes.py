@@ -75,5 +75,5 @@ class KeyFrames:
         if not height or not width:
             raise ValueError(f"a frame of {frame.shape[1]} × {frame.shape[0]} has no {columns} × {rows} blocks")
         cut = frame[: rows * height, : columns * width]
-        mean = cut.reshape(rows, height, columns, width, -1).mean(axis=(1, 3))
-        return (mean @ LUMA if frame.ndim == 3 else mean[..., 0]) / 255
+        means: NDArray[np.float64] = cut.reshape(rows, height, columns, width, -1).mean(axis=(1, 3)) / 255
+        return means @ LUMA if frame.ndim == 3 else means[..., 0]

@@ -16,7 +16,6 @@ is always told.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from time import perf_counter
 
 import numpy as np
 
@@ -68,10 +67,10 @@ def soonest(
 ) -> Plan | Infeasible:
     """The plan of least makespan with bound and gap, or the limit that leaves none.
 
-    The programs are given `seconds` in all, what it takes to pose them included; each may end a little late. Searched
-    under the additive model; where segments were measured, the plans met are priced by them and the fastest is
-    returned, and the certificate tells how far its additive price is from the bound. `known` plans are priced anew.
-    InvalidProblem for what can't be asked.
+    At most `seconds` of the programs' own clock are spent, beside what it takes to pose them. Searched under the
+    additive model; where segments were measured, the plans met are priced by them and the fastest is returned, and the
+    certificate tells how far its additive price is from the bound. `known` plans are priced anew. InvalidProblem for
+    what can't be asked.
     """
     problem = replace(problem, parallel=True)
     prices = price_list(without_segments(problem))
@@ -115,14 +114,13 @@ def _ask(
     prices: Prices, forms: Forms, reads: Reads, pattern: Pattern, below_s: float, seconds: float
 ) -> tuple[tuple[float, float], _Candidate | None]:
     """The pattern's bound and the seconds it took, and its plan if one beats `below_s`."""
-    began_s = perf_counter()
     answer = PatternProgram(prices, forms, reads, pattern, below_s * (1 - CLOSE / 2)).solve(seconds)
     candidate = None if answer.placed is None else _candidate(prices, answer.placed, answer.codecs)
     bound_s = answer.bound_s
     if answer.is_proven:  # to the program's tolerance
         price_s = below_s if candidate is None else min(candidate.latency_s, below_s)
         bound_s = price_s if price_s <= bound_s * (1 + LOOSE) else bound_s
-    return (bound_s, perf_counter() - began_s), candidate
+    return (bound_s, answer.seconds), candidate
 
 
 def _candidate(prices: Prices, placed: tuple[Placed, ...], codecs: Mapping[str, str] | None) -> _Candidate | None:
@@ -151,8 +149,10 @@ def _first(prices: Prices, known: Sequence[Plan], most_stages: int) -> list[_Can
     ]
     everything = np.arange(len(problem.graph.operators))
     asked += [(((site, everything),), None) for site in problem.sites]
-    whole = (form_stages(problem, sites) for sites in whole_branches(problem, most=MOVES // len(everything)))
-    asked += [(placed, None) for placed in whole if len(placed) <= most_stages]
+    for sites in whole_branches(problem, most=MOVES // len(everything)):
+        placed = form_stages(problem, sites)
+        if len(placed) <= min(len(set(sites)), most_stages):
+            asked.append((placed, None))
     for plan in best_per_chain(serial, effort=EFFORT):
         placed = stages_of(problem, plan)
         asked += [(placed, codecs_of(plan)), (placed, None)]

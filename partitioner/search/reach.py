@@ -5,7 +5,7 @@ Stages in a row add up, so where those before (or after) a stage are in a row, a
 longest path counts. These bounds rule places and reads out before a program is made of the pattern. Any unit of time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -14,6 +14,7 @@ import numpy as np
 from partitioner.tables import Bools, Floats, GraphTable, Ints
 
 Pair = tuple[int, int]
+Sums = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,7 +37,7 @@ class Least:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reads:
-    """Read r is by reader[r] of what maker[r] makes; above[v, u]: v reads u, directly or not.
+    """Read r is by reader[r] of what maker[r] makes; above[v, u] is 1 where v reads u, directly or not, and else 0.
 
     `all_count`: every operator leads to an output. One that does not may end after the answer is there: no bound on
     when it is done is one on the makespan.
@@ -44,7 +45,7 @@ class Reads:
 
     maker: Ints
     reader: Ints
-    above: Bools
+    above: Floats
     all_count: bool
 
 
@@ -55,7 +56,7 @@ def reads_of(table: GraphTable, count: int) -> Reads:
     above, last = _closure(count, maker, reader), table.producer[table.outputs]
     counts: Bools = np.logical_or.reduce(above[last], axis=0)
     counts[last] = True
-    return Reads(maker=maker, reader=reader, above=above, all_count=bool(counts.all()))
+    return Reads(maker=maker, reader=reader, above=above.astype(np.float64), all_count=bool(counts.all()))
 
 
 def least_of(seconds: Floats, reads: Reads, stages: Stages, over: Floats) -> Least:
@@ -64,21 +65,30 @@ def least_of(seconds: Floats, reads: Reads, stages: Stages, over: Floats) -> Lea
     maker, reader, above = reads.maker, reads.reader, reads.above
     before = _closure(places, *np.array(stages.pairs, dtype=np.int64).reshape(-1, 2).T)  # before[q, p]: p feeds q
     mirrored = [(places - 1 - j, places - 1 - i) for i, j in stages.pairs]
-    heads = _ahead(seconds, above, before, (maker, reader), _fixed(stages.pairs, stages.entry, stages.leg, stages.call))
+    heads = _ahead(
+        seconds,
+        lambda some: above @ some,
+        before,
+        (maker, reader),
+        _fixed(stages.pairs, stages.entry, stages.leg, stages.call),
+    )
     fixed = _fixed(mirrored, np.zeros(places), stages.leg, stages.call[::-1])[::-1]
     last = count - 1
-    tails = _ahead(seconds[::-1], above.T[::-1, ::-1], before.T, (last - reader, last - maker), fixed - stages.call)[
-        ::-1
-    ]
+    tails = _ahead(
+        seconds[::-1],
+        lambda some: (above.T @ some[::-1])[::-1],
+        before.T,
+        (last - reader, last - maker),
+        fixed - stages.call,
+    )[::-1]
     first, then = ([pair[end] for pair in stages.pairs] for end in (0, 1))
     place = heads + tails - np.where(np.isfinite(seconds), seconds, 0.0)
     read = heads[maker][:, first] + over + tails[reader][:, then]
     if _in_a_row(before | np.eye(places, dtype=bool)):
         least = seconds.min(axis=1)
-        rest = least.sum() - least - above @ least - above.T @ least
-        place = place + rest[:, None]
-        covered = least[maker] + above[maker] @ least + least[reader] + above.T[reader] @ least
-        read = read + (least.sum() - covered)[:, None]
+        up, down = above @ least, above.T @ least
+        place = place + (least.sum() - least - up - down)[:, None]
+        read = read + (least.sum() - (least + up)[maker] - (least + down)[reader])[:, None]
     return Least(place=place, read=read)
 
 
@@ -92,18 +102,22 @@ def longest(seconds: Floats, maker: Ints, reader: Ints) -> Floats:
     return np.array(done)
 
 
-def _ahead(seconds: Floats, above: Bools, before: Bools, reads: tuple[Ints, Ints], fixed: Floats) -> Floats:
-    """[v, p]: what operator v in stage p and all above it take, v and the stage's call included."""
-    found = np.empty_like(seconds)
-    for p in range(seconds.shape[1]):
-        stages = np.flatnonzero(before[p])
-        own = np.append(stages, p)
-        least = seconds[:, own].min(axis=1)
-        path = longest(np.where(np.isfinite(least), least, 0.0), *reads)
-        found[:, p] = path - np.where(np.isfinite(least), least, 0.0) + seconds[:, p]
-        if _in_a_row(before[np.ix_(own, own)] | np.eye(len(own), dtype=bool)):
-            some = np.where(np.isfinite(least), least, 1e300)
-            found[:, p] = np.maximum(found[:, p], fixed[p] + above @ some + seconds[:, p])
+def _ahead(seconds: Floats, above: Sums, before: Bools, reads: tuple[Ints, Ints], fixed: Floats) -> Floats:
+    """[v, p]: what operator v in stage p and all above it take, v and the stage's call included.
+
+    `above` adds up what all above each operator take.
+    """
+    found, places = np.empty_like(seconds), seconds.shape[1]
+    least = np.empty_like(seconds)  # in stage p or one before it
+    in_a_row = np.zeros(places, dtype=np.bool_)
+    for p in range(places):
+        own = np.append(np.flatnonzero(before[p]), p)
+        least[:, p] = seconds[:, own].min(axis=1)
+        finite = np.where(np.isfinite(least[:, p]), least[:, p], 0.0)
+        found[:, p] = longest(finite, *reads) - finite + seconds[:, p]
+        in_a_row[p] = _in_a_row(before[np.ix_(own, own)] | np.eye(len(own), dtype=bool))
+    some = np.where(np.isfinite(least), least, 1e300)[:, in_a_row]  # the product is what takes time: one for all
+    found[:, in_a_row] = np.maximum(found[:, in_a_row], fixed[in_a_row] + above(some) + seconds[:, in_a_row])
     return found
 
 
