@@ -1,8 +1,9 @@
 """What each operator's place, and each read between two stages, makes a plan of one pattern take at the very least.
 
 What an operator reads, directly or not, stands in its stage or in one before it; what reads it, in its stage or after.
-Stages in a row add up, so where those before (or after) a stage are in a row, all such operators' seconds do; else the
-longest path counts. These bounds rule places and reads out before a program is made of the pattern. Any unit of time.
+Stages in a row add up, so where those before (or after) a stage are in a row, all such operators' seconds do, but not
+with messages that pass a stage over, which are under way while it computes; else the longest path counts. These bounds
+rule places and reads out before a program is made of the pattern. Any unit of time.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,15 +65,17 @@ def least_of(seconds: Floats, reads: Reads, stages: Stages, over: Floats) -> Lea
     count, places = seconds.shape
     maker, reader, above = reads.maker, reads.reader, reads.above
     before = _closure(places, *np.array(stages.pairs, dtype=np.int64).reshape(-1, 2).T)  # before[q, p]: p feeds q
-    mirrored = [(places - 1 - j, places - 1 - i) for i, j in stages.pairs]
+    direct = _direct(stages.pairs, before)
+    pairs = [pair for pair, one in zip(stages.pairs, direct, strict=True) if one]
+    mirrored = [(places - 1 - j, places - 1 - i) for i, j in pairs]
     heads = _ahead(
         seconds,
         lambda some: above @ some,
         before,
         (maker, reader),
-        _fixed(stages.pairs, stages.entry, stages.leg, stages.call),
+        _fixed(pairs, stages.entry, stages.leg[direct], stages.call),
     )
-    fixed = _fixed(mirrored, np.zeros(places), stages.leg, stages.call[::-1])[::-1]
+    fixed = _fixed(mirrored, np.zeros(places), stages.leg[direct], stages.call[::-1])[::-1]
     last = count - 1
     tails = _ahead(
         seconds[::-1],
@@ -88,7 +91,7 @@ def least_of(seconds: Floats, reads: Reads, stages: Stages, over: Floats) -> Lea
         least = seconds.min(axis=1)
         up, down = above @ least, above.T @ least
         place = place + (least.sum() - least - up - down)[:, None]
-        read = read + (least.sum() - (least + up)[maker] - (least + down)[reader])[:, None]
+        read = read + np.outer(least.sum() - (least + up)[maker] - (least + down)[reader], direct)
     return Least(place=place, read=read)
 
 
@@ -122,11 +125,20 @@ def _ahead(seconds: Floats, above: Sums, before: Bools, reads: tuple[Ints, Ints]
 
 
 def _fixed(pairs: Sequence[Pair], entry: Floats, leg: Floats, call: Floats) -> Floats:
-    """What every stage's earliest end is if no operator took any time."""
+    """Where stages are in a row, each one's earliest end if no operator took any time.
+
+    Only messages to the next stage count: one that passes a stage over is under way while that one computes, and so is
+    what enters a later stage than the first.
+    """
     found = entry + call
     for (i, j), one in sorted(zip(pairs, leg.tolist(), strict=True), key=lambda each: each[0][1]):
-        found[j] = max(found[j], found[i] + one + call[j])
+        found[j] = found[i] + one + call[j]
     return found
+
+
+def _direct(pairs: Sequence[Pair], before: Bools) -> Bools:
+    """Which pairs pass no stage over that is between the two."""
+    return np.array([not (before[:, i] & before[j]).any() for i, j in pairs], dtype=np.bool_)
 
 
 def _closure(count: int, maker: Ints, reader: Ints) -> Bools:
