@@ -30,14 +30,12 @@ class Items:
     def put(self, number: int, tensors: Mapping[str, Array]) -> None:
         """Hold an item; what is larger than all that may be held is not. One that is there already is replaced."""
         with self._lock:
-            self._drop(number)
-            nbytes = _weight(tensors)
-            if nbytes > self._most_bytes:
-                return
-            self._held[number] = tensors
-            self.nbytes += nbytes
-            while self.nbytes > self._most_bytes:
-                self._drop(next(iter(self._held)))
+            self._put(number, tensors)
+
+    def add(self, number: int, tensor: str, array: Array) -> None:
+        """Hold a further tensor of an item, or the item with this one; as `put` otherwise."""
+        with self._lock:
+            self._put(number, {**self._held.get(number, {}), tensor: array})
 
     def take(self, number: int, tensor: str) -> Array:
         """A tensor of an item, which stays. ItemGone where it is not, or not any more."""
@@ -53,6 +51,16 @@ class Items:
         """Let go of an item, if it is there."""
         with self._lock:
             self._drop(number)
+
+    def _put(self, number: int, tensors: Mapping[str, Array]) -> None:
+        self._drop(number)
+        nbytes = _weight(tensors)
+        if nbytes > self._most_bytes:
+            return
+        self._held[number] = tensors
+        self.nbytes += nbytes
+        while self.nbytes > self._most_bytes:
+            self._drop(next(iter(self._held)))
 
     def _drop(self, number: int) -> None:
         gone = self._held.pop(number, None)

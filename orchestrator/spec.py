@@ -117,7 +117,7 @@ def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentS
         topology=topology,
         source=source,
         inputs=tuple(_input(name, entry, folder, where) for name, entry in model.inputs.items()),
-        outputs=tuple((name, entry.to or source) for name, entry in model.outputs.items()),
+        outputs=_outputs(model, source),
         objective=model.objective,
         limits=model.limits.limits(),
         pinned=pinned,
@@ -201,6 +201,12 @@ def _source(model: DeploymentModel, topology: Topology, where: str) -> NodeId:
                 f"with {key} all inputs are at one node"
             )
     return given
+
+
+def _outputs(model: DeploymentModel, source: NodeId) -> tuple[tuple[str, NodeId], ...]:
+    """Where each returns. A pipeline names its state among its outputs, which is not given out."""
+    state = model.sequence.state if model.steps and model.sequence is not None else ()
+    return tuple((name, entry.to or source) for name, entry in model.outputs.items() if name not in state)
 
 
 def _check_outputs(model: DeploymentModel, topology: Topology, source: NodeId, where: str) -> None:

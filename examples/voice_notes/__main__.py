@@ -4,7 +4,8 @@ python -m examples.voice_notes
 
 An ear on the phone finds phrases, Whisper writes them down where it is fastest. The note is put in as fast as it is
 heard, then at the pace of speech: over a link that stays, one that is away for five seconds, and with the cloud's
-worker killed. The plan's picture is written to plan.svg beside this file. It takes about five minutes on two cores.
+worker killed; at last each phrase token by token. The plan's picture is written to plan.svg beside this file. It takes
+about six minutes on two cores.
 """
 
 import os
@@ -28,8 +29,10 @@ from examples.spoken_image_search.stages import parts, planned
 from examples.voice_notes.note import NOTE, all_words, right_words
 from examples.voice_notes.pipeline import EAR, TOPOLOGY, WRITER, ear, writer
 from examples.voice_notes.stream import WITHIN_S, Stream, Written
+from examples.voice_notes.tokens import Speller, hearer, sayer
 from isthmus import Client
 from isthmus.render import plan_picture
+from isthmus.zoo import listening
 from nodes.backend import Array
 from nodes.functions.sound import RATE
 from orchestrator.spec import DeploymentSpec
@@ -122,6 +125,26 @@ def main() -> None:
                 ("the cloud's worker killed", partial(kill, client, "cloud")),
             ):
                 _report(title, tell(client, paced=True, meanwhile=meanwhile), whole)
+            client.deploy(hearer(folder, sample, TOPOLOGY))
+            client.deploy(sayer(folder, TOPOLOGY))
+            _spell(Speller(client), whole)
+
+
+def _spell(speller: Speller, whole: Told) -> None:
+    """The same phrases token by token."""
+    samples = soundfile.read(NOTE, dtype="float32")[0]
+    first, last, same = [], [], 0
+    for one in whole.phrases:
+        began_s, told, came_s = time.monotonic(), [], []
+        for token in speller.tokens(samples[round(one.begin_s * RATE) : round(one.end_s * RATE)]):
+            told.append(token)
+            came_s.append(time.monotonic() - began_s)
+        first.append(came_s[0])
+        last.append(came_s[-1])
+        same += listening.text(told) == one.text
+    print(f"token by token: {same} of {len(whole.phrases)} phrases the same")
+    print(f"  the first token {median(first):.2f} s after it was asked for (median; at most {max(first):.2f})")
+    print(f"  the last {median(last):.2f} s after (median; at most {max(last):.2f})")
 
 
 def _report(title: str, told: Told, whole: Told | None) -> None:

@@ -1,6 +1,12 @@
-"""The function that gives what a sensor has put at this node; see partitioner/sources.py."""
+"""What a node holds between requests (nodes/items.py).
+
+What a sensor has put there, for partitioner/sources.py; and what one pipeline keeps there for another, which takes it
+up without its crossing a link.
+"""
 
 from collections.abc import Mapping
+
+import numpy as np
 
 from nodes.backend import Array
 from nodes.errors import BadInput
@@ -26,8 +32,20 @@ def _inferred(params: Params) -> Inferred:
     return text(params, "dtype"), shape
 
 
+def _keep(params: Params, item: Array, value: Array) -> tuple[Array, ...]:
+    """int64 [1], an item's number, and any tensor, which the node then holds under it as `tensor` → the number."""
+    number = int(item.reshape(-1)[0])
+    ITEMS.add(number, text(params, "tensor"), value.copy())
+    return (np.array([number], np.int64),)
+
+
+_TAKEN = Function(
+    _held, lambda params, item: (_inferred(params),), ("int64",), ("value",), params=("tensor", "dtype", "shape")
+)
 SOURCES: Mapping[str, Function] = {
-    "held": Function(
-        _held, lambda params, item: (_inferred(params),), ("int64",), ("value",), params=("tensor", "dtype", "shape")
+    "held": _TAKEN,
+    "recall": _TAKEN,
+    "keep": Function(
+        _keep, lambda params, item, value: (("int64", (1,)),), ("int64", None), ("item",), params=("tensor",)
     ),
 }

@@ -12,7 +12,7 @@ import numpy as np
 from nodes.backend import Array
 from nodes.errors import BadInput, EngineMissing, UnsupportedOperator
 from nodes.functions import params as given
-from nodes.functions.params import Function, Params, count
+from nodes.functions.params import Function, Params, count, numbers
 from nodes.held import STRING
 
 MOST_BYTES = 1 << 16  # of all texts of a tensor: what is cut off is read, too, a tenth of a second for so much
@@ -66,6 +66,26 @@ def _detokenise(params: Params, ids: Array) -> tuple[Array, ...]:
     return (held([tokenizer.decode(told, skip_special_tokens=True).strip()]),)
 
 
+def _likeliest(params: Params, logits: Array, position: Array) -> tuple[Array, ...]:
+    """float32 [1, vocabulary] of the step at int64 [1] → int64 [1, 1], the token with the largest logit.
+
+    Tokens of `never` are not said, those of `never_first` not at the position `first`. BadInput if none is left.
+    """
+    row = logits.reshape(-1).copy()
+    unsaid = _tokens(params, "never")
+    if int(position.reshape(-1)[0]) == count(params, "first", 1, least=0):
+        unsaid += _tokens(params, "never_first")
+    row[[one for one in unsaid if one < row.size]] = -np.inf
+    token = int(np.nanargmax(row)) if np.isfinite(row).any() else -1
+    if token < 0:
+        raise BadInput(f"of {row.size:,} logits none is a number that may be the largest")
+    return (np.array([[token]], np.int64),)
+
+
+def _tokens(params: Params, name: str) -> list[int]:
+    return [int(one) for one in numbers(params, name, 0)] if name in params else []
+
+
 @lru_cache(KEPT)
 def _tokenizer(saved: str, length: int) -> Any:
     """One that fills up and cuts off to `length` (0: neither)."""
@@ -97,5 +117,12 @@ TEXT: Mapping[str, Function] = {
     ),
     "detokenise": Function(
         _detokenise, lambda params, ids: ((STRING, (1,)),), ("int64",), ("text",), params=("tokenizer",)
+    ),
+    "likeliest": Function(
+        _likeliest,
+        lambda params, logits, position: (("int64", (1, 1)),),
+        ("float32", "int64"),
+        ("token",),
+        params=("never", "never_first", "first"),
     ),
 }

@@ -14,8 +14,10 @@ import soundfile
 from examples.spoken_image_search.stages import parts, planned
 from examples.voice_notes.__main__ import HIDDEN, _phrases, kill, pieces, tell
 from examples.voice_notes.note import NOTE, SENTENCES, all_words, right_words
-from examples.voice_notes.pipeline import EAR, WRITER, ear, writer
+from examples.voice_notes.pipeline import EAR, TOPOLOGY, WRITER, ear, writer
 from examples.voice_notes.stream import MOST_S, Stream, Written
+from examples.voice_notes.tokens import SAYER, Speller, hearer, sayer
+from isthmus.zoo import listening
 from isthmus.zoo.silero import CHUNK, CONTEXT
 from nodes.backend import Array
 from nodes.errors import BadInput, Overloaded
@@ -189,6 +191,40 @@ def _noting(shared_client: Client, spec: DeploymentSpec, tmp_path: Path) -> Iter
     yield shared_client
     for name in (EAR, WRITER):
         shared_client.delete(name)
+
+
+@pytest.fixture(name="spelling")
+def _spelling(shared_client: Client, tmp_path: Path) -> Iterator[Client]:
+    """Both deployments of the speller, with times that have all but the numbers in the cloud."""
+    zoo_model("whisper_encoder")
+    specs = (hearer(tmp_path, phrase(), TOPOLOGY), sayer(tmp_path, TOPOLOGY))
+    for one in specs:
+        model = read_model(one, prepare(one).path)
+        seconds = {operator.name: 5e-3 for operator in model.graph.operators}
+        profile = Profile(model=model.sha256, engines={HERE: EngineProfile(operator_s=seconds)}, message_s=1e-4)
+        shared_client.deploy(one, profile=profile)
+    yield shared_client
+    for one in specs:
+        shared_client.delete(one.name)
+
+
+def phrase() -> Array:
+    """The note's first sentence."""
+    return soundfile.read(NOTE, dtype="float32")[0][RATE // 2 : 4 * RATE]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dies_at", [None, 0, 4])
+def test_a_phrase_comes_token_by_token_and_is_the_same_when_the_cloud_dies_meanwhile(
+    spelling: Client, dies_at: int | None
+) -> None:
+    assert {stage.node for stage in spelling.plan(SAYER).stages} == {"cloud"}
+    told = []
+    for at, token in enumerate(Speller(spelling).tokens(phrase())):
+        told.append(token)
+        if at == dies_at:
+            kill(spelling, "cloud")
+    assert listening.text(told) == SENTENCES[0]
 
 
 @pytest.mark.slow

@@ -55,3 +55,21 @@ def test_a_function_gives_what_is_held_if_it_fits() -> None:
         ITEMS.release(9)
     with pytest.raises(ItemGone):
         held.run(PICTURE, np.array([9]))
+
+
+def test_a_pipeline_keeps_tensors_that_another_recalls_and_each_keeps_its_own() -> None:
+    kept, value = function("keep"), np.arange(6, dtype=np.float32).reshape(2, 3)
+    number = np.array([99])
+    (told,) = kept.run({"tensor": "keys"}, number, value)
+    kept.run({"tensor": "values"}, number, np.ones(4, np.int64))
+    assert told.tolist() == [99]
+    value[:] = 0  # what is held is a copy
+    (keys,) = function("recall").run({"tensor": "keys", "dtype": "float32", "shape": [2, 3]}, number)
+    (values,) = function("recall").run({"tensor": "values", "dtype": "int64", "shape": [-1]}, number)
+    assert (keys.tolist(), values.tolist()) == ([[0, 1, 2], [3, 4, 5]], [1, 1, 1, 1])
+    kept.run({"tensor": "keys"}, number, np.zeros((2, 3), np.float32))  # again, as after a worker that died
+    (keys,) = function("recall").run({"tensor": "keys", "dtype": "float32", "shape": [2, 3]}, number)
+    assert not keys.any()
+    ITEMS.release(99)
+    with pytest.raises(ItemGone, match="item 99 is not here"):
+        function("recall").run({"tensor": "keys", "dtype": "float32", "shape": [2, 3]}, number)

@@ -7,6 +7,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from nodes.errors import BadInput, UnsupportedOperator
+from nodes.functions import Param
 from tests.nodes.functions.called import called, texts
 
 VOCABULARY = {"[UNK]": 0, "a": 1, "red": 2, "boat": 3}
@@ -50,3 +51,20 @@ def test_no_text_and_no_tokenizer_are_told() -> None:
         called("tokenise", texts("a"))
     with pytest.raises(UnsupportedOperator, match="'length' must be a whole number from 1"):
         called("tokenise", texts("a"), tokenizer=saved(), length=0)
+
+
+LOGITS = np.array([[0.1, 0.9, 0.5, 0.7]], np.float32)
+
+
+@pytest.mark.parametrize(("position", "token"), [(0, 3), (1, 2), (2, 3)])
+def test_the_likeliest_token_that_may_be_said_there_is(position: int, token: int) -> None:
+    params: dict[str, Param] = {"never": [1], "never_first": [3]}
+    (found,) = called("likeliest", LOGITS, np.array([position]), **params)
+    assert found.tolist() == [[token]]
+    assert LOGITS[0, 1] == np.float32(0.9)  # the step's own logits stay as they are
+
+
+def test_where_no_token_is_left_none_is_made_up() -> None:
+    for logits in (LOGITS[:, :1], np.full((1, 3), np.nan, np.float32)):
+        with pytest.raises(BadInput, match="none is a number"):
+            called("likeliest", logits, np.array([1]), never=[0])
