@@ -19,6 +19,7 @@ from isthmus import Client, Pipeline, zoo
 from isthmus.zoo import listening, whisper
 from nodes.backend import Array
 from orchestrator.errors import RequestFailed
+from orchestrator.pipeline_builder import Wire
 from orchestrator.spec import DeploymentSpec
 
 HEARER, SAYER = "hearer", "sayer"
@@ -33,7 +34,7 @@ def hearer(folder: Path, sample: Array, topology: Path) -> DeploymentSpec:
     np.save(folder / "heard.npy", sample)
     made = Pipeline(HEARER)
     sound = made.source("sound", at="phone", dtype="float32", samples="heard.npy")
-    item = made.source("item", at="phone", dtype="int64", shape=[1])
+    item = _item(made, folder)
     hear = made.model("hear", zoo.build("whisper_encoder"), made.function("mel", "log_mel", sound))
     for name in whisper.CROSS_SHAPES:
         item = made.function(f"keep_{name}", "keep", item, hear[name], tensor=name, at="cloud")
@@ -45,7 +46,7 @@ def sayer(folder: Path, topology: Path) -> DeploymentSpec:
     """int64 `token` [1, 1], `position` [1] and `item` [1] → int64 `next` [1, 1], the likeliest; a sequence."""
     made = Pipeline(SAYER)
     token = made.source("token", at="phone", dtype="int64", shape=[1, 1])
-    position, item = (made.source(name, at="phone", dtype="int64", shape=[1]) for name in ("position", "item"))
+    position, item = made.source("position", at="phone", dtype="int64", shape=[1]), _item(made, folder)
     reads = {"token": token, "position": position}
     for name, shape in whisper.CROSS_SHAPES.items():
         about = {"tensor": name, "dtype": "float32", "shape": list(shape)}
@@ -59,6 +60,12 @@ def sayer(folder: Path, topology: Path) -> DeploymentSpec:
     for name in whisper.STATE:
         made.output(name, say[name])
     return made.spec(folder, topology=str(topology.resolve()), sequence={"state": dict(whisper.STATE)})
+
+
+def _item(made: Pipeline, folder: Path) -> Wire:
+    """The number's source; measured with 0, under which nothing is held."""
+    np.save(folder / "item.npy", np.zeros(1, np.int64))
+    return made.source("item", at="phone", dtype="int64", shape=[1], samples="item.npy")
 
 
 @dataclass(frozen=True, slots=True)

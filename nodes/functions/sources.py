@@ -5,13 +5,14 @@ up without its crossing a link.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from nodes.backend import Array
 from nodes.errors import BadInput
 from nodes.functions.params import Function, Inferred, Params, Shape, numbers, text
-from nodes.held import holds
+from nodes.held import holds, zeros
 from nodes.items import ITEMS
 
 
@@ -32,19 +33,34 @@ def _inferred(params: Params) -> Inferred:
     return text(params, "dtype"), shape
 
 
+def _recall(params: Params, item: Array) -> tuple[Array, ...]:
+    """As `_held`; zeros for number 0, which is no item's: what an open dimension is then is 1."""
+    if int(item.reshape(-1)[0]):
+        return _held(params, item)
+    dtype, shape = _inferred(params)
+    return (zeros(tuple(1 if dim is None else dim for dim in shape), dtype),)
+
+
 def _keep(params: Params, item: Array, value: Array) -> tuple[Array, ...]:
-    """int64 [1], an item's number, and any tensor, which the node then holds under it as `tensor` → the number."""
-    number = int(item.reshape(-1)[0])
-    ITEMS.add(number, text(params, "tensor"), value.copy())
+    """int64 [1], an item's number, and any tensor, which the node then holds under it as `tensor` → the number.
+
+    Under 0, with which stages are measured, nothing is held.
+    """
+    number, name = int(item.reshape(-1)[0]), text(params, "tensor")
+    if number:
+        ITEMS.add(number, name, value.copy())
     return (np.array([number], np.int64),)
 
 
-_TAKEN = Function(
-    _held, lambda params, item: (_inferred(params),), ("int64",), ("value",), params=("tensor", "dtype", "shape")
-)
+_TAKES: Mapping[str, Any] = {
+    "infer": lambda params, item: (_inferred(params),),
+    "takes": ("int64",),
+    "outputs": ("value",),
+    "params": ("tensor", "dtype", "shape"),
+}
 SOURCES: Mapping[str, Function] = {
-    "held": _TAKEN,
-    "recall": _TAKEN,
+    "held": Function(_held, **_TAKES),
+    "recall": Function(_recall, **_TAKES),
     "keep": Function(
         _keep, lambda params, item, value: (("int64", (1,)),), ("int64", None), ("item",), params=("tensor",)
     ),

@@ -73,3 +73,12 @@ def test_a_pipeline_keeps_tensors_that_another_recalls_and_each_keeps_its_own() 
     ITEMS.release(99)
     with pytest.raises(ItemGone, match="item 99 is not here"):
         function("recall").run({"tensor": "keys", "dtype": "float32", "shape": [2, 3]}, number)
+
+
+def test_number_0_is_no_item_s_so_that_stages_can_be_measured_with_it() -> None:
+    about = {"tensor": "keys", "dtype": "float32", "shape": [2, -1]}
+    function("keep").run({"tensor": "keys"}, np.zeros(1, np.int64), np.ones((2, 3), np.float32))
+    (value,) = function("recall").run(about, np.zeros(1, np.int64))
+    assert (value.dtype, value.tolist()) == (np.float32, [[0], [0]])
+    with pytest.raises(ItemGone, match="item 0 is not here"):
+        function("held").run(about, np.zeros(1, np.int64))
