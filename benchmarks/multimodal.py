@@ -72,19 +72,11 @@ NETWORKS = {
 }
 
 
-def search(folder: Path) -> DeploymentSpec:
-    return search_spec(folder)
-
-
-def watch(folder: Path) -> DeploymentSpec:
-    return watch_spec(folder)
-
-
 def notes(folder: Path) -> DeploymentSpec:
     return writer(folder, soundfile.read(NOTE, dtype="float32")[0][PHRASE])
 
 
-EXAMPLES: Mapping[str, Callable[[Path], DeploymentSpec]] = {"search": search, "watch": watch, "notes": notes}
+EXAMPLES: Mapping[str, Callable[[Path], DeploymentSpec]] = {"search": search_spec, "watch": watch_spec, "notes": notes}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +276,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("examples", nargs="*", choices=[*EXAMPLES, []], help="all unless some are named")
     options = parser.parse_args()
-    rounds, requests = (2, 5) if options.quick else (5, 5)
+    rounds, requests = (1, 3) if options.quick else (5, 5)
     report("multimodal", asyncio.run(run(options.examples or [*EXAMPLES], rounds, requests)), options.json)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.quick import ROOT, figures
+from tests.contracts.backend_models import zoo_model
 
 
 @pytest.mark.slow
@@ -24,6 +25,18 @@ def test_pipeline_compares_with_what_binds_and_with_ray_serve() -> None:
     found = figures("pipeline")
     assert sum(name.endswith("throughput over bound") for name in found) == 5
     assert found["hop overhead over Ray Serve's"]["value"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_multimodal_serves_every_plan_and_its_joint_plan_is_predicted_no_worse() -> None:
+    zoo_model("whisper_encoder")
+    found = figures("multimodal", "notes")
+    assert sum(name.endswith(": p50") for name in found) == 9  # three networks, three plans each
+    for other in ("whole branches", "all at the cloud"):
+        told = found[f"notes: joint over {other}, latency predicted"]
+        assert told["holds"]
+        assert told["spread"][0] > 0
 
 
 def instance(**changes: object) -> str:
