@@ -52,14 +52,19 @@ def _spec(tmp_path_factory: pytest.TempPathFactory) -> DeploymentSpec:
     return made.spec(folder, topology=TOPOLOGY, forward_only=False)
 
 
-@pytest.fixture(name="grey", scope="module")
-def _grey(shared_client: Client, spec: DeploymentSpec) -> Iterator[Client]:
+def served(client: Client, spec: DeploymentSpec) -> Iterator[Client]:
+    """The client, with the spec deployed by times that are given; not any more afterwards."""
     model = read_model(spec, prepare(spec).path)
     seconds = {operator.name: 1e-4 for operator in model.graph.operators}
     profile = Profile(model=model.sha256, engines={HERE: EngineProfile(operator_s=seconds)}, message_s=1e-4)
-    shared_client.deploy(spec, profile=profile)
-    yield shared_client
-    shared_client.delete("grey")
+    client.deploy(spec, profile=profile)
+    yield client
+    client.delete(spec.name)
+
+
+@pytest.fixture(name="grey", scope="module")
+def _grey(shared_client: Client, spec: DeploymentSpec) -> Iterator[Client]:
+    yield from served(shared_client, spec)
 
 
 def asked(client: Client, photo: Array) -> "Future[Answer]":
@@ -106,12 +111,7 @@ def _senses(shared_client: Client, tmp_path_factory: pytest.TempPathFactory) -> 
     tokens = made.function("tokens", "tokenise", words, tokenizer=tokenizer, length=8, at="cloud")
     made.output("mask", tokens["mask"])
     spec = made.spec(folder, topology=TOPOLOGY, forward_only=False)
-    model = read_model(spec, prepare(spec).path)
-    seconds = {operator.name: 1e-4 for operator in model.graph.operators}
-    profile = Profile(model=model.sha256, engines={HERE: EngineProfile(operator_s=seconds)}, message_s=1e-4)
-    shared_client.deploy(spec, profile=profile)
-    yield shared_client
-    shared_client.delete("senses")
+    yield from served(shared_client, spec)
 
 
 def flac(seconds: float) -> Array:
