@@ -65,8 +65,10 @@ class Aligned:
         *,
         instead: Mapping[str, Given] | None = None,
         forgotten: Forgotten | None = None,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
-        self._core = Alignment(terms)
+        """`ended` is called when every answer was taken after `finish`: nothing is meant by a request any more."""
+        self._core, self._ended = Alignment(terms), ended
         self._instead = {name: _named(name, given) for name, given in (instead or {}).items()}
         lacking = [name for name, one in terms.modalities.items() if one.missing == "without"]
         if wanting := [name for name in lacking if name not in self._instead]:
@@ -90,7 +92,7 @@ class Aligned:
     def put(self, modality: str, value: Given, captured_s: float | None = None) -> None:
         """An item, captured at this time of the sensor's clock (seconds; now, if not told).
 
-        KeyError for a modality that there is not, RuntimeError after `finish`.
+        KeyError for a modality that there is not or inputs that are not its own, RuntimeError after `finish`.
         """
         captured_s = time.time() if captured_s is None else captured_s
         with self._changed:
@@ -98,8 +100,12 @@ class Aligned:
                 raise RuntimeError("no item can be put any more: the alignment is finished")
             if modality not in self._core.held:
                 raise KeyError(f"no modality {modality!r}; there are {', '.join(self._core.held)}")
+            own = self._core.terms.modalities[modality].inputs
+            inputs = _named(own[0] if len(own) == 1 else modality, value)
+            if own and set(inputs) != set(own):
+                raise KeyError(f"an item of {modality!r} has {', '.join(own)}, and this one {', '.join(inputs)}")
             self._number += 1
-            self._values[self._number] = (modality, _named(modality, value))
+            self._values[self._number] = (modality, inputs)
             self._do(self._core.put(modality, self._number, captured_s, time.monotonic()))
 
     def clock(self, modality: str, t1: float, t2: float, t3: float, t4: float) -> None:
@@ -146,6 +152,7 @@ class Aligned:
             else:
                 answer = future.result()
                 yield Joined(**about, outputs=answer.outputs, latency_s=answer.latency_s)  # type: ignore[arg-type]
+        self._ended()
 
     def _next(self) -> tuple[Ask, "Future[Answer]"] | None:
         with self._changed:

@@ -62,7 +62,7 @@ class Bond:
             except RayTaskError as error:
                 raise error.cause from None
             except ActorUnavailableError as error:
-                if method not in ("status", "plan", "join", "messages") or time.monotonic() > until_s:
+                if method not in ("status", "plan", "spec", "join", "messages") or time.monotonic() > until_s:
                     raise ClusterError(f"the controller is being restarted, ask again: {_line(error)}") from None
                 time.sleep(0.2)
             except RayActorError as error:

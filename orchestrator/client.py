@@ -24,6 +24,7 @@ from orchestrator.aligned import Aligned, Forgotten, Given
 from orchestrator.aligning.terms import AlignTerms
 from orchestrator.answers import Answer
 from orchestrator.bond import tie
+from orchestrator.client_align import stand_ins, terms_in
 from orchestrator.client_sequence import Sequence
 from orchestrator.client_source import Sensor
 from orchestrator.errors import ClusterError, JournalError, UnknownDeployment
@@ -35,6 +36,7 @@ from orchestrator.loops import end_tasks
 from orchestrator.recording import copy_journal
 from orchestrator.request_log import JOURNAL, REQUESTS, Ended
 from orchestrator.rollout_terms import RolloutTerms
+from orchestrator.shared_models import settled
 from orchestrator.sourcing import Item, Source, named
 from orchestrator.spec import DeploymentSpec, load_spec
 from orchestrator.telling import tell_links
@@ -86,6 +88,7 @@ class Client:
         SpecError for a spec that can't be, InvalidModel for a model, DeploymentFailed or ClusterError otherwise.
         """
         wanted = spec if isinstance(spec, DeploymentSpec) else load_spec(Path(spec))
+        wanted, profile = settled(wanted, profile, plan, self.profile)
         path, samples = handed_over(self._bond, wanted)
         status: dict[str, Any] = self._ask("deploy", wanted, path, samples, profile, plan)
         self._part_from(wanted.name)
@@ -130,6 +133,7 @@ class Client:
         It is promoted or rolled back by itself, as `status` and `rollout_history` tell. As `deploy` otherwise.
         """
         wanted = spec if isinstance(spec, DeploymentSpec) else load_spec(Path(spec))
+        wanted, profile = settled(wanted, profile, plan, self.profile)
         path, samples = handed_over(self._bond, wanted)
         status: dict[str, Any] = self._ask("rollout", wanted, path, samples, profile, plan, terms or RolloutTerms())
         return status
@@ -243,20 +247,27 @@ class Client:
     def align(
         self,
         name: str,
-        terms: AlignTerms,
+        terms: AlignTerms | None = None,
         *,
         instead: Mapping[str, Given] | None = None,
         forgotten: Forgotten | None = None,
         timeout_s: float = 30.0,
     ) -> Aligned:
-        """Deployment `name` asked with what several sensors saw at one time; `terms` say which items belong together.
+        """Deployment `name` asked with what several sensors saw at one time. Which items belong together, and what
+        stands for one that may be left out, is told by `terms` and `instead`, or else by `align` in its spec.
 
-        A modality is an input, or several that are put together. `instead` has what stands for one that may be left
-        out; `forgotten(modality, inputs)` is told of items that no request will mean any more, and may release them.
+        A modality is an input, or several that are put together. `forgotten(modality, inputs)` is told of items that no
+        request will mean any more, and may release them. ValueError where neither tells. UnknownDeployment.
         """
         self.join(name)
         submit = partial(self.submit, name, timeout_s=timeout_s)
-        return Aligned(terms, submit, self._loop, instead=instead, forgotten=forgotten)
+        if terms is not None:
+            return Aligned(terms, submit, self._loop, instead=instead, forgotten=forgotten)
+        spec: DeploymentSpec = self._ask("spec", name)
+        terms = terms_in(spec)
+        stand = stand_ins(spec, terms, partial(self.source, name))
+        told = stand.instead | dict(instead or {})
+        return Aligned(terms, submit, self._loop, instead=told, forgotten=forgotten, ended=stand.close)
 
     def _end_sequence(self, name: str, sequence: str) -> None:
         self._loop.call_soon_threadsafe(self._router.sequences.end, name, sequence)

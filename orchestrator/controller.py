@@ -63,6 +63,7 @@ from orchestrator.rnis.radio import Radio, radio_links
 from orchestrator.rollout_desk import RolloutDesk
 from orchestrator.routers import Command, Drain, Offer, Rejoin, Renew, Routers, Switch
 from orchestrator.routes import EpochRoutes
+from orchestrator.spec import DeploymentSpec
 from orchestrator.upgrade_worker import WorkerUpgrade
 from orchestrator.watchman import Watchman
 from orchestrator.waymarks import routes_of
@@ -181,6 +182,10 @@ class Controller:
     def plan(self, name: str) -> Plan:
         """The plan that a deployment runs. UnknownDeployment if it runs none."""
         return self._desk.plan(name, self._active(name))
+
+    def spec(self, name: str) -> DeploymentSpec:
+        """What is asked of a deployment. UnknownDeployment."""
+        return self._desk.spec(name)
 
     def _active(self, name: str) -> int | None:
         epoch: int | None = self._control.status()["deployments"].get(name, {}).get("epoch")

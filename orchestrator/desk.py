@@ -13,6 +13,7 @@ from orchestrator.events import PlanFound, PlanNotFound, PlansMapped
 from orchestrator.instructions import FindPlan
 from orchestrator.knowledge import DeploymentRecord
 from orchestrator.mapping import plan_map
+from orchestrator.spec import DeploymentSpec
 from partitioner.plan import Plan
 
 REMEMBERED = 4  # versions whose models are kept in memory
@@ -71,6 +72,12 @@ class Desk:
         if epoch is None or (name, epoch) not in self.plans:
             raise UnknownDeployment(name, tuple(self.blueprints))
         return self.plans[name, epoch]
+
+    def spec(self, name: str) -> DeploymentSpec:
+        """What is asked of a deployment. UnknownDeployment if there is none."""
+        if name not in self.blueprints:
+            raise UnknownDeployment(name, tuple(self.blueprints))
+        return self.blueprints[name].spec
 
     async def find(self, wanted: FindPlan, active: int | None) -> PlanFound | PlanNotFound | None:
         """The answer to a question while epoch `active` runs; None if the deployment was deleted since."""

@@ -224,6 +224,10 @@ class ControllerActor:
         plan = (await self._begun()).plan(name)
         return plan, plan_to_json(plan)
 
+    async def spec(self, name: str) -> DeploymentSpec:
+        """What is asked of a deployment."""
+        return (await self._begun()).spec(name)
+
     async def logs(self, node: str, deployment: str | None, stage: str | None, limit: int) -> list[dict[str, Any]]:
         """A worker's last log lines."""
         lines: list[dict[str, Any]] = await self._controller.fleet.call(

@@ -13,6 +13,8 @@ from typing import Any
 
 from nodes.codec import CODECS
 from nodes.joining.steps import Pipeline
+from orchestrator.aligning.standing_in import InputForm, terms_for
+from orchestrator.aligning.terms import AlignTerms
 from orchestrator.batching import Batching
 from orchestrator.errors import SpecError
 from orchestrator.padding import unlike
@@ -34,6 +36,7 @@ LATER = (
     "replicas",
     "batching",
     "sequence",
+    "align",
 )  # keys that specs of before could not have
 
 
@@ -67,7 +70,9 @@ class DeploymentSpec:
     for the objective throughput, else as its load wants. `batching`: how requests share runs.
     `sequence`: what goes on from one request to the next. `parallel`: branches run side by side, each stage sending
     straight to those that read it. A pipeline's `model` is what its `steps` were joined into, `parts` the models that
-    it runs; what names an operator may name a step of it, too.
+    it runs; what names an operator may name a step of it, too. `align`: which items of its inputs make one request.
+    `batched_model`: what the steps were joined into if those that run one model run it as one, where the better of both
+    is wanted (shared_models.py).
 
     `digest` is the SHA-256 of the file's meaning with its topology, not of the model.
     """
@@ -94,6 +99,8 @@ class DeploymentSpec:
     parallel: bool = False
     steps: tuple[str, ...] = ()
     parts: tuple[Path, ...] = ()
+    align: AlignTerms | None = None
+    batched_model: Path | None = None
 
 
 def load_spec(path: Path) -> DeploymentSpec:
@@ -134,6 +141,8 @@ def parse_spec(data: dict[str, Any], *, where: str, folder: Path) -> DeploymentS
         parallel=_parallel(model, where),
         steps=tuple(model.steps or ()),
         parts=() if joined is None else models_of(joined),
+        align=_align(model, where, folder),
+        batched_model=_batched_model(joined, model, where),
     )
 
 
@@ -157,7 +166,23 @@ def _pipeline(model: DeploymentModel, where: str, folder: Path) -> Pipeline | No
         raise SpecError(f"{where}: outputs: is missing; a pipeline says what it gives: {{NAME: STEP.PORT}}")
     outputs = {name: entry.wire or "" for name, entry in model.outputs.items()}
     made = pipeline_of(model.name, model.steps, sources, outputs, where=where, at=folder)
-    return replace(made, batched=model.shared_models == "batched")
+    return _batched(made, model, where) if model.shared_models == "batched" else made
+
+
+def _batched(pipeline: Pipeline, model: DeploymentModel, where: str) -> Pipeline:
+    """The same with steps that run one model run as one, where they may be at one node."""
+    return replace(pipeline, batched=True, pinned=model.pinned | pins_of(model.steps or {}, where))
+
+
+def _batched_model(joined: Pipeline | None, model: DeploymentModel, where: str) -> Path | None:
+    """With `best` the file of the pipeline's other form; None where no two steps could run as one."""
+    if joined is None or model.shared_models != "best":
+        return None
+    try:
+        batched = joined_file(_batched(joined, model, where))
+    except SpecError:
+        return None  # a model that takes one row at a time
+    return None if batched.read_bytes() == joined_file(joined).read_bytes() else batched
 
 
 def _check_no_pipeline(model: DeploymentModel, where: str) -> None:
@@ -290,6 +315,18 @@ def _parallel(model: DeploymentModel, where: str) -> bool:
     if clash := next((key for key, is_there in beside.items() if is_there), None):
         raise SpecError(f"{where}: parallel: branches side by side don't go with {clash}; leave out one of them")
     return True
+
+
+def _align(model: DeploymentModel, where: str, folder: Path) -> AlignTerms | None:
+    if model.align is None:
+        return None
+    if model.sequence is not None:
+        raise SpecError(f"{where}: align: goes with requests of their own, not with the steps of a sequence")
+    forms = {
+        name: InputForm(dtype=entry.dtype, shape=None if entry.shape is None else _fixed(entry.shape))
+        for name, entry in model.inputs.items()
+    }
+    return terms_for(model.align, forms, where=where, folder=folder)
 
 
 def _pinned(model: DeploymentModel, topology: Topology, where: str) -> tuple[tuple[str, NodeId], ...]:

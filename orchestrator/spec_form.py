@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from nodes.codec import CODECS
+from orchestrator.aligning.terms import AlignModel
 from orchestrator.batching import BatchingModel
 from orchestrator.padding import PadModel
 from orchestrator.pipeline_spec import STEP_NAME
@@ -99,7 +100,7 @@ class DeploymentModel(StrictModel):
     name: Annotated[str, Field(pattern=NAME)]
     model: str | None = None
     steps: Annotated[dict[Annotated[str, Field(pattern=STEP_NAME)], Any], Field(min_length=1)] | None = None
-    shared_models: Literal["apart", "batched"] | None = None
+    shared_models: Literal["apart", "batched", "best"] | None = None
     objective: Literal["latency", "throughput", "energy", "cost"] = "latency"
     limits: LimitsModel = Field(default_factory=LimitsModel)
     pinned: dict[str, str] = Field(default_factory=dict)
@@ -114,6 +115,7 @@ class DeploymentModel(StrictModel):
     replicas: ReplicasModel | None = None
     batching: BatchingModel | None = None
     sequence: SequenceModel | None = None
+    align: AlignModel | None = None
     inputs: Annotated[dict[str, InputModel], Field(min_length=1)]
     outputs: dict[str, OutputModel] = Field(default_factory=dict)
 

@@ -139,8 +139,8 @@ def _spell(speller: Speller, whole: Told) -> None:
         for token in speller.tokens(samples[round(one.begin_s * RATE) : round(one.end_s * RATE)]):
             told.append(token)
             came_s.append(time.monotonic() - began_s)
-        first.append(came_s[0])
-        last.append(came_s[-1])
+        first.extend(came_s[:1])
+        last.extend(came_s[-1:])
         same += listening.text(told) == one.text
     print(f"token by token: {same} of {len(whole.phrases)} phrases the same")
     print(f"  the first token {median(first):.2f} s after it was asked for (median; at most {max(first):.2f})")

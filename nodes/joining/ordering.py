@@ -33,7 +33,7 @@ def ordered(pipeline: Pipeline, digests: Mapping[str, str]) -> list[Step | Batch
         circle = " → ".join(error.args[1])
         raise InvalidModel(f"{_label(pipeline)}: steps feed each other in a circle: {circle}") from None
     if pipeline.batched:
-        found = _sorted(_batched(groups, digests))
+        found = _sorted(_batched(groups, digests, pipeline.pinned))
     return [group[0] if len(group) == 1 else _call(group, taken) for group in found]
 
 
@@ -48,14 +48,16 @@ def _call(group: Group, taken: Iterable[str]) -> BatchedCall:
     return BatchedCall(name, tuple(step for step in group if isinstance(step, ModelCall)))
 
 
-def _batched(groups: list[Group], digests: Mapping[str, str]) -> list[Group]:
-    """Calls of one model put together wherever none of the steps then waits for itself."""
+def _batched(groups: list[Group], digests: Mapping[str, str], pinned: Mapping[str, str]) -> list[Group]:
+    """Calls of one model put together wherever none of the steps then waits for itself, or has to be at two nodes."""
     for group in list(groups):
         if not isinstance(group[0], ModelCall) or group not in groups:
             continue
         for other in list(groups):
             own = next(one for one in groups if group[0] in one)
             if other is own or not isinstance(other[0], ModelCall) or digests[other[0].name] != digests[own[0].name]:
+                continue
+            if len({pinned[step.name] for step in (*own, *other) if step.name in pinned}) > 1:
                 continue
             merged = [(*own, *other) if one is own else one for one in groups if one is not other]
             try:

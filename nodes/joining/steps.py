@@ -101,7 +101,7 @@ class Pipeline:
     """Steps in any order. `outputs`: the names under which answers give wires. `where`: the file that says all this.
 
     Steps that run one model share its weights; `batched`, those that do not wait for each other run it once, their
-    rows one below the other.
+    rows one below the other, but for those that `pinned` (step → node) has run at different nodes.
     """
 
     name: str
@@ -110,6 +110,7 @@ class Pipeline:
     outputs: Mapping[str, str]
     where: str = ""
     batched: bool = False
+    pinned: Mapping[str, str] = field(default_factory=dict)
 
     def told(self, kind: str, name: str) -> str:
         """What errors call a step or an output of it."""

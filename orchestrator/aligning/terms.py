@@ -5,18 +5,19 @@
       under_way: 8                # requests at once
       modalities:
         photo: {deadline_ms: 500}
-        sound: {tolerance_ms: 200, lateness_ms: 100, wait_ms: 300, missing: without, priority: 1}
+        sound: {tolerance_ms: 200, lateness_ms: 100, wait_ms: 300, missing: without, instead: 0, priority: 1}
 
-Times are of capture, by the sensors' clocks as far as those were corrected (skew.py), but for waits and deadlines, that
-run on the clock of who aligns.
+What it says of a deployment's inputs is held against them by standing_in.py. Times are of capture, by the sensors'
+clocks as far as those were corrected (skew.py), but for waits and deadlines, that run on the clock of who aligns.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from orchestrator.aligning.kept_array import KeptArray
 from orchestrator.yaml_file import StrictModel
 
 Missing = Literal["wait", "without", "last"]
@@ -30,7 +31,8 @@ class Modality:
     come out of order; the watermark is the newest capture time less this (Akidau et al., Dataflow, VLDB 2015).
     wait_s: how long an item that asks waits for it. missing: what then; "wait" gives the request up, "without" asks
     without it, "last" with the last one there was. priority: 0 goes first; deadline_s: an item that asks is not asked
-    any more so long after it came. most: items held at once.
+    any more so long after it came. most: items held at once. inputs: which of a deployment's inputs its items have;
+    empty where nothing says so. instead: what stands for each of them in a request that is asked without it.
     """
 
     tolerance_s: float = 0.1
@@ -40,6 +42,8 @@ class Modality:
     priority: int = 0
     deadline_s: float | None = None
     most: int = 256
+    inputs: tuple[str, ...] = ()
+    instead: Mapping[str, KeptArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,8 @@ class ModalityModel(StrictModel):
     priority: Annotated[int, Field(ge=0, le=9)] = 0
     deadline_ms: Annotated[float, Field(gt=0)] | None = None
     most: Annotated[int, Field(ge=1, le=100_000)] = 256
+    inputs: Annotated[list[str], Field(min_length=1)] | None = None
+    instead: float | str | dict[str, float | str] | None = None
 
 
 class AlignModel(StrictModel):

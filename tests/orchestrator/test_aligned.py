@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ from orchestrator.aligned import Aligned, Joined
 from orchestrator.aligning.terms import AlignTerms, Modality
 from orchestrator.answers import Answer
 from orchestrator.client import Client
+from orchestrator.client_align import terms_in
+from orchestrator.errors import UnknownDeployment
 from orchestrator.sourcing import Item
+from orchestrator.spec import DeploymentSpec
 from tests.orchestrator.test_branches_served import event, feeds
 from tests.orchestrator.test_sources_served import deployed, spec
 
@@ -93,6 +97,17 @@ def test_answers_keep_their_order_and_one_that_fails_says_why(loop: asyncio.Abst
     assert (counts.came, counts.used, aligned.waiting) == (3, 3, {"photo": 0, "sound": 0})
 
 
+def test_an_item_of_one_input_needs_no_name_and_the_end_is_told(loop: asyncio.AbstractEventLoop) -> None:
+    played, ended = Played(), threading.Event()
+    told = AlignTerms(modalities={"photo": Modality(inputs=("frame",))}, by=("photo",))
+    with Aligned(told, played, loop, ended=ended.set) as aligned:
+        aligned.put("photo", row(4), captured_s=1.0)
+        played.answer(0)
+    assert not ended.is_set()
+    assert [one.outputs["frame"][0] for one in aligned] == [4]
+    assert ended.is_set()
+
+
 def test_no_more_are_under_way_than_the_terms_allow(loop: asyncio.AbstractEventLoop) -> None:
     played = Played()
     with Aligned(TERMS, played, loop, instead={"sound": row(-1)}) as aligned:
@@ -117,6 +132,12 @@ def test_what_can_not_be_is_refused(loop: asyncio.AbstractEventLoop) -> None:
     aligned = Aligned(TERMS, Played(), loop, instead={"sound": row(0)})
     with pytest.raises(KeyError, match="no modality 'smell'; there are photo, sound"):
         aligned.put("smell", row(0))
+    told = replace(TERMS, modalities=TERMS.modalities | {"photo": Modality(inputs=("frame", "zoom"))})
+    with (
+        Aligned(told, Played(), loop, instead={"sound": row(0)}) as several,
+        pytest.raises(KeyError, match="an item of 'photo' has frame, zoom, and this one frame"),
+    ):
+        several.put("photo", {"frame": row(0)})
     with pytest.raises(ValueError, match="no exchange"):
         aligned.clock("photo", 2.0, 1.0, 1.0, 1.0)
     aligned.finish()
@@ -125,17 +146,21 @@ def test_what_can_not_be_is_refused(loop: asyncio.AbstractEventLoop) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", ["", "camera", "cloud"])
+def test_a_deployment_that_says_nothing_of_alignment_says_so(deployed: Client, spec: DeploymentSpec) -> None:
+    with pytest.raises(ValueError, match="sensors's spec has no align; add it and deploy again, or give terms here"):
+        terms_in(replace(spec, align=None))
+    with pytest.raises(UnknownDeployment):
+        deployed.align("nobody")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["", "camera", "microphone", "cloud"])
 def test_two_real_sensors_one_skewed_are_joined_and_nothing_is_lost(deployed: Client, killed: str) -> None:
-    """The microphone's clock is an hour ahead, its items lag by three, and every fifth of them is not there."""
+    """The microphone's clock is an hour ahead, its items lag by three, and every fifth of them is not there.
+
+    Terms and what stands for a missing one, which has to be where the microphone is, are the deployment's.
+    """
     hour = 3600.0
-    terms = AlignTerms(
-        modalities={
-            "seen": Modality(),
-            "heard": Modality(tolerance_s=0.01, lateness_s=0.05, missing="without", wait_s=SOON_S),
-        },
-        by=("seen",),
-    )
     released: list[str] = []
     found: list[Joined] = []
     with ExitStack() as sensors:
@@ -148,8 +173,7 @@ def test_two_real_sensors_one_skewed_are_joined_and_nothing_is_lost(deployed: Cl
             assert isinstance(item, Item)
             of[name].release(item)
 
-        silence = microphone.put({"heard": np.zeros_like(feeds(0)["heard"])})
-        with deployed.align("sensors", terms, instead={"heard": silence}, forgotten=forgotten, timeout_s=60) as aligned:
+        with deployed.align("sensors", forgotten=forgotten, timeout_s=60) as aligned:
             now_s = time.time()
             aligned.clock("heard", now_s + hour, now_s + 0.001, now_s + 0.001, now_s + hour + 0.002)
             taker = threading.Thread(target=lambda: found.extend(aligned))

@@ -25,7 +25,14 @@ name: sensors
 model: branches.onnx
 parallel: true
 source: phone
-inputs: {seen: {at: camera, private: true}, heard: {at: microphone}}
+inputs:
+  seen: {at: camera, private: true}
+  heard: {at: microphone, dtype: float32, shape: [1, 2048]}
+align:
+  by: [seen]
+  modalities:
+    seen: {}
+    heard: {tolerance_ms: 10, lateness_ms: 50, wait_ms: 20000, missing: without, instead: 0}
 topology:
   nodes:
     - {name: phone, tier: device, backends: [onnxruntime]}
