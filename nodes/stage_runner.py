@@ -359,7 +359,8 @@ class StageRunner:
     def _work(self, frames: Sequence[Frame]) -> list[Worked]:
         started_s = time.monotonic()
         try:
-            run = partial(work, self.spec, self.program, frames, self._unbounded, self._sequences)
+            asleep = self._watchdog.sleep
+            run = partial(work, self.spec, self.program, frames, self._unbounded, self._sequences, asleep)
             return self._watchdog.watched(run)
         finally:
             self._ran_s = time.monotonic()

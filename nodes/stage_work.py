@@ -4,7 +4,7 @@ Whatever fails becomes a Fault in the result: a stage never raises into the thre
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -53,11 +53,12 @@ def work(
     frames: Sequence[Frame],
     unbounded: Collection[str] = (),
     sequences: Sequences | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> list[Worked]:
     """The results of one run over `frames`, in their order; shared seconds are counted to each of them.
 
     Outputs are checked (soundness.py); those named in `unbounded` may overflow. `sequences`: what a stage with state
-    keeps between steps; it is changed only once a run has succeeded.
+    keeps between steps; it is changed only once a run has succeeded. `sleep` passes the time of emulated slowness.
     """
     started_s = time.perf_counter()
     try:
@@ -72,12 +73,12 @@ def work(
             _keep(sequences, frames, feeds, outputs)
     except Exception as error:  # whatever an engine throws must end the request, not the worker
         if len(frames) > 1:  # each its own result, where one of a batch spoiled it
-            return [work(spec, program, [frame], unbounded, sequences)[0] for frame in frames]
+            return [work(spec, program, [frame], unbounded, sequences, sleep)[0] for frame in frames]
         return [Worked(fault=fault_of(error))]
     encoded_s = time.perf_counter()
     decode_s, compute_s, encode_s = decoded_s - started_s, computed_s - decoded_s, encoded_s - computed_s
     if spec.slowdown > 1:
-        time.sleep((encoded_s - started_s) * (spec.slowdown - 1))
+        sleep((encoded_s - started_s) * (spec.slowdown - 1))
         decode_s, compute_s, encode_s = (each_s * spec.slowdown for each_s in (decode_s, compute_s, encode_s))
     return [Worked(sends, returns, None, decode_s, compute_s, encode_s) for sends, returns in tensors]
 

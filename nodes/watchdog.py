@@ -70,18 +70,29 @@ class Watchdog:
         self._name, self._on_hung, self._end = name, on_hung, end
         self._patience, self._look_s, self._grace_s = patience, look_s, grace_s
         self._since_s: float | None = None
+        self._slept_s = 0.0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=f"watch {name}", daemon=True)
         self._thread.start()
 
     def watched(self, job: Callable[[], T]) -> T:
         """The job's result; it runs here and now, one at a time."""
+        self._slept_s = 0.0
         started_s = self._since_s = time.monotonic()
         try:
             return job()
         finally:
             self._since_s = None
-            self._patience.took(time.monotonic() - started_s)
+            self._patience.took(time.monotonic() - started_s - self._slept_s)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep within a job, as a slower machine would work: that is no part of the run, and never hangs."""
+        began_s, since_s = time.monotonic(), self._since_s
+        self._since_s = None
+        time.sleep(seconds)
+        slept_s = time.monotonic() - began_s
+        self._slept_s += slept_s
+        self._since_s = None if since_s is None else since_s + slept_s
 
     def close(self) -> None:
         """Stop watching as soon as no run is under way; one that never ends is still noticed."""

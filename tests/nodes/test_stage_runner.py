@@ -343,10 +343,9 @@ def test_time_behind_another_in_the_lane_counts_as_waiting() -> None:
     with_stage(scenario, program)
 
 
-def test_a_slowdown_sleeps_in_proportion_to_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slowdown_sleeps_in_proportion_to_the_work() -> None:
     slept: list[float] = []
-    monkeypatch.setattr("nodes.stage_work.time.sleep", slept.append)
-    worked = work(spec(slowdown=8.0), Doubler(), [request_frame()])[0]
+    worked = work(spec(slowdown=8.0), Doubler(), [request_frame()], sleep=slept.append)[0]
     total_s = worked.decode_s + worked.compute_s + worked.encode_s
     assert slept == [pytest.approx(total_s * 7 / 8)]
 

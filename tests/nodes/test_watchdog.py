@@ -80,6 +80,27 @@ def test_a_slow_run_is_left_alone(kennel: Kennel) -> None:
     finish()
 
 
+def test_emulated_slowness_is_no_part_of_a_run(kennel: Kennel) -> None:
+    patience = Patience(least_s=0.05, first_s=0.05)
+    watchdog = kennel.watchdog(patience)
+    watchdog.watched(lambda: watchdog.sleep(0.3))
+    assert kennel.told.empty()
+    assert patience.limit_s == 0.05  # three times the longest run at the least, had it been one of 0.3 s
+
+
+def test_a_run_that_hangs_after_emulated_slowness_is_told(kennel: Kennel) -> None:
+    watchdog = kennel.watchdog(Patience(least_s=0.05, first_s=0.05))
+    gate = threading.Event()
+    kennel.gates.append(gate)
+
+    def job() -> None:
+        watchdog.sleep(0.01)
+        gate.wait(WAIT_S)
+
+    threading.Thread(target=watchdog.watched, args=(job,)).start()
+    assert "is hung" in kennel.told.get(timeout=WAIT_S)
+
+
 def test_a_closed_watchdog_ends_when_nothing_runs(kennel: Kennel) -> None:
     watchdog = kennel.watchdog(Patience())
     watchdog.close()
